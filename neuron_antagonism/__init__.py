@@ -1,0 +1,119 @@
+"""Find the FFN neurons that help and hinder a language model at a task, edit them, and prove the effect.
+
+Importing this package imports neither torch nor transformer_lens: names are resolved when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from neuron_antagonism.errors import (
+    AntagonismError,
+    DataError,
+    ModelError,
+    PluginError,
+    RunError,
+    UsageError,
+)
+from neuron_antagonism.plugin.base import Intervention, Observer, Options, Scorer, Target, Task
+from neuron_antagonism.plugin.hookspecs import hookimpl
+from neuron_antagonism.types import Example, Item, Question
+
+if TYPE_CHECKING:
+    from neuron_antagonism.method.attribution import Attribution, Settings, attribute, attribute_many
+    from neuron_antagonism.method.compare import Comparison, compare
+    from neuron_antagonism.method.edits import Edit, degrader, edit, enhancer
+    from neuron_antagonism.method.evaluate import Evaluation, evaluate, evaluate_many
+    from neuron_antagonism.method.qatt import build_examples
+    from neuron_antagonism.method.tasks import LoadedTask, Split, load_task
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.model.load import load_model
+    from neuron_antagonism.neurons import NeuronSet
+    from neuron_antagonism.runs.run import run
+    from neuron_antagonism.runs.store import RunResult, load_run
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Attribution": "method.attribution",
+    "Comparison": "method.compare",
+    "Edit": "method.edits",
+    "Evaluation": "method.evaluate",
+    "HookedModel": "model.hooked",
+    "LoadedTask": "method.tasks",
+    "NeuronSet": "neurons",
+    "RunResult": "runs.store",
+    "Settings": "method.attribution",
+    "Split": "method.tasks",
+    "attribute": "method.attribution",
+    "attribute_many": "method.attribution",
+    "build_examples": "method.qatt",
+    "compare": "method.compare",
+    "degrader": "method.edits",
+    "edit": "method.edits",
+    "enhancer": "method.edits",
+    "evaluate": "method.evaluate",
+    "evaluate_many": "method.evaluate",
+    "load_model": "model.load",
+    "load_run": "runs.store",
+    "load_task": "method.tasks",
+    "run": "runs.run",
+}
+
+__all__ = [
+    "AntagonismError",
+    "Attribution",
+    "Comparison",
+    "DataError",
+    "Edit",
+    "Evaluation",
+    "Example",
+    "HookedModel",
+    "Intervention",
+    "Item",
+    "LoadedTask",
+    "ModelError",
+    "NeuronSet",
+    "Observer",
+    "Options",
+    "PluginError",
+    "Question",
+    "RunError",
+    "RunResult",
+    "Scorer",
+    "Settings",
+    "Split",
+    "Target",
+    "Task",
+    "UsageError",
+    "__version__",
+    "attribute",
+    "attribute_many",
+    "build_examples",
+    "compare",
+    "degrader",
+    "edit",
+    "enhancer",
+    "evaluate",
+    "evaluate_many",
+    "hookimpl",
+    "load_model",
+    "load_run",
+    "load_task",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve the names that need torch when they are first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Everything public, resolved or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,42 @@
+"""Every error this package raises on purpose: one line that names what is wrong and what is accepted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AntagonismError(Exception):
+    """Base of all deliberate errors. The command line prints the message and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class UsageError(AntagonismError):
+    """An argument or option outside what is accepted."""
+
+
+class PluginError(AntagonismError):
+    """A plugin that is unknown, broken, registered twice, or that breaks its contract."""
+
+
+class DataError(AntagonismError):
+    """A data file, question or example that can't be used."""
+
+
+class ModelError(AntagonismError):
+    """A model or tokenizer that can't be loaded or used."""
+
+
+class RunError(AntagonismError):
+    """A run that failed after it had started."""
+
+    exit_code = 1
+
+
+def unknown(kind: str, name: str, accepted: Iterable[str]) -> str:
+    """One line for an unknown name: the nearest accepted one first, then all of them."""
+    names = sorted(accepted)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r};{hint} accepted: {', '.join(names) or 'none'}"

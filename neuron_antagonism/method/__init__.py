@@ -1,0 +1,1 @@
+"""The method: questions, scores, edits, evaluation and statistics."""

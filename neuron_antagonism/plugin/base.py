@@ -1,0 +1,241 @@
+"""What plugins subclass. Importing this module imports neither torch nor transformer_lens."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from neuron_antagonism.errors import PluginError, UsageError, unknown
+from neuron_antagonism.types import Item
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from neuron_antagonism.method.attribution import Attribution, Settings
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.neurons import NeuronSet
+    from neuron_antagonism.types import Example
+
+
+class Options(BaseModel):
+    """Options of a plugin: a pydantic model that refuses unknown names; describe and bound every field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Configurable:
+    """Anything with a `name` and validated `options`.
+
+    Args:
+        options: values by option name, checked against the class's `Options`.
+
+    Raises:
+        UsageError: an unknown option, or a value outside its bounds; names plugin, option and what is accepted.
+    """
+
+    name: ClassVar[str] = ""
+
+    class Options(Options):
+        """No options."""
+
+    def __init__(self, **options: Any) -> None:
+        """Validate `options`."""
+        self.options: Any = self._validated(options)
+
+    @classmethod
+    def _validated(cls, values: Mapping[str, Any]) -> Options:
+        try:
+            return cls.Options(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = ".".join(str(part) for part in first["loc"][:1])
+            if first["type"] == "extra_forbidden":
+                raise UsageError(unknown(f"option of {cls.name!r}", option, cls.Options.model_fields)) from None
+            accepted = cls.Options.model_fields[option].description or "see `plugins`"
+            raise UsageError(
+                f"option {cls.name}.{option}={values.get(option)!r}: {first['msg'].lower()}; accepted: {accepted}"
+            ) from None
+
+    def with_options(self, **changes: Any) -> Self:
+        """A copy with some options changed, validated again."""
+        import copy
+
+        other = copy.copy(self)
+        other.options = self._validated({**self.options.model_dump(exclude_unset=True), **changes})
+        return other
+
+    def __repr__(self) -> str:
+        """Name and the options that were set."""
+        values = self.options.model_dump(exclude_unset=True)
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
+
+
+class Target:
+    """A differentiable function F of the last position's logits, which integrated gradients explain.
+
+    Two targets are equal when their class and attributes are; an equal target is computed once and shared.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __call__(
+        self,
+        logits: Float[Tensor, "*batch vocab"],
+        letters: Int[Tensor, "*batch 4"],
+        answer: Int[Tensor, "*batch"],
+    ) -> Float[Tensor, "*batch"]:
+        """F for each question.
+
+        Args:
+            logits: the last position's logits, float32 or wider.
+            letters: token ids of the four option letters.
+            answer: index 0..3 of the right letter.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is a target without __call__")
+
+    def __eq__(self, other: object) -> bool:
+        """Equal class and attributes."""
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        """Consistent with equality."""
+        return hash((type(self), repr(sorted(vars(self).items()))))
+
+
+class Scorer(Configurable):
+    """Turns the gradients (or values) of a few questions into one score per neuron; high = good, low = bad.
+
+    Class attributes:
+        target: the function whose integrated gradients are aggregated; None = no gradient: `aggregate` then
+            gets the neuron values at the last position instead.
+        roles: ("good", "bad"), or ("good",) where low scores mean nothing: such a scorer has no bad set.
+        reference: the paper and equation.
+    """
+
+    target: Target | None = None
+    roles: ClassVar[tuple[str, ...]] = ("good", "bad")
+    reference: ClassVar[str] = ""
+
+    class Options(Options):
+        """Options of additive reordering (NeuronLLM §3.4, Eq. 5)."""
+
+        z: int | float | None = Field(
+            default=None,
+            gt=0,
+            description="neurons per example that may score: a count, or a fraction of all (0 < z < 1 as a float); "
+            "unset: 5000, capped at 1.42 % of all, at least the largest K used, at most half of all",
+        )
+        ambiguous: Literal["drop", "keep"] = Field(
+            default="drop",
+            description="'drop' (the paper): a neuron good for one example and bad for another scores 0; 'keep': it scores",
+        )
+
+    def aggregate(
+        self,
+        example_scores: Float[Tensor, "example layer neuron"],
+        question_scores: Float[Tensor, "question layer neuron"],
+    ) -> Float[Tensor, "layer neuron"]:
+        """Task-level scores. Default: additive reordering of the example scores (NeuronLLM Eq. 5)."""
+        from neuron_antagonism.functional import additive_reordering, resolve_z
+
+        z = resolve_z(self.options.z, example_scores[0].numel())
+        return additive_reordering(example_scores, z=z, ambiguous=self.options.ambiguous)
+
+    def attribute(self, model: HookedModel, examples: Sequence[Example], settings: Settings) -> Attribution:
+        """Override only where a scorer needs passes of its own; the core calls this instead of `aggregate`."""
+        raise NotImplementedError(f"scorer {self.name!r} does not override attribute()")
+
+
+class Task:
+    """Where a task's examples come from and how they are asked (NeuronLLM §3.3, QATT).
+
+    Class attributes:
+        role, rule: the first two lines of every prompt.
+        stems: three templates with `{text}` and any meta key of the items, plain names only.
+        demonstration: the item of the one-shot demonstration; None = one more example, used nowhere else.
+        hub: how to read this task from the Hub; the description shown in `plugins`.
+    """
+
+    name: ClassVar[str] = ""
+    role: str = ""
+    rule: str = ""
+    stems: tuple[str, ...] = ()
+    demonstration: Item | None = None
+    reference: ClassVar[str] = ""
+
+    def examples(self, source: str | None, seed: int) -> Iterable[Item]:
+        """Yield the items of a source.
+
+        Args:
+            source: a file's path, `hub:dataset-id`, or None for the embedded sample.
+            seed: for what is generated or sampled; the same seed gives the same items.
+
+        Raises:
+            DataError: a malformed line; names file and line number.
+        """
+        raise NotImplementedError(f"task {self.name!r} does not override examples()")
+
+    def distractors(self, item: Item, rng: random.Random) -> Sequence[str]:
+        """Three wrong answers for `item`, all different from the right one. Default: drawn from the item's own."""
+        pool = sorted(set(item.distractors) - {item.answer})
+        return rng.sample(pool, 3) if len(pool) > 3 else pool
+
+
+class Intervention(Configurable):
+    """What happens to the values of chosen neurons during a forward pass.
+
+    Class attributes:
+        scale: a constant factor; makes the edit foldable into the weights (silence 0.0, excite 2.0).
+    """
+
+    scale: ClassVar[float | None] = None
+    reference: ClassVar[str] = ""
+    fitted: bool = False
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether `fit` must run before `edit`."""
+        return type(self).fit is not Intervention.fit
+
+    def fit(self, model: HookedModel, examples: Sequence[Example], neurons: NeuronSet) -> Self:
+        """Learn what the edit needs and return a fitted copy with `fitted = True`. Default: nothing to learn."""
+        return self
+
+    def edit(
+        self,
+        values: Float[Tensor, "batch position n"],
+        layer: int,
+        neurons: Int[Tensor, "n"],
+    ) -> Float[Tensor, "batch position n"]:
+        """New values of the chosen neurons of one layer; each position by itself.
+
+        Args:
+            values: current values in the model's dtype.
+            layer: the block's index.
+            neurons: the neurons' indices in that block.
+        """
+        if self.scale is None:
+            raise PluginError(f"intervention {self.name!r} has neither `scale` nor its own edit()")
+        return values * self.scale
+
+
+class Observer:
+    """Watches a run: every method is a no-op to override. For experiment trackers and logs."""
+
+    name: ClassVar[str] = ""
+
+    def before_run(self, manifest: Mapping[str, Any]) -> None:
+        """Called once, when everything asked for has been checked and before the first forward."""
+
+    def after_attribution(self, task: str, scorer: str, attribution: Attribution) -> None:
+        """Called when a scorer's scores for a task exist."""
+
+    def after_evaluation(self, task: str, results: Mapping[str, Any]) -> None:
+        """Called when a task's sweep has been evaluated, with its part of results.json."""
+
+    def on_error(self, error: BaseException) -> None:
+        """Called when a run fails under way, before the error goes on."""

@@ -1,0 +1,92 @@
+"""Items, questions and examples: plain data that a plugin can build without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from neuron_antagonism.errors import DataError
+
+N_OPTIONS = 4
+LETTERS = ("A", "B", "C", "D")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example of a task as its data set states it, before it becomes questions.
+
+    Args:
+        text: the text asked about; fills `{text}` in the stems.
+        answer: the right answer's text.
+        distractors: at least three wrong answers; three are drawn once per example.
+        meta: further values by name that the stems may use, and that tell examples apart.
+        part: the part of the data set: "train" (identification, selection, demonstration), "test"
+            (evaluation), or "" where the data set has no parts.
+    """
+
+    text: str
+    answer: str
+    distractors: tuple[str, ...]
+    meta: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
+
+    def __post_init__(self) -> None:
+        """Make the distractors a tuple, so that a list is accepted too."""
+        object.__setattr__(self, "distractors", tuple(self.distractors))
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, str], ...], str]:
+        """What makes two items the same: text, meta and answer."""
+        return (self.text, tuple(sorted(self.meta.items())), self.answer)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One four-option multiple-choice question, ready for a model.
+
+    Args:
+        prompt: the full text up to and including the answer cue; the model's next token is the answer.
+        options: the four option texts in the order of `letters`.
+        answer: index 0..3 of the right option.
+        letters: what the model answers with.
+
+    Raises:
+        DataError: not four options or letters, repeated ones, an empty prompt, an answer outside 0..3.
+    """
+
+    prompt: str
+    options: tuple[str, ...]
+    answer: int
+    letters: tuple[str, ...] = LETTERS
+
+    def __post_init__(self) -> None:
+        """Check the question once, where it is made."""
+        object.__setattr__(self, "options", tuple(self.options))
+        object.__setattr__(self, "letters", tuple(self.letters))
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
+        for what, values in (("options", self.options), ("letters", self.letters)):
+            if len(values) != N_OPTIONS:
+                raise DataError(f"a question has {len(values)} {what}; accepted: exactly {N_OPTIONS}")
+            if len(set(values)) != N_OPTIONS:
+                raise DataError(f"a question's {what} repeat: {values!r}; accepted: four different ones")
+        if isinstance(self.answer, bool) or not isinstance(self.answer, int):
+            raise DataError(f"a question's answer is {self.answer!r}; accepted: an index 0 to 3")
+        if not 0 <= self.answer < N_OPTIONS:
+            raise DataError(f"a question's answer index is {self.answer}; accepted: 0 to 3")
+
+
+@dataclass(frozen=True)
+class Example:
+    """An item and the proxy questions that ask for it (NeuronLLM §3.3: three, options shuffled).
+
+    `item` is None for a user's own question, which is an example of one proxy.
+    """
+
+    item: Item | None
+    proxies: tuple[Question, ...]
+
+    @classmethod
+    def of(cls, thing: Example | Question) -> Example:
+        """`thing` itself, or the one-proxy example of a plain question."""
+        return thing if isinstance(thing, Example) else cls(None, (thing,))

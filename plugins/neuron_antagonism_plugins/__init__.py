@@ -1,0 +1,1 @@
+"""The shipped plugins, registered through the same entry-point group as anyone's."""

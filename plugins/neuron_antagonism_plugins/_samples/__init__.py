@@ -1,0 +1,1 @@
+"""Generated examples of the four tasks, in the project's own words."""
