@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import (
     AntagonismError,
+    AntagonismWarning,
     DataError,
     ModelError,
     PluginError,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit, degrader, edit, enhancer
     from neuron_antagonism.method.evaluate import Evaluation, evaluate, evaluate_many
     from neuron_antagonism.method.qatt import build_examples
-    from neuron_antagonism.method.tasks import LoadedTask, Split, load_task
+    from neuron_antagonism.method.splits import Split
+    from neuron_antagonism.method.tasks import LoadedTask, load_task
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.neurons import NeuronSet
@@ -45,7 +47,7 @@ _LAZY = {
     "NeuronSet": "neurons",
     "RunResult": "runs.store",
     "Settings": "method.attribution",
-    "Split": "method.tasks",
+    "Split": "method.splits",
     "attribute": "method.attribution",
     "attribute_many": "method.attribution",
     "build_examples": "method.qatt",
@@ -63,6 +65,7 @@ _LAZY = {
 
 __all__ = [
     "AntagonismError",
+    "AntagonismWarning",
     "Attribution",
     "Comparison",
     "DataError",

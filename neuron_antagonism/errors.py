@@ -40,3 +40,7 @@ def unknown(kind: str, name: str, accepted: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r};{hint} accepted: {', '.join(names) or 'none'}"
+
+
+class AntagonismWarning(UserWarning):
+    """Something a user should know about a result that is still right."""

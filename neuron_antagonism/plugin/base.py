@@ -113,11 +113,13 @@ class Scorer(Configurable):
         target: the function whose integrated gradients are aggregated; None = no gradient: `aggregate` then
             gets the neuron values at the last position instead.
         roles: ("good", "bad"), or ("good",) where low scores mean nothing: such a scorer has no bad set.
+        draws: whether scores are drawn by the option `seed`; a run repeats such a scorer with several seeds.
         reference: the paper and equation.
     """
 
     target: Target | None = None
     roles: ClassVar[tuple[str, ...]] = ("good", "bad")
+    draws: ClassVar[bool] = False
     reference: ClassVar[str] = ""
 
     class Options(Options):
@@ -131,7 +133,8 @@ class Scorer(Configurable):
         )
         ambiguous: Literal["drop", "keep"] = Field(
             default="drop",
-            description="'drop' (the paper): a neuron good for one example and bad for another scores 0; 'keep': it scores",
+            description="what a neuron that is good for one example and bad for another scores: "
+            "'drop' (the paper): 0; 'keep': the sum",
         )
 
     def aggregate(
@@ -209,7 +212,7 @@ class Intervention(Configurable):
         self,
         values: Float[Tensor, "batch position n"],
         layer: int,
-        neurons: Int[Tensor, "n"],
+        neurons: Int[Tensor, n],
     ) -> Float[Tensor, "batch position n"]:
         """New values of the chosen neurons of one layer; each position by itself.
 

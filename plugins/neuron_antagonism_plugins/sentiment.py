@@ -2,27 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._files import at, filled_lines, malformed
+from neuron_antagonism_plugins._hub import Split, is_hub, splits, unknown_columns
+
+OPTIONS = ("positive", "negative", "neutral", "not sure")
+FIVE = ("negative", "negative", "neutral", "positive", "positive")
+"""The answer for each label 0 to 4 of the Stanford Sentiment Treebank (SST-3)."""
+
+_TREE = "one Penn Treebank tree, a label 0 to 4 on every node, e.g. `(3 (2 so) (4 good))`"
+_FILE = f"an SST file: on each line {_TREE}"
+_COLUMNS = "text or sentence with label (0 to 4, a name, or a float 0 to 1), or ptb_tree"
+_LABEL = (
+    "a label 0 to 4 in a data set that uses 3 or 4 (else the scale is unknown: name the classes), "
+    "[very] negative, neutral, [very] positive, or a float 0 to 1"
+)
+_PIECES = re.compile(r"\(|\)|[^() \t]+")  # only these blanks: some words hold a no-break space
+_ESCAPES = {r"\/": "/", r"\*": "*"}
+_BRACKETS = {"-LRB-": "(", "-RRB-": ")"}
+
+
+def trees(path: str | Path) -> Iterator[tuple[int, str]]:
+    r"""Yield each sentence's root label (0 to 4) and its text from a Stanford Sentiment Treebank file.
+
+    The text is the words joined by spaces, with `-LRB-`, `-RRB-`, `\/`, `\*` unescaped (Socher et al., 2013).
+
+    Raises:
+        DataError: an unreadable or empty file, or a malformed line; names file, line and what is accepted.
+    """
+    for number, line in filled_lines(path, _FILE):
+        yield parse(line, at(path, number))
+
+
+def parse(tree: str, where: str) -> tuple[int, str]:
+    """Root label (0 to 4) and text of one tree.
+
+    Args:
+        tree: a node is `(label word)` or `(label node node ...)`.
+        where: how an error names the place.
+
+    Raises:
+        DataError: anything else.
+    """
+    words: list[str] = []
+    open_nodes: list[str] = []  # what each has so far: "", "label", "word" or "nodes"
+    root = None
+    for piece in _PIECES.findall(tree.strip()):
+        state = open_nodes[-1] if open_nodes else None
+        if piece == "(" and (state in ("label", "nodes") or (state is None and root is None)):
+            if open_nodes:
+                open_nodes[-1] = "nodes"
+            open_nodes.append("")
+        elif piece == ")" and state in ("word", "nodes"):
+            open_nodes.pop()
+        elif state == "" and piece in ("0", "1", "2", "3", "4"):
+            open_nodes[-1] = "label"
+            root = int(piece) if root is None else root
+        elif state == "label" and piece != ")":
+            open_nodes[-1] = "word"
+            words.append(_unescape(piece))
+        else:
+            raise malformed(where, tree, _TREE)
+    if open_nodes or root is None:
+        raise malformed(where, tree, _TREE)
+    return root, " ".join(words)
 
 
 class Sentiment(na.Task):
     """Sentiment: positive, negative, neutral or not sure."""
 
     name = "sentiment"
-    role = 'You judge the feeling of a text.'
+    role = "You judge the feeling of a text."
     rule = "Reply with one letter only: A, B, C or D."
     stems = (
-        'Text: {text}\nWhat is the feeling of this text?',
-        'Review: {text}\nHow does the writer feel?',
-        'Read this: {text}\nWhich feeling fits?',
+        "Text: {text}\nWhat is the feeling of this text?",
+        "Review: {text}\nHow does the writer feel?",
+        "Read this: {text}\nWhich feeling fits?",
     )
-    reference = 'NeuronLLM §4.1; SST-3 (Socher et al., 2013)'
+    reference = "NeuronLLM §4.1; SST-3 (Socher et al., 2013)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:
-        """Items."""
-        raise na.DataError("to be written")
+        """Yield one item for each sentence, in the source's order; the options are always `OPTIONS`.
+
+        Args:
+            source: an SST file, `hub:dataset-id[:config]` in the layout of SetFit/sst5 or stanfordnlp/sst
+                (floats: up to 0.4 is negative, up to 0.6 neutral), or None = the sample.
+            seed: nothing is drawn here.
+
+        Raises:
+            DataError: malformed or empty data; names file and line, or split and row.
+            UsageError: a Hub source without the package `datasets`.
+        """
+        if source is None:
+            from neuron_antagonism_plugins._samples import sentiment as sample
+
+            yield from sample.items()
+        elif is_hub(source):
+            for part, text, answer in _hub_sentences(source):
+                yield _item(text, answer, part)
+        else:
+            for label, text in trees(source):
+                yield _item(text, FIVE[label])
+
+
+def _item(text: str, answer: str, part: str = "") -> na.Item:
+    return na.Item(text, answer, tuple(option for option in OPTIONS if option != answer), part=part)
+
+
+def _unescape(word: str) -> str:
+    if word in _BRACKETS:
+        return _BRACKETS[word]
+    for escape, character in _ESCAPES.items():
+        word = word.replace(escape, character)
+    return word
+
+
+def _hub_sentences(source: str) -> Iterator[tuple[str, str, str]]:
+    loaded = splits(source, _COLUMNS)
+    five = _five_labels(loaded)
+    for split in loaded:
+        text = next((name for name in ("text", "sentence") if name in split.columns), "")
+        label = next((name for name in ("label_text", "label") if name in split.columns), "")
+        # The lines of official files, loaded as text, are trees too; stanfordnlp/sst's `tree` column is not.
+        tree = "ptb_tree" if "ptb_tree" in split.columns else "" if label else text
+        if not tree and not (text and label):
+            raise unknown_columns(split, _COLUMNS)
+        for where, row in split.rows():
+            if tree:
+                root, words = parse(str(row[tree]), where)
+                yield split.part, words, FIVE[root]
+            elif isinstance(row[text], str) and row[text].strip():
+                yield split.part, row[text].strip(), _answer(row[label], five, where)
+            else:
+                raise malformed(where, row[text], "a text that isn't empty")
+
+
+def _five_labels(loaded: Sequence[Split]) -> bool:
+    """Whether integer labels are SST's five classes: 0 and 1 alone may as well be negative and positive."""
+    labels = [value for split in loaded if "label" in split.columns for value in split.distinct("label")]
+    return bool({str(value) for value in labels if not isinstance(value, float)} & {"3", "4"})
+
+
+def _answer(label: Any, five: bool, where: str) -> str:
+    if isinstance(label, float) and 0 <= label <= 1:
+        return "negative" if label <= 0.4 else "neutral" if label <= 0.6 else "positive"
+    name = str(label).strip().lower().replace("_", " ").removeprefix("very ")
+    if name in FIVE:
+        return name
+    if five and not isinstance(label, float) and name in ("0", "1", "2", "3", "4"):
+        return FIVE[int(name)]
+    raise malformed(where, label, _LABEL)
 
 
 @na.hookimpl

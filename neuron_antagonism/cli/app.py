@@ -1,0 +1,67 @@
+"""The command `neuron-antagonism`. Only this package is imported for `--help`: no torch, no plugin."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from neuron_antagonism.cli import doctor, plugins, run
+from neuron_antagonism.errors import AntagonismError
+
+app = typer.Typer(
+    name="neuron-antagonism",
+    help="Find the neurons that help and hinder a language model at a task, edit them, and prove the effect.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("plugins")(plugins.plugins)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from neuron_antagonism import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find the neurons that help and hinder a language model at a task, edit them, and prove the effect."""
+
+
+def main() -> None:
+    """Run the command line: one line on stderr for a deliberate error; a traceback only with `--debug`.
+
+    Exit codes: 0 done, 1 a run that failed under way, 2 something asked for is wrong, 130 interrupted.
+    """
+    # libraries below draw bars and print warnings of their own; this program reports progress itself
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except AntagonismError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(
+            "interrupted; what was finished is kept, --resume with the same --out goes on from there", file=sys.stderr
+        )
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader went away (head, less): not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,187 @@
+"""The command `run`: from a task's examples to a table of RAC and RCC."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neuron_antagonism.cli.common import (
+    Debug,
+    Device,
+    Dtype,
+    Json,
+    Model,
+    Quiet,
+    limit_threads,
+    note,
+    pairs,
+    print_json,
+    quiet_libraries,
+)
+from neuron_antagonism.errors import UsageError
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.config import RunConfig
+    from neuron_antagonism.runs.plan import Plan
+    from neuron_antagonism.runs.store import RunResult
+
+
+def run(
+    model: Model = "demo",
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="A task; repeatable. Default: the four shipped.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="TASK=EVAL[,TRAIN]", help="A task's own files, or hub:ID; repeatable."),
+    ] = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option("--scorer", help="A scorer; repeatable. Default: ace tn qrnca kn act random."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-o", "--option", metavar="NAME.OPTION=VALUE", help="A plugin's option; repeatable."),
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Neurons touched by an edit.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The run's directory. Default: runs/<date>-<time>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Complete the run in --out.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="The paper's sizes: 5, 50 and 100 examples.")] = False,
+    identify: Annotated[int | None, typer.Option(help="Examples for attribution.")] = None,
+    select: Annotated[int | None, typer.Option(help="Examples that choose the ratio.")] = None,
+    evaluate: Annotated[int | None, typer.Option(help="Examples that are reported on.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, replay, rows or reference.")] = "auto",
+    steps: Annotated[str, typer.Option(help="Steps of integrated gradients, or auto.")] = "16",
+    quadrature: Annotated[str, typer.Option(help="right, midpoint or gauss-legendre.")] = "right",
+    positions: Annotated[str, typer.Option(help="Where edits act: last or all.")] = "last",
+    strengthen: Annotated[str, typer.Option(help="Intervention on neurons that should act more.")] = "excite",
+    weaken: Annotated[str, typer.Option(help="Intervention on neurons that should act less.")] = "silence",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show three prompts, the sizes and the cost; run nothing.")
+    ] = False,
+    dtype: Dtype = None,
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find good and bad neurons, edit them, and measure the effect.
+
+    With no arguments: the embedded demonstration model, its four tasks, ACE against five baselines.
+    """
+    config = _config(locals())
+    start = time.monotonic()
+    # torch and TransformerLens take seconds to import: only once the arguments can be right
+    note_start = not quiet and not json
+    if note_start:
+        note("loading …")
+    from neuron_antagonism.cli.progress import reporter
+    from neuron_antagonism.runs.plan import check_out, make_plan
+    from neuron_antagonism.runs.run import execute
+    from neuron_antagonism.runs.store import RunDirectory
+
+    quiet_libraries()
+    limit_threads()
+    directory = RunDirectory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
+    if resume and out is None:
+        raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
+    if not dry_run and not resume and (directory.path / "manifest.json").exists():
+        check_out(directory.path, resume=False)
+    with reporter(quiet) as progress:
+        plan = make_plan(config, stored=directory.read_splits() if resume else None, progress=progress)
+        if dry_run:
+            cost = _cost(plan)
+            print_json(cost) if json else _print_dry(plan, cost)
+            return
+        check_out(directory.path, resume=resume)
+        result = execute(plan, directory, progress)
+    if json:
+        print_json({"path": str(directory.path), "manifest": result.manifest, "results": result.results})
+    else:
+        _print_result(result, time.monotonic() - start)
+
+
+def _config(given: dict[str, Any]) -> RunConfig:
+    from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
+
+    sizes = dict(FULL if given["full"] else SMALL)
+    sizes |= {name: given[name] for name in SMALL if given[name] is not None}
+    data: dict[str, tuple[str, str | None]] = {}
+    for name, files in pairs(given["data"] or [], "--data", "TASK=EVAL or TASK=EVAL,TRAIN"):
+        source, _, train = files.partition(",")
+        data[name] = (source, train or None)
+    options: dict[str, dict[str, Any]] = {}
+    for name, value in pairs(given["option"] or [], "-o", "NAME.OPTION=VALUE"):
+        plugin, dot, field = name.partition(".")
+        if not dot:
+            raise UsageError(f"-o {name!r} names no option; accepted: NAME.OPTION=VALUE, such as ace.z=2000")
+        options.setdefault(plugin, {})[field] = _value(value)
+    steps = given["steps"]
+    chosen = {"tasks": given["task"], "scorers": given["scorer"]}
+    names = ("model", "budget", "seed", "engine", "quadrature", "positions", "strengthen", "weaken", "dtype", "device")
+    return RunConfig.of(
+        **{name: given[name] for name in names},
+        **sizes,
+        **{name: tuple(value) for name, value in chosen.items() if value},
+        data=data,
+        options=options,
+        steps=int(steps) if steps.isdigit() else steps,
+    )
+
+
+def _value(text: str) -> Any:
+    """Numbers, booleans and null as JSON writes them; anything else is text."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _cost(plan: Plan) -> dict[str, Any]:
+    from neuron_antagonism.runs.cost import estimate
+
+    prompts = [{"task": task.name, "prompt": task.split.identify[0].proxies[0].prompt} for task in plan.tasks]
+    return {"prompts": (prompts * 3)[:3] if len(prompts) < 3 else prompts[:3], **estimate(plan)}
+
+
+def _print_dry(plan: Plan, cost: dict[str, Any]) -> None:
+    for number, shown in enumerate(cost["prompts"], start=1):
+        print(f"--- prompt {number} ({shown['task']}) ---\n{shown['prompt']}")
+    print("--- cost ---")
+    print(f"model      {plan.model!r}")
+    print(f"engine     {plan.engine.name} ({plan.engine.reason})")
+    for task in plan.tasks:
+        split = task.split
+        sizes = f"identify {len(split.identify)}, select {len(split.select)}, evaluate {len(split.evaluate)} examples"
+        print(f"{task.name:10s} {sizes}")
+        for line in split.report.notes:
+            print(f"{'':10s} {line}")
+    print(f"gradients  {cost['gradient_questions']} questions, {cost['gradient_passes']:,} layer-steps")
+    print(f"edits      {cost['edits_per_task']} per task, {cost['edited_answers']:,} answers from cached prefixes")
+    print(f"full       {cost['full_passes']:,} full forward passes")
+    print(f"estimate   about {cost['seconds']:.0f} s on this machine")
+
+
+def _print_result(result: RunResult, seconds: float) -> None:
+    from rich.console import Console
+
+    from neuron_antagonism.runs.table import WIDTH, layer_lines, notes
+
+    # in a pipe rich assumes 80 columns, which would cut the figures
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    console.print(result.table)
+    first = next(iter(result.results["tasks"].values()))["attribution"]
+    scorer = "ace" if "ace" in first else next(iter(first))
+    print(f"Neurons of {scorer} by layer (0 first)")
+    for line in layer_lines(result.results, scorer):
+        print(f"  {line}")
+    for line in notes(result.results):
+        print(line)
+    print(f"written to {result.path} in {seconds:.0f} s")

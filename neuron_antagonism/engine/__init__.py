@@ -1,0 +1,1 @@
+"""Engines: how the gradients of every layer and step are obtained."""

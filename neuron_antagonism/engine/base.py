@@ -1,0 +1,103 @@
+"""What every engine takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+
+from neuron_antagonism.functional import quadrature_rule
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.model.letters import Encoded
+    from neuron_antagonism.plugin.base import Target
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+class Asked(NamedTuple):
+    """A question in tokens with its answer's index."""
+
+    encoded: Encoded
+    answer: int
+
+
+@dataclass(frozen=True)
+class Path:
+    """The straight path from zero to the neurons' values, and how its integral is approximated.
+
+    Args:
+        nodes: multiples of the values at which gradients are taken.
+        weights: their weights; they sum to 1.
+        site: where neurons are read and scaled.
+    """
+
+    nodes: tuple[float, ...]
+    weights: tuple[float, ...]
+    site: str = "post"
+
+    @classmethod
+    def of(cls, quadrature: str, steps: int, site: str) -> Path:
+        """The path of a named quadrature."""
+        nodes, weights = quadrature_rule(quadrature, steps)
+        return cls(tuple(nodes), tuple(weights), site)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Integrated gradients of a list of questions, on the CPU in the model's precision (float32 or wider).
+
+    Attributes:
+        values: w, the neuron values at the last position.
+        integrated: IG by target (NeuronLLM Eq. 1), one layer scaled at a time.
+        change: F(w) − F(0) by target, per question and layer: what the IG of a layer should sum to.
+    """
+
+    values: Float[Tensor, "question layer neuron"]
+    integrated: Mapping[Target, Float[Tensor, "question layer neuron"]]
+    change: Mapping[Target, Float[Tensor, "question layer"]]
+
+
+class Engine(Protocol):
+    """Computes integrated gradients; all engines give the same numbers."""
+
+    name: str
+
+    def integrated_gradients(
+        self,
+        model: HookedModel,
+        questions: Sequence[Asked],
+        targets: Sequence[Target],
+        path: Path,
+        progress: Progress | None = None,
+    ) -> Gradients:
+        """Values of every neuron, and for each target its integrated gradients and change of F."""
+        ...
+
+
+def letter_columns(
+    questions: Sequence[Asked], like: Tensor
+) -> tuple[Int[Tensor, "question 4"], Int[Tensor, " question"]]:
+    """Letter ids and answers of some questions as tensors on the device of `like`."""
+    letters = torch.tensor([q.encoded.letters for q in questions], device=like.device)
+    return letters, torch.tensor([q.answer for q in questions], device=like.device)
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float32 or wider."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def by_length(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of prompts of equal length, longest group first: such a group needs no padding."""
+    groups: dict[int, list[int]] = {}
+    for index, ids in enumerate(prompts):
+        groups.setdefault(len(ids), []).append(index)
+    return [groups[length] for length in sorted(groups, reverse=True)]

@@ -1,0 +1,286 @@
+"""Evaluation: what the model answers under each edit (NeuronLLM §4.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from neuron_antagonism.engine.base import Progress, by_length
+from neuron_antagonism.engine.choose import choose
+from neuron_antagonism.engine.copies import Copies
+from neuron_antagonism.errors import DataError
+from neuron_antagonism.functional import option_log_probabilities
+from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.statistics import Outcomes
+from neuron_antagonism.types import Example, Question
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.model.letters import Encoded
+
+MAX_COPIES = 96
+"""Edits evaluated side by side: beyond this, attention among the copies costs more than it saves."""
+
+MAX_ROWS = 32
+"""Prompts in one full forward."""
+
+UNEDITED = Edit(())
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The answers to a list of examples under one edit.
+
+    Attributes:
+        examples: what was asked.
+        edit: the edit, or None.
+        log_probabilities: log-softmax over the four letters, in the order of the questions.
+        ties: questions whose highest letters tied exactly; broken by a seeded order of the letters.
+    """
+
+    examples: tuple[Example, ...]
+    edit: Edit | None
+    log_probabilities: Float[Tensor, "question 4"]
+    chosen: Int[Tensor, " question"]
+    ties: int
+
+    @property
+    def option_probabilities(self) -> Float[Tensor, "question 4"]:
+        """Softmax over the four letters."""
+        return self.log_probabilities.exp()
+
+    @cached_property
+    def answers(self) -> Int[Tensor, " question"]:
+        """Index of the right letter of each question."""
+        return torch.tensor([q.answer for e in self.examples for q in e.proxies])
+
+    @property
+    def right(self) -> Bool[Tensor, " question"]:
+        """Whether each question was answered rightly."""
+        return self.chosen == self.answers
+
+    @property
+    def cross_entropy(self) -> Float[Tensor, " question"]:
+        """Letter cross-entropy of each question, in nats."""
+        return -self.log_probabilities.gather(1, self.answers[:, None])[:, 0]
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """Right answers and cross-entropy by example."""
+        proxies = np.array([len(e.proxies) for e in self.examples])
+        edges = np.concatenate([[0], np.cumsum(proxies)[:-1]])
+        return Outcomes(
+            right=np.add.reduceat(self.right.numpy().astype(np.int64), edges),
+            proxies=proxies,
+            cross_entropy=np.add.reduceat(self.cross_entropy.double().numpy(), edges) / proxies,
+            examples=fingerprint(self.examples),
+        )
+
+    @property
+    def acc(self) -> float:
+        """Share of questions answered rightly."""
+        return self.outcomes.acc
+
+    @property
+    def com(self) -> float:
+        """Share of examples with at least two thirds of their proxies right."""
+        return self.outcomes.com
+
+    def __repr__(self) -> str:
+        """The two metrics."""
+        return f"Evaluation(acc={self.acc:.3f}, com={self.com:.3f}, examples={len(self.examples)})"
+
+
+def evaluate(
+    model: HookedModel,
+    examples: Sequence[Example | Question],
+    edit: Edit | None = None,
+    *,
+    seed: int = 0,
+    engine: str = "auto",
+) -> Evaluation:
+    """What the model answers under one edit, or unedited.
+
+    Args:
+        model: the model; restored afterwards.
+        examples: examples or plain questions.
+        edit: the edit; None = unedited.
+        seed: breaks exact ties.
+        engine: how edits at `last` are evaluated, see `evaluate_many`.
+    """
+    return evaluate_many(model, examples, [edit], seed=seed, engine=engine)[0]
+
+
+def evaluate_many(
+    model: HookedModel,
+    examples: Sequence[Example | Question],
+    edits: Sequence[Edit | None],
+    *,
+    seed: int = 0,
+    engine: str = "auto",
+    progress: Progress | None = None,
+) -> list[Evaluation]:
+    """What the model answers under each of many edits.
+
+    Edits at `last` share each prompt's prefix and are run as copies of its last token; edits at `all` need a full
+    pass each.
+
+    Args:
+        model: the model; restored afterwards.
+        examples: examples or plain questions.
+        edits: edits; None = unedited.
+        seed: breaks exact ties.
+        engine: "auto", "replay", "rows" (copies, see `engine.choose`) or "reference" (a full pass for each edit).
+        progress: called with what is being done, how much is done and how much there is.
+
+    Raises:
+        DataError: no examples, or a question longer than the model's context.
+        ModelError: logits that are not finite.
+    """
+    asked = [Example.of(thing) for thing in examples]
+    if not asked:
+        raise DataError("there are no examples to evaluate; accepted: at least one")
+    for edit in edits:
+        if edit is not None:
+            edit.check(model)
+    questions = [q for example in asked for q in example.proxies]
+    encoded = [model.encode(question) for question in questions]
+    table = torch.zeros(len(edits), len(questions), 4, dtype=torch.float64)
+    last = [i for i, edit in enumerate(edits) if edit is None or edit.positions == "last" or not edit.parts]
+    # alone, an unedited model is cheapest in one padded pass
+    some = any(edit is not None and edit.parts and edit.positions == "last" for edit in edits)
+    choice = choose(model, [e.ids for e in encoded], engine) if some else None
+    if choice is not None and choice.name != "reference":
+        _by_copies(model, encoded, edits, last, choice.name, table, progress)
+        whole = [i for i in range(len(edits)) if i not in set(last)]
+    else:
+        whole = list(range(len(edits)))
+    for done, index in enumerate(whole):
+        _by_full_pass(model, encoded, edits[index], table[index])
+        if progress is not None:
+            progress("full passes", done + 1, len(whole))
+    orders = torch.tensor([_tie_order(question, seed) for question in questions])
+    return [_evaluation(asked, edit, table[i], orders) for i, edit in enumerate(edits)]
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """A hash of what is asked; equal for equal examples in equal order."""
+    digest = hashlib.sha256()
+    for question in (q for example in examples for q in example.proxies):
+        digest.update(repr((question.prompt, question.letters, question.answer)).encode())
+    return digest.hexdigest()
+
+
+def _by_copies(
+    model: HookedModel,
+    encoded: Sequence[Encoded],
+    edits: Sequence[Edit | None],
+    chosen: Sequence[int],
+    kind: str,
+    table: Tensor,
+    progress: Progress | None,
+) -> None:
+    sites = sorted({_site(edits[i]) for i in chosen})
+    chunks = [
+        _Side([edits[i] or UNEDITED for i in part], part, site)
+        for site in sites
+        for part in _chunks([i for i in chosen if _site(edits[i]) == site], MAX_COPIES)
+    ]
+    done = 0
+    for group in by_length([e.ids for e in encoded]):
+        for part in _chunks(group, MAX_ROWS):
+            copies = Copies(model, [encoded[i].ids for i in part], kind)
+            letters = torch.tensor([encoded[i].letters for i in part], device=model.device)[:, None]
+            for side in chunks:
+                with torch.no_grad():
+                    logits = copies.logits(len(side.edits), side.write, side.site)
+                log_p = option_log_probabilities(logits, letters.expand(-1, len(side.edits), -1))
+                table[side.index[:, None], torch.tensor(part)[None]] = log_p.transpose(0, 1).double().cpu()
+            done += len(part)
+            if progress is not None:
+                progress("answers", done, len(encoded))
+
+
+class _Side:
+    """Edits that act side by side, one copy each."""
+
+    def __init__(self, edits: list[Edit], index: Sequence[int], site: str) -> None:
+        self.edits = edits
+        self.index = torch.tensor(index)
+        self.site = site
+        self._scaled: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        rows: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        for copy, edit in enumerate(edits):
+            for part in edit.parts if _is_constant(edit) else ():
+                for layer, neurons in part.by_layer.items():
+                    factor = torch.full((len(neurons),), float(part.intervention.scale or 0.0))
+                    rows.setdefault(layer, []).append((torch.full_like(neurons, copy), neurons, factor))
+        for layer, found in rows.items():
+            at, which, factors = (torch.cat(column) for column in zip(*found, strict=True))
+            self._scaled[layer] = (at, which, factors)
+        self._other = [(i, edit) for i, edit in enumerate(edits) if edit.parts and not _is_constant(edit)]
+
+    def write(self, values: Tensor, layer: int) -> Tensor:
+        """Edit copy i of every prompt by edit i."""
+        if layer in self._scaled:
+            at, which, factors = (column.to(values.device) for column in self._scaled[layer])
+            values = values.clone()
+            values[:, at, which] = values[:, at, which] * factors.to(values.dtype)
+        for copy, edit in self._other:
+            if layer in edit.layers:
+                new = edit.apply(values[:, copy : copy + 1], layer)
+                values = torch.cat([values[:, :copy], new, values[:, copy + 1 :]], dim=1)
+        return values
+
+
+def _site(edit: Edit | None) -> str:
+    return edit.site if edit is not None else "post"
+
+
+def _is_constant(edit: Edit) -> bool:
+    return all(part.intervention.scale is not None for part in edit.parts)
+
+
+def _by_full_pass(model: HookedModel, encoded: Sequence[Encoded], edit: Edit | None, table: Tensor) -> None:
+    edit = edit or UNEDITED
+    # an edit at `last` needs each prompt's end at the batch's end: equal lengths only
+    groups = by_length([e.ids for e in encoded]) if edit.parts and edit.positions == "last" else [_sorted(encoded)]
+    with torch.no_grad(), model.edited(edit):
+        for part in (part for group in groups for part in _chunks(group, MAX_ROWS)):
+            logits = model.last_logits([encoded[i].ids for i in part])
+            letters = torch.tensor([encoded[i].letters for i in part], device=logits.device)
+            table[torch.tensor(part)] = option_log_probabilities(logits, letters).double().cpu()
+
+
+def _sorted(encoded: Sequence[Encoded]) -> list[int]:
+    return sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
+
+
+def _chunks(items: Sequence[int], size: int) -> list[list[int]]:
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def _tie_order(question: Question, seed: int) -> list[int]:
+    order = list(range(len(question.letters)))
+    random.Random(f"{seed}|tie|{question.prompt}").shuffle(order)
+    return order
+
+
+def _evaluation(
+    examples: list[Example], edit: Edit | None, log_p: Tensor, orders: Int[Tensor, "question 4"]
+) -> Evaluation:
+    # the first maximum in each question's own order of letters
+    shuffled = log_p.gather(1, orders)
+    best = (shuffled == shuffled.max(1, keepdim=True).values).int()
+    chosen = orders.gather(1, best.argmax(1, keepdim=True))[:, 0]
+    return Evaluation(tuple(examples), edit, log_p, chosen, int((best.sum(1) > 1).sum()))

@@ -1,0 +1,264 @@
+"""Loading a task and dividing its examples into the sets of a run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.errors import DataError, PluginError
+from neuron_antagonism.method.evaluate import evaluate
+from neuron_antagonism.method.qatt import build_examples, check_stems, draw_options, omitted_letter
+from neuron_antagonism.method.splits import Split, SplitReport, right_letters
+from neuron_antagonism.plugin.base import Task
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.types import Example, Item
+
+if TYPE_CHECKING:
+    from neuron_antagonism.model.hooked import HookedModel
+
+BLOCK = 24
+"""Examples asked of the reference model at a time; a multiple of four keeps the cycle of letters whole."""
+
+DEMONSTRATION_CANDIDATES = 20
+
+
+def load_task(name: str | Task, *, source: str | None = None, train: str | None = None) -> LoadedTask:
+    """Load a task with its data.
+
+    Args:
+        name: a registered task, or an instance.
+        source: a file in the data set's official format, or `hub:dataset-id`; None = the embedded sample.
+        train: the data set's training part likewise, where it is a file of its own.
+
+    Raises:
+        PluginError: an unknown task.
+        DataError: from `split`: an unreadable or malformed source.
+    """
+    task = registry().make(Task, name) if isinstance(name, str) else name
+    if not task.role or not task.rule or not task.stems:
+        raise PluginError(f"task {task.name!r} lacks role, rule or stems; accepted: all three")
+    if train is not None and source is None:
+        raise DataError(
+            f"task {task.name!r} was given training data but no evaluation data; accepted: both, or neither"
+        )
+    return LoadedTask(task, source, train)
+
+
+class LoadedTask:
+    """A task and where its data comes from."""
+
+    def __init__(self, task: Task, source: str | None, train: str | None) -> None:
+        """Nothing is read before `split` or `items`."""
+        self.task = task
+        self.name = task.name
+        self.source = source
+        self.train = train
+
+    def __repr__(self) -> str:
+        """Name and source."""
+        return f"LoadedTask({self.name!r}, source={self.source or 'embedded'!r})"
+
+    def split(
+        self,
+        identify: int = 5,
+        select: int = 50,
+        evaluate: int = 100,
+        *,
+        seed: int = 0,
+        reference: HookedModel | None = None,
+        fits: HookedModel | None = None,
+        progress: Progress | None = None,
+    ) -> Split:
+        """Disjoint sets of examples (NeuronLLM §4.1).
+
+        Identification examples, the demonstration and the selection set come from the training part where there is
+        one, the evaluation set from the test part.
+
+        Args:
+            identify: identification examples, drawn regardless of what a model answers.
+            select, evaluate: sizes of the other two; each half understood by the reference, half not.
+            seed: the same seed gives the same sets.
+            reference: the model whose understanding stratifies; None = not stratified.
+            fits: the model whose context examples must fit; default: the reference.
+            progress: called while the reference model is asked.
+
+        Raises:
+            DataError: unreadable data, or too few examples left for a set.
+        """
+        report = SplitReport(reference=reference.name if reference else "")
+        rng = random.Random(f"{seed}|split|{self.name}")
+        test, train = self._pools(seed, report)
+        rng.shuffle(test)
+        rng.shuffle(train)
+        has_train = bool(train)
+        first = train if has_train else test
+        demonstration = self.task.demonstration or _pop_short(first, self.name)
+        fitting = fits or reference
+        build = _Builder(self.task, demonstration, seed, fitting, report)
+
+        chosen = build.take(first, identify)
+        if len(chosen) < min(identify, 1):
+            raise DataError(f"task {self.name!r} has no example left for identification ({_left_out(report)})")
+        draw = _Stratified(build, reference, report, progress)
+        second, second_strata = draw.take(first, select, "select")
+        third, third_strata = draw.take(test, evaluate, "evaluate")
+        split = Split(chosen, second, third, report=report)
+        if reference is not None:
+            split.strata = {"select": second_strata, "evaluate": third_strata}
+        for name, wanted in (("identify", identify), ("select", select), ("evaluate", evaluate)):
+            got = getattr(split, name)
+            if wanted and not got:
+                raise DataError(f"task {self.name!r} has no example left for the set {name!r} ({_left_out(report)})")
+            if len(got) < wanted:
+                report.notes.append(f"{name}: {len(got)} examples instead of {wanted}")
+            report.right_letters[name] = right_letters(got)
+        if not has_train:
+            report.notes.append("no training part: all sets come from one source")
+        return split
+
+    def items(self, seed: int = 0) -> tuple[list[Item], list[Item]]:
+        """Items of the test part and of the training part; without parts, everything is test."""
+        test: list[Item] = []
+        train: list[Item] = []
+        for item in self.task.examples(self.source, seed):
+            (train if item.part == "train" else test).append(item)
+        if self.train is not None:
+            train += [item for item in self.task.examples(self.train, seed) if item.part != "test"]
+        if not test:
+            test, train = train, []
+        return test, train
+
+    def _pools(self, seed: int, report: SplitReport) -> tuple[list[Item], list[Item]]:
+        test, train = self.items(seed)
+        if not test:
+            raise DataError(f"task {self.name!r}: {self.source or 'the embedded sample'} holds no examples")
+        check_stems(self.task.stems, test[0])
+        seen: set[object] = set()
+        return tuple(list(self._usable(pool, seen, seed, report)) for pool in (test, train))  # type: ignore[return-value]
+
+    def _usable(self, pool: Iterable[Item], seen: set[object], seed: int, report: SplitReport) -> Iterator[Item]:
+        for item in pool:
+            if item.key in seen:
+                report.duplicates += 1
+                continue
+            seen.add(item.key)
+            try:
+                draw_options(item, random.Random(f"{seed}|{item.key!r}"), self.task.distractors)
+            except DataError:
+                report.too_few_options += 1
+                continue
+            yield item
+
+
+class _Builder:
+    """Builds examples from the front of a pool, leaving out those that don't fit."""
+
+    def __init__(
+        self, task: Task, demonstration: Item, seed: int, fitting: HookedModel | None, report: SplitReport
+    ) -> None:
+        self.task, self.demonstration, self.seed = task, demonstration, seed
+        self.fitting, self.report = fitting, report
+
+    def block(self, pool: list[Item], size: int) -> list[Example]:
+        """Examples of the next `size` items that fit; the items leave the pool."""
+        items, pool[:] = pool[:size], pool[size:]
+        built = build_examples(
+            items,
+            role=self.task.role,
+            rule=self.task.rule,
+            stems=self.task.stems,
+            demonstration=self.demonstration,
+            seed=self.seed,
+            distractors=self.task.distractors,
+        )
+        if self.fitting is None:
+            return built
+        model = self.fitting
+        fitting = [example for example in built if all(model.fits(q) for q in example.proxies)]
+        self.report.too_long += len(built) - len(fitting)
+        return fitting
+
+    def take(self, pool: list[Item], count: int) -> list[Example]:
+        """The next `count` examples that fit, or fewer."""
+        taken: list[Example] = []
+        while pool and len(taken) < count:
+            taken += self.block(pool, count - len(taken))
+        self.report.read += len(taken)
+        return taken
+
+
+class _Stratified:
+    """Draws sets of which the reference understands half, with each letter right equally often in each half."""
+
+    def __init__(
+        self, build: _Builder, reference: HookedModel | None, report: SplitReport, progress: Progress | None
+    ) -> None:
+        self.build, self.reference, self.report, self.progress = build, reference, report, progress
+
+    def take(self, pool: list[Item], count: int, name: str) -> tuple[list[Example], list[bool]]:
+        """`count` examples, or fewer, and whether each is understood."""
+        if self.reference is None or count == 0:
+            return self.build.take(pool, count), []
+        strata: dict[bool, list[Example]] = {True: [], False: []}
+        quota = {True: count - count // 2, False: count // 2}
+        read = 0
+        while pool and read < 4 * count and not _enough(strata, quota):
+            block = self.build.block(pool, min(BLOCK, 4 * count - read))
+            read += len(block)
+            if not block:
+                continue
+            outcomes = evaluate(self.reference, block).outcomes
+            for example, understood in zip(block, outcomes.understood, strict=True):
+                strata[bool(understood)].append(example)
+            if self.progress is not None:
+                found = sum(min(len(strata[s]), quota[s]) for s in strata)
+                self.progress(f"choosing examples ({name})", found, count)
+        self.report.read += read
+        chosen = {stratum: _balanced(strata[stratum], quota[stratum]) for stratum in (True, False)}
+        self.report.understood[name] = (len(chosen[True]), len(chosen[False]))
+        for stratum, label in ((True, "understands"), (False, "does not understand")):
+            if len(chosen[stratum]) < quota[stratum]:
+                self.report.notes.append(
+                    f"{name}: {len(chosen[stratum])} examples that {self.report.reference} {label}, instead of "
+                    f"{quota[stratum]}, among {read} read"
+                )
+        return [*chosen[True], *chosen[False]], [True] * len(chosen[True]) + [False] * len(chosen[False])
+
+
+def _enough(strata: dict[bool, list[Example]], quota: dict[bool, int]) -> bool:
+    return all(len(strata[s]) >= quota[s] for s in strata)
+
+
+def _balanced(examples: Sequence[Example], count: int) -> list[Example]:
+    """`count` examples in order, drawn in turn from those that omit each letter."""
+    queues: dict[int, list[int]] = {}
+    for number, example in enumerate(examples):
+        queues.setdefault(omitted_letter(example), []).append(number)
+    taken: list[int] = []
+    while len(taken) < min(count, len(examples)):
+        for letter in sorted(queues):
+            if queues[letter] and len(taken) < count:
+                taken.append(queues[letter].pop(0))
+    return [examples[number] for number in sorted(taken)]
+
+
+def _pop_short(pool: list[Item], name: str) -> Item:
+    """Takes the shortest of the first few items: the demonstration stands in every prompt."""
+    if len(pool) < 2:
+        raise DataError(
+            f"task {name!r} has {len(pool)} usable examples; accepted: enough for a demonstration and the sets"
+        )
+
+    def length(index: int) -> int:
+        return len(pool[index].text) + 4 * len(pool[index].answer)
+
+    return pool.pop(min(range(min(DEMONSTRATION_CANDIDATES, len(pool))), key=length))
+
+
+def _left_out(report: SplitReport) -> str:
+    return (
+        f"left out: {report.duplicates} duplicates, {report.too_few_options} with fewer than four options, "
+        f"{report.too_long} longer than the model's context"
+    )

@@ -1,0 +1,1 @@
+"""The hooked-model runner: loading, tokenising, option letters, forwards with edits."""

@@ -1,0 +1,248 @@
+"""A model whose FFN neurons can be read and written during any forward pass."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
+from neuron_antagonism.model.letters import Encoded, Letters
+from neuron_antagonism.types import Question
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from neuron_antagonism.method.edits import Edit
+    from neuron_antagonism.neurons import NeuronSet
+
+SITES = {"post": "blocks.{}.mlp.hook_post", "up": "blocks.{}.mlp.hook_pre_linear"}
+"""Where neuron values are read and written: the input of the FFN's output projection, or the up projection's output."""
+
+Write = Callable[["Tensor", int], "Tensor"]
+"""Maps values [batch, position, neuron] of one layer to new ones; the second argument is the layer."""
+
+PAD_ID = 0  # never attended to: padding stands right of everything that is read
+
+
+class HookedModel:
+    """A causal language model on TransformerLens' bridge.
+
+    Attributes:
+        name: as it was loaded.
+        architecture: the Hugging Face class name.
+        n_layers: number of blocks.
+        n_neurons: FFN neurons per block.
+        max_context: the longest prompt in tokens, or None where the model names no limit.
+        tokenizer: the user's own, unchanged.
+        planted: good and bad neurons that are known by construction, or None (the rule).
+    """
+
+    def __init__(self, bridge: Any, tokenizer: Any, name: str, planted: Mapping[str, NeuronSet] | None = None) -> None:
+        """Wrap a bridge; one short forward finds the neurons of every block."""
+        self.planted = planted
+        self._edits_at_last = 0
+        self.bridge = bridge
+        self.tokenizer = tokenizer
+        self.name = name
+        config = bridge.original_model.config
+        self.architecture: str = config.architectures[0]
+        self.max_context = _max_context(config)
+        self.vocabulary = int(config.get_text_config().vocab_size)
+        accepted = inspect.signature(bridge.original_model.forward).parameters
+        self._can_keep = "logits_to_keep" in accepted
+        label = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
+        self.letters = Letters(lambda text: list(tokenizer(text)["input_ids"]), label)
+        self.n_layers, self.n_neurons = self._shape()
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return torch.device(next(self.bridge.original_model.parameters()).device)
+
+    @property
+    def keep_last(self) -> dict[str, int]:
+        """The argument with which a forward computes only the last position's logits, where the model has one."""
+        return {"logits_to_keep": 1} if self._can_keep else {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype."""
+        found: torch.dtype = next(self.bridge.original_model.parameters()).dtype
+        return found
+
+    def fingerprint(self) -> str:
+        """A hash over name, shape, sum and ends of every parameter: other weights give another one."""
+        digest = hashlib.sha256(self.architecture.encode())
+        for name, parameter in self.bridge.original_model.named_parameters():
+            flat = parameter.detach().flatten()
+            ends = torch.cat([flat[:64], flat[-64:]]).float().cpu().tolist()
+            total = float(flat.float().sum())
+            digest.update(repr((name, tuple(parameter.shape), str(parameter.dtype), total, ends)).encode())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        """Name and shape."""
+        return f"HookedModel({self.name!r}, {self.architecture}, {self.n_layers} x {self.n_neurons} neurons)"
+
+    def encode(self, question: Question) -> Encoded:
+        """Token ids of the prompt and of the four option letters.
+
+        Raises:
+            DataError: the prompt is longer than the model's context.
+            ModelError: the tokenizer has no single tokens for the letters.
+        """
+        encoded = self.letters.encode(question.prompt, question.letters)
+        if self.max_context is not None and len(encoded.ids) > self.max_context:
+            raise DataError(
+                f"the question {question.prompt[-60:]!r} is {len(encoded.ids)} tokens long; "
+                f"accepted: at most {self.max_context}, this model's context"
+            )
+        return encoded
+
+    def fits(self, question: Question) -> bool:
+        """Whether the prompt fits the model's context."""
+        limit = self.max_context
+        return limit is None or self.letters.length(question.prompt, question.letters) <= limit
+
+    def forward(self, ids: Int[Tensor, "batch position"], **kwargs: Any) -> Float[Tensor, "batch position vocab"]:
+        """The bridge's logits; keyword arguments go to the Hugging Face model."""
+        logits: Tensor = self.bridge(ids, return_type="logits", **kwargs)
+        return logits
+
+    def last_logits(self, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "batch vocab"]:
+        """Logits after each prompt's last token, float32 or wider; prompts may differ in length.
+
+        Raises:
+            ModelError: logits that are not finite.
+        """
+        if self.edited_at_last and len({len(ids) for ids in prompts}) > 1:
+            return torch.cat([self.last_logits([ids]) for ids in prompts])
+        last = torch.tensor([len(ids) - 1 for ids in prompts], device=self.device)
+        ids = torch.full((len(prompts), int(last.max()) + 1), PAD_ID, device=self.device)
+        for row, prompt in enumerate(prompts):
+            ids[row, : len(prompt)] = torch.tensor(prompt, device=self.device)
+        # padding on the right: by causality no real position sees it, whatever the architecture
+        mask = torch.arange(ids.shape[1], device=self.device) <= last[:, None]
+        kwargs: dict[str, Any] = {} if bool(mask.all()) else {"attention_mask": mask.long()}
+        rows = torch.arange(len(prompts), device=self.device)
+        if self._can_keep:
+            kept, column = torch.unique(last, return_inverse=True)
+            logits = self.forward(ids, logits_to_keep=kept, **kwargs)[rows, column]
+        else:
+            logits = self.forward(ids, **kwargs)[rows, last]
+        return self.checked(logits)
+
+    def checked(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
+        """The logits in float32 or wider; ModelError where they are not finite."""
+        if not bool(torch.isfinite(logits).all()):
+            raise ModelError(
+                f"{self.name} gives logits that are not finite (dtype {self.dtype}); "
+                "accepted: finite ones; a wider dtype such as bfloat16 or float32 often helps"
+            )
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    @contextmanager
+    def writing(self, layers: Sequence[int], write: Write, site: str = "post") -> Iterator[None]:
+        """Within the context, `write(values, layer)` replaces the neuron values of these layers in every forward.
+
+        `values` always comes as [batch, position, neuron]. The hooks are gone afterwards, whatever happens.
+        """
+        template = self.site(site)
+        hooks: list[tuple[str, Callable[..., Tensor]]] = []
+        for layer in layers:
+            batch: list[int] = []
+            hooks.append((f"blocks.{layer}.hook_in", _note_batch(batch)))
+            hooks.append((template.format(layer), _hook(write, layer, batch)))
+        with self.bridge.hooks(fwd_hooks=hooks):
+            yield
+
+    def site(self, name: str) -> str:
+        """The hook's name template of a site.
+
+        Raises:
+            UsageError: an unknown site, or one that this model lacks.
+        """
+        if name not in SITES:
+            raise UsageError(unknown("site", name, SITES))
+        if SITES[name].format(0) not in self.bridge.hook_dict:
+            raise UsageError(
+                f"{self.name} ({self.architecture}) has no site {name!r}: its FFN is not gated; accepted: 'post'"
+            )
+        return SITES[name]
+
+    @contextmanager
+    def edited(self, edit: Edit) -> Iterator[HookedModel]:
+        """Within the context every forward is edited; the model is restored on exit, also after an exception.
+
+        An edit at `last` acts on the last position of each forward: pad your own batches on the left, if at all.
+        What this package computes within the context is right for any batch.
+        """
+        edit.check(self)
+        at_last = edit.positions == "last" and bool(edit.parts)
+        self._edits_at_last += at_last
+        try:
+            with self.writing(edit.layers, edit.write(self), edit.site):
+                yield self
+        finally:
+            self._edits_at_last -= at_last
+
+    @property
+    def edited_at_last(self) -> bool:
+        """Whether an edit at the last position is active: no forward may then be padded on the right, or cached."""
+        return self._edits_at_last > 0
+
+    def _shape(self) -> tuple[int, int]:
+        widths: dict[int, int] = {}
+
+        def read(values: Tensor, layer: int) -> Tensor:
+            widths[layer] = values.shape[-1]
+            return values
+
+        n_layers = int(self.bridge.cfg.n_layers)
+        missing = [i for i in range(n_layers) if SITES["post"].format(i) not in self.bridge.hook_dict]
+        if missing:
+            raise ModelError(
+                f"{self.name} ({self.architecture}) has no FFN neurons to hook in block {missing[0]}; "
+                "accepted: decoders with a dense FFN in every block"
+            )
+        with torch.no_grad(), self.writing(range(n_layers), read):
+            self.forward(torch.full((1, 2), PAD_ID, device=self.device))
+        if len(widths) != n_layers or len(set(widths.values())) != 1:
+            raise ModelError(
+                f"{self.name} ({self.architecture}) has FFN widths {sorted(set(widths.values()))} in {len(widths)} of "
+                f"{n_layers} blocks; accepted: one width in every block"
+            )
+        return n_layers, widths[0]
+
+
+def _note_batch(batch: list[int]) -> Callable[..., Tensor]:
+    def fn(values: Tensor, hook: Any) -> Tensor:
+        batch[:] = [values.shape[0]]
+        return values
+
+    return fn
+
+
+def _hook(write: Write, layer: int, batch: list[int]) -> Callable[..., Tensor]:
+    def fn(values: Tensor, hook: Any) -> Tensor:
+        if values.ndim == 3:
+            return write(values, layer)
+        # OPT flattens batch and position in its FFN
+        return write(values.reshape(batch[0], -1, values.shape[-1]), layer).reshape(values.shape)
+
+    return fn
+
+
+def _max_context(config: Any) -> int | None:
+    text = config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        limit = getattr(text, key, None)
+        if isinstance(limit, int) and limit > 0:
+            return limit
+    return None

@@ -1,0 +1,105 @@
+"""Finding the tokens of the option letters after a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from neuron_antagonism.errors import ModelError
+
+SUFFIXES = ("", " ", "\n")
+FORMS = (" {}", "{}")
+
+Tokenize = Callable[[str], list[int]]
+
+
+class Encoded(NamedTuple):
+    """A question in tokens.
+
+    Attributes:
+        ids: the prompt's token ids; the answer is read after the last one.
+        letters: token ids of the four option letters.
+    """
+
+    ids: tuple[int, ...]
+    letters: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LetterForm:
+    """How the letters follow a prompt: what is put after the prompt, and how a letter is written there."""
+
+    suffix: str
+    form: str
+
+
+class Letters:
+    """Resolves the option letters after prompts, once per ending of a prompt.
+
+    The suffix is the first of "", " ", newline after which every letter is exactly one further token and the
+    earlier tokens stay as they were; all four letters take the same form, " A" before "A".
+    """
+
+    def __init__(self, tokenize: Tokenize, tokenizer_name: str) -> None:
+        """Remember the tokenizer; nothing is resolved yet."""
+        self._tokenize = tokenize
+        self._tokenizer_name = tokenizer_name
+        self.chosen: dict[tuple[str, tuple[str, ...]], LetterForm] = {}
+
+    def encode(self, prompt: str, letters: Sequence[str]) -> Encoded:
+        """Token ids of the prompt (with its suffix) and of the letters.
+
+        Raises:
+            ModelError: no suffix works; names tokenizer, letter and tokens.
+        """
+        key = _key(prompt, letters)
+        known = self.chosen.get(key)
+        if known is not None:
+            encoded = self._try(prompt, letters, known)
+            if encoded is not None:
+                return encoded
+        for suffix in SUFFIXES:
+            for form in FORMS:
+                choice = LetterForm(suffix, form)
+                encoded = self._try(prompt, letters, choice)
+                if encoded is not None:
+                    self.chosen[key] = choice
+                    return encoded
+        raise ModelError(self._explain(prompt, letters))
+
+    def length(self, prompt: str, letters: Sequence[str]) -> int:
+        """How many tokens `encode` gives; the letters are resolved only where the ending is new."""
+        known = self.chosen.get(_key(prompt, letters))
+        if known is None:
+            return len(self.encode(prompt, letters).ids)
+        return len(self._tokenize(prompt + known.suffix))
+
+    def _try(self, prompt: str, letters: Sequence[str], choice: LetterForm) -> Encoded | None:
+        ids = self._tokenize(prompt + choice.suffix)
+        found = []
+        for letter in letters:
+            longer = self._tokenize(prompt + choice.suffix + choice.form.format(letter))
+            if len(longer) != len(ids) + 1 or longer[:-1] != ids:
+                return None
+            found.append(longer[-1])
+        return Encoded(tuple(ids), tuple(found)) if len(set(found)) == len(found) else None
+
+    def _explain(self, prompt: str, letters: Sequence[str]) -> str:
+        ids = self._tokenize(prompt)
+        for letter in letters:
+            longer = self._tokenize(prompt + FORMS[0].format(letter))
+            if len(longer) != len(ids) + 1 or longer[:-1] != ids:
+                added = longer[len(ids) :] if longer[: len(ids)] == ids else longer[-3:]
+                return (
+                    f"the tokenizer {self._tokenizer_name} has no single token for the letter {letter!r} after "
+                    f"{prompt[-20:]!r} (tokens {added}); accepted: letters that are one token there"
+                )
+        return (
+            f"the tokenizer {self._tokenizer_name} gives the letters {list(letters)!r} the same token after "
+            f"{prompt[-20:]!r}; accepted: letters with tokens of their own"
+        )
+
+
+def _key(prompt: str, letters: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    return prompt.rsplit("\n", 1)[-1], tuple(letters)

@@ -1,0 +1,175 @@
+"""A set of neurons, strongest first, that can be saved, loaded and combined."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from neuron_antagonism.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+COLUMNS = ("layer", "neuron", "score")
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronSet:
+    """FFN neurons by layer and index, strongest first; no neuron twice.
+
+    Args:
+        layers: block index of each neuron.
+        neurons: index within the block.
+        scores: the score each was chosen by; NaN where none is known.
+
+    Raises:
+        DataError: lengths differ, an index is negative, or a neuron is there twice.
+    """
+
+    layers: Int[Tensor, " k"]
+    neurons: Int[Tensor, " k"]
+    scores: Float[Tensor, " k"]
+
+    def __post_init__(self) -> None:
+        """Check the set once, where it is made."""
+        shapes = {tuple(t.shape) for t in (self.layers, self.neurons, self.scores)}
+        if len(shapes) != 1 or self.layers.ndim != 1:
+            raise DataError(f"a neuron set has columns of shapes {sorted(shapes)}; accepted: three of one length")
+        if len(self) and int(torch.minimum(self.layers, self.neurons).min()) < 0:
+            raise DataError("a neuron set has a negative layer or neuron index; accepted: indices from 0")
+        if len(set(self)) != len(self):
+            raise DataError("a neuron set names a neuron twice; accepted: each once")
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[int, int]]) -> NeuronSet:
+        """The set of these (layer, neuron) pairs, without scores."""
+        rows = list(pairs)
+        return cls(
+            torch.tensor([layer for layer, _ in rows], dtype=torch.int64),
+            torch.tensor([neuron for _, neuron in rows], dtype=torch.int64),
+            torch.full((len(rows),), float("nan")),
+        )
+
+    def __len__(self) -> int:
+        """Number of neurons."""
+        return int(self.layers.shape[0])
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """(layer, neuron) pairs, strongest first."""
+        return iter(zip(self.layers.tolist(), self.neurons.tolist(), strict=True))
+
+    def __contains__(self, pair: object) -> bool:
+        """Whether a (layer, neuron) pair is in the set."""
+        return pair in set(self)
+
+    def __eq__(self, other: object) -> bool:
+        """The same neurons in the same order; scores don't count."""
+        return isinstance(other, NeuronSet) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # tensors inside: compared by value, not a key
+
+    def __repr__(self) -> str:
+        """Size and the strongest few."""
+        shown = ", ".join(f"{layer}.{neuron}" for layer, neuron in list(self)[:3])
+        return f"NeuronSet({len(self)}: {shown}{', …' if len(self) > 3 else ''})"
+
+    def top(self, k: int) -> NeuronSet:
+        """The strongest `k`, or all where there are fewer."""
+        return NeuronSet(self.layers[:k], self.neurons[:k], self.scores[:k])
+
+    def __or__(self, other: NeuronSet) -> NeuronSet:
+        """Union: this set's neurons first, then the other's new ones."""
+        return _joined(self, other - self)
+
+    def __and__(self, other: NeuronSet) -> NeuronSet:
+        """Intersection in this set's order, with this set's scores."""
+        return self._where([pair in set(other) for pair in self])
+
+    def __sub__(self, other: NeuronSet) -> NeuronSet:
+        """Difference in this set's order."""
+        theirs = set(other)
+        return self._where([pair not in theirs for pair in self])
+
+    def by_layer(self) -> dict[int, Int[Tensor, " n"]]:
+        """Neuron indices by layer, in the set's order."""
+        return {layer: self.neurons[self.layers == layer] for layer in sorted(set(self.layers.tolist()))}
+
+    def check(self, n_layers: int, n_neurons: int) -> None:
+        """Raise DataError unless every neuron exists in a model of this shape."""
+        for layer, neuron in self:
+            if layer >= n_layers or neuron >= n_neurons:
+                raise DataError(
+                    f"neuron {layer}.{neuron} does not exist in this model; "
+                    f"accepted: layers 0 to {n_layers - 1}, neurons 0 to {n_neurons - 1}"
+                )
+
+    def save(self, path: str | Path) -> None:
+        """Write `layer,neuron,score` as CSV, or as JSON where the path ends in .json."""
+        rows = [(*pair, score) for pair, score in zip(self, self.scores.tolist(), strict=True)]
+        path = Path(path)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix == ".json":
+                keyed = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+                json.dump([{k: v for k, v in row.items() if v == v} for row in keyed], file, indent=1)
+            else:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                writer.writerows((a, b, "" if score != score else repr(score)) for a, b, score in rows)
+
+    @classmethod
+    def load(cls, path: str | Path) -> NeuronSet:
+        """Read a set from CSV or JSON with the fields layer and neuron, and score where it is known.
+
+        Raises:
+            DataError: no such file, a missing field, or a value that is no number; names the line.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"can't read neurons from {path}: {error}; accepted: a CSV or JSON file") from None
+        try:
+            rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} is not JSON: {error}") from None
+        layers, neurons, scores = [], [], []
+        for number, row in enumerate(rows, start=1 if path.suffix == ".json" else 2):
+            try:
+                layers.append(int(row["layer"]))
+                neurons.append(int(row["neuron"]))
+                scores.append(float(row.get("score") or "nan"))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise DataError(
+                    f"{path}, {'entry' if path.suffix == '.json' else 'line'} {number}: {error!s} is missing or no "
+                    "number; accepted: the fields layer and neuron, and score where it is known"
+                ) from None
+        return cls(
+            torch.tensor(layers, dtype=torch.int64),
+            torch.tensor(neurons, dtype=torch.int64),
+            torch.tensor(scores, dtype=torch.float32),
+        )
+
+    def _where(self, keep: list[bool]) -> NeuronSet:
+        mask = torch.tensor(keep, dtype=torch.bool)
+        return NeuronSet(self.layers[mask], self.neurons[mask], self.scores[mask])
+
+
+def check_count(k: int, n_total: int) -> None:
+    """Raise UsageError unless `k` neurons can be chosen out of `n_total`."""
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n_total:
+        raise UsageError(f"K={k!r} neurons; accepted: 1 to {n_total}, all neurons of this model")
+
+
+def _joined(first: NeuronSet, second: NeuronSet) -> NeuronSet:
+    return NeuronSet(
+        torch.cat([first.layers, second.layers]),
+        torch.cat([first.neurons, second.neurons]),
+        torch.cat([first.scores, second.scores]),
+    )

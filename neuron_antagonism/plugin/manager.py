@@ -1,0 +1,189 @@
+"""Finds plugins, refuses what is wrong with them loudly, and hands them out by name."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import pluggy
+
+from neuron_antagonism.errors import PluginError, UsageError, unknown
+from neuron_antagonism.plugin import hookspecs
+from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Task
+
+GROUP = "neuron_antagonism"
+KINDS: dict[str, type] = {"scorer": Scorer, "task": Task, "intervention": Intervention, "observer": Observer}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One thing a plugin offers: its kind, name, class or instance, and where it comes from."""
+
+    kind: str
+    name: str
+    thing: Any
+    distribution: str
+    version: str
+
+    @property
+    def cls(self) -> type:
+        """The class, whether a class or an instance was registered."""
+        return self.thing if isinstance(self.thing, type) else type(self.thing)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that could not be used, and why, in one line."""
+
+    entry_point: str
+    distribution: str
+    error: str
+
+
+class Registry:
+    """Everything registered, by name; names are unique across kinds.
+
+    Args:
+        entry_points: the entry points to load; default: the installed ones of the group `neuron_antagonism`.
+
+    Attributes:
+        broken: plugins that could not be used, and why.
+        conflicts: by name, the line that refuses it because two plugins have it; neither can be used.
+    """
+
+    def __init__(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
+        """Load every entry point; one that fails becomes `broken` and takes nothing else down."""
+        self.broken: list[Broken] = []
+        self.conflicts: dict[str, str] = {}
+        self._entries: dict[str, Registered] = {}
+        for point in importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points:
+            self._load(point)
+
+    def __iter__(self) -> Any:
+        """All registered things, sorted by kind and name."""
+        order = list(KINDS)
+        return iter(sorted(self._entries.values(), key=lambda entry: (order.index(entry.kind), entry.name)))
+
+    def entry(self, name: str, kind: str | None = None) -> Registered:
+        """The registered thing of that name (and kind).
+
+        Raises:
+            PluginError: there is none, or two; suggests the nearest name, and says when a broken plugin may have had
+                it.
+        """
+        if name in self.conflicts:
+            raise PluginError(self.conflicts[name])
+        entry = self._entries.get(name)
+        if entry is None or (kind is not None and entry.kind != kind):
+            accepted = [e.name for e in self._entries.values() if kind is None or e.kind == kind]
+            line = unknown(kind or "plugin", name, accepted)
+            if any(b.entry_point == name for b in self.broken):
+                line += f"; the plugin {name!r} is installed but broken: see `neuron-antagonism plugins`"
+            raise PluginError(line)
+        return entry
+
+    def make(self, kind: type[T], name: str, options: Mapping[str, Any] | None = None) -> T:
+        """A fresh instance of a registered class, or the registered instance, with `options` set.
+
+        Raises:
+            PluginError, UsageError: an unknown name or option.
+        """
+        label = next(label for label, base in KINDS.items() if base is kind)
+        entry = self.entry(name, label)
+        thing: Any = entry.thing
+        if isinstance(thing, type):
+            thing = thing(**(options or {})) if issubclass(thing, Configurable) else thing()
+        elif options and isinstance(thing, Configurable):
+            thing = thing.with_options(**options)
+        made: T = thing
+        return made
+
+    def names(self, kind: str) -> list[str]:
+        """Registered names of one kind, sorted."""
+        return sorted(entry.name for entry in self._entries.values() if entry.kind == kind)
+
+    def _load(self, point: importlib.metadata.EntryPoint) -> None:
+        dist = point.dist
+        where, version = (dist.name, dist.version) if dist else ("unknown distribution", "")
+        try:
+            found = _offered(point.load(), f"{where}:{point.name}")
+            for kind, thing in found:
+                _check(kind, thing)
+        # a plugin is foreign code: whatever it raises must be reported and must not stop the others
+        except Exception as error:
+            self.broken.append(Broken(point.name, where, _one_line(error)))
+            return
+        for kind, thing in found:
+            self._add(Registered(kind, thing.name, thing, where, version))
+
+    def _add(self, entry: Registered) -> None:
+        other = self._entries.get(entry.name)
+        if other is None:
+            self._entries[entry.name] = entry
+        else:
+            self.conflicts[entry.name] = (
+                f"two plugins are named {entry.name!r}: a {other.kind} of {other.distribution} and a {entry.kind} of "
+                f"{entry.distribution}; accepted: one; uninstall or rename one of them"
+            )
+
+
+@cache
+def registry() -> Registry:
+    """The installed plugins, loaded once per process."""
+    return Registry()
+
+
+def _offered(plugin: Any, label: str) -> list[tuple[str, Any]]:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name=label)
+    manager.check_pending()
+    if not manager.get_hookcallers(plugin):
+        raise PluginError("it implements no hook; accepted: functions marked @na.hookimpl, named " + _hook_names())
+    offered = []
+    for kind in KINDS:
+        for answer in getattr(manager.hook, f"neuron_antagonism_{kind}s")():
+            if not isinstance(answer, list | tuple):
+                raise PluginError(
+                    f"its hook neuron_antagonism_{kind}s returned {answer!r}; accepted: a list of classes"
+                )
+            offered += [(kind, thing) for thing in answer]
+    return offered
+
+
+def _check(kind: str, thing: Any) -> None:
+    cls = thing if isinstance(thing, type) else type(thing)
+    if not issubclass(cls, KINDS[kind]):
+        raise PluginError(f"{cls.__name__} is registered as a {kind} but does not subclass na.{KINDS[kind].__name__}")
+    name = thing.name
+    if not isinstance(name, str) or not name or name != name.lower() or any(c in name for c in " .=/"):
+        raise PluginError(f"{cls.__name__}.name is {name!r}; accepted: a lowercase name without spaces or any of . = /")
+    if issubclass(cls, Scorer):
+        _check_scorer(cls)
+    if issubclass(cls, Configurable):
+        for option, field in cls.Options.model_fields.items():
+            if not field.description:
+                raise PluginError(f"option {name}.{option} has no description; accepted: Field(description=…)")
+
+
+def _check_scorer(cls: type[Scorer]) -> None:
+    if cls.aggregate is Scorer.aggregate and not issubclass(cls.Options, Scorer.Options):
+        raise PluginError(f"{cls.__name__} uses the default aggregate(); its Options must subclass na.Scorer.Options")
+    if tuple(cls.roles) not in (("good",), ("good", "bad")):
+        raise PluginError(f"{cls.__name__}.roles is {cls.roles!r}; accepted: ('good', 'bad') or ('good',)")
+    if cls.draws and "seed" not in cls.Options.model_fields:
+        raise PluginError(f"{cls.__name__} draws its scores; its Options must have the field seed")
+
+
+def _hook_names() -> str:
+    return ", ".join(f"neuron_antagonism_{kind}s" for kind in KINDS)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PluginError | UsageError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,1 @@
+"""A whole run: planned, carried out, stored, tabulated."""

@@ -1,0 +1,59 @@
+"""What a run was asked to do: validated options, the same from Python, the command line and a manifest."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from neuron_antagonism.errors import UsageError, unknown
+
+DEFAULT_SCORERS = ("ace", "tn", "qrnca", "kn", "act", "random")
+DEFAULT_TASKS = ("ner", "chunking", "sentiment", "commonsense")
+SMALL = {"identify": 5, "select": 32, "evaluate": 48}
+FULL = {"identify": 5, "select": 50, "evaluate": 100}
+
+
+class RunConfig(BaseModel):
+    """Every option of a run except where it goes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "demo"
+    tasks: tuple[str, ...] = Field(default=DEFAULT_TASKS, min_length=1)
+    data: dict[str, tuple[str, str | None]] = Field(default_factory=dict, description="task: (evaluation, training)")
+    scorers: tuple[str, ...] = Field(default=DEFAULT_SCORERS, min_length=1)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by plugin name")
+    budget: int = Field(default=100, ge=1, description="neurons touched by an edit, at least 1")
+    seed: int = Field(default=0, ge=0, description="a whole number from 0")
+    identify: int = Field(default=SMALL["identify"], ge=1, description="identification examples, at least 1")
+    select: int = Field(default=SMALL["select"], ge=2, description="examples that choose the ratio, at least 2")
+    evaluate: int = Field(default=SMALL["evaluate"], ge=2, description="examples that are reported on, at least 2")
+    random_draws: int = Field(default=20, ge=1, description="draws of RANDOM, at least 1")
+    engine: str = "auto"
+    steps: int | Literal["auto"] = Field(default=16, description="a whole number of at least 1, or 'auto'")
+    quadrature: str = "right"
+    site: str = "post"
+    positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
+    strengthen: str = "excite"
+    weaken: str = "silence"
+    dtype: str | None = None
+    device: str | None = None
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Validate; a wrong value gives one line.
+
+        Raises:
+            UsageError: names the option, the value and what is accepted.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            if first["type"] == "extra_forbidden":
+                raise UsageError(unknown("option", name, cls.model_fields)) from None
+            accepted = cls.model_fields[name].description
+            line = f"{name}={values.get(name)!r}: {first['msg'].lower()}"
+            raise UsageError(f"{line}; accepted: {accepted}" if accepted else line) from None

@@ -1,0 +1,198 @@
+"""Planning: everything that can be wrong with a run is found here, before anything is created."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuron_antagonism.engine.base import Path as IntegrationPath
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.engine.choose import Choice, choose
+from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.functional import resolve_z
+from neuron_antagonism.method.splits import Split
+from neuron_antagonism.method.tasks import LoadedTask, load_task
+from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.load import load_model
+from neuron_antagonism.neurons import check_count
+from neuron_antagonism.plugin.base import Intervention, Scorer, Task
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.config import RunConfig
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task, its examples, and hashes of what they came from."""
+
+    loaded: LoadedTask
+    split: Split
+    data_hash: str
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.loaded.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can be carried out."""
+
+    config: RunConfig
+    model: HookedModel
+    model_hash: str
+    scorers: tuple[Scorer, ...]
+    strengthen: Intervention
+    weaken: Intervention
+    tasks: tuple[TaskPlan, ...]
+    engine: Choice
+
+
+def make_plan(
+    config: RunConfig,
+    *,
+    model: HookedModel | None = None,
+    tasks: Sequence[str | Task] = (),
+    scorers: Sequence[str | Scorer] = (),
+    stored: Mapping[str, tuple[str, Split]] | None = None,
+    reference: HookedModel | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Check everything, load the model, read the data and choose the examples.
+
+    Args:
+        config: what was asked for.
+        model: a loaded model instead of `config.model`.
+        tasks, scorers: names or instances instead of the config's names.
+        stored: by task, the key and split of an earlier run in the same directory.
+        reference: the model whose understanding stratifies; default: the model itself.
+        progress: called while examples are chosen.
+
+    Raises:
+        AntagonismError: anything that is wrong with what was asked.
+    """
+    made = _scorers(scorers or config.scorers, config.options)
+    strengthen, weaken = (_intervention(name, config.options) for name in (config.strengthen, config.weaken))
+    loaded = _tasks(tasks or config.tasks, config.data)
+    _check_options(config.options, [*made, strengthen, weaken])
+    if config.steps != "auto":
+        IntegrationPath.of(config.quadrature, config.steps, config.site)
+    pools = [task.items(config.seed) for task in loaded]
+    ready = model or load_model(config.model, dtype=config.dtype, device=config.device)
+    n_total = ready.n_layers * ready.n_neurons
+    check_count(config.budget, n_total)
+    ready.site(config.site)
+    fixed = [_fixed_z(scorer, n_total, config.budget) for scorer in made]
+    model_hash = ready.fingerprint()
+    judge = reference or ready
+    judge_hash = model_hash if judge is ready else judge.fingerprint()
+    plans = []
+    for task, pool in zip(loaded, pools, strict=True):
+        data_hash = content_hash([[repr(item) for item in part] for part in pool])
+        wording = [task.task.role, task.task.rule, list(task.task.stems), repr(task.task.demonstration)]
+        sizes = [config.identify, config.select, config.evaluate, config.seed]
+        key = content_hash([task.name, wording, data_hash, model_hash, judge_hash, sizes])
+        earlier = (stored or {}).get(task.name)
+        if earlier is not None and earlier[0] == key:
+            split = earlier[1]
+        else:
+            split = task.split(
+                config.identify,
+                config.select,
+                config.evaluate,
+                seed=config.seed,
+                reference=judge,
+                fits=ready,
+                progress=_named(progress, task.name),
+            )
+        plans.append(TaskPlan(task, split, data_hash, key))
+    prompts = [ready.encode(q).ids for plan in plans for example in plan.split.identify for q in example.proxies]
+    return Plan(
+        config, ready, model_hash, tuple(fixed), strengthen, weaken, tuple(plans), choose(ready, prompts, config.engine)
+    )
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """Make the run's directory.
+
+    Raises:
+        UsageError: it can't be written, or holds a run already and `resume` is off.
+    """
+    if (out / "manifest.json").exists() and not resume:
+        raise UsageError(f"{out} holds a run already; accepted: another directory, or --resume to complete that run")
+    try:
+        for folder in ("scores", "sweeps"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"can't write to {out}: {error.strerror}; accepted: a directory that can be written") from None
+
+
+def _scorers(things: Sequence[str | Scorer], options: Mapping[str, Mapping[str, Any]]) -> list[Scorer]:
+    made = []
+    for thing in things:
+        if isinstance(thing, str):
+            made.append(registry().make(Scorer, thing, options.get(thing)))
+        elif isinstance(thing, Scorer):
+            made.append(thing.with_options(**options.get(thing.name, {})))
+        else:
+            raise UsageError(f"scorer {thing!r} is neither a name nor an instance of na.Scorer")
+    _once("scorer", [scorer.name for scorer in made])
+    return made
+
+
+def _intervention(name: str, options: Mapping[str, Mapping[str, Any]]) -> Intervention:
+    return registry().make(Intervention, name, options.get(name))
+
+
+def _tasks(things: Sequence[str | Task], data: Mapping[str, tuple[str, str | None]]) -> list[LoadedTask]:
+    names = [thing if isinstance(thing, str) else thing.name for thing in things]
+    _once("task", names)
+    for name in data:
+        if name not in names:
+            raise UsageError(f"data was given for {unknown('task', name, names)}")
+    loaded = []
+    for thing, name in zip(things, names, strict=True):
+        source, train = data.get(name, (None, None))
+        loaded.append(load_task(thing, source=source, train=train))
+    return loaded
+
+
+def _check_options(options: Mapping[str, Any], used: Sequence[Scorer | Intervention]) -> None:
+    names = {thing.name for thing in used}
+    for name in options:
+        if name not in names:
+            registry().entry(name)
+            raise UsageError(f"options were given for {name!r}, which this run does not use; used: {', '.join(sorted(names))}")
+
+
+def _fixed_z(scorer: Scorer, n_total: int, budget: int) -> Scorer:
+    if not isinstance(scorer.options, Scorer.Options):
+        return scorer
+    return scorer.with_options(z=resolve_z(scorer.options.z, n_total, budget))
+
+
+def _once(kind: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{kind} {twice[0]!r} was given twice; accepted: each once")
+
+
+def _named(progress: Progress | None, task: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda what, done, total: progress(f"{task}: {what}", done, total)
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()
+
+

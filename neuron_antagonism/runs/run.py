@@ -1,0 +1,332 @@
+"""A run from its plan to its result."""
+
+from __future__ import annotations
+
+import platform
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import neuron_antagonism
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.errors import AntagonismError, AntagonismWarning, RunError
+from neuron_antagonism.method.attribution import Attribution, Settings, attribute_each
+from neuron_antagonism.method.compare import Comparison, compare
+from neuron_antagonism.method.evaluate import evaluate_many
+from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.method.sweeps import Sweep
+from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_plan
+from neuron_antagonism.runs.results import SCHEMA, run_averages, task_results
+from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
+from neuron_antagonism.runs.sweep import Candidate, Editing, load_sweeps, save_sweeps, sweep_task
+
+PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "safetensors", "pluggy", "pydantic")
+
+
+def run(
+    model: str | HookedModel = "demo",
+    tasks: Sequence[str | Task] | None = None,
+    scorers: Sequence[str | Scorer] | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    reference: HookedModel | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> RunResult:
+    """Find the good and bad neurons of tasks, edit them, and measure the effect.
+
+    Args:
+        model: a name (see `load_model`) or a loaded model.
+        tasks, scorers: registered names or instances; default: the four tasks and six scorers that are shipped.
+        out: the run's directory; None = nothing is written.
+        resume: complete a run that was interrupted in `out`: what is there and still fits is not computed again.
+        reference: the model whose understanding stratifies the sets; default: the model itself.
+        progress: called with what is being done, how much is done and how much there is.
+        options: further fields of `RunConfig`: data, options, budget, seed, identify, select, evaluate, engine, …
+
+    Raises:
+        AntagonismError: something asked for is wrong; nothing has been created then.
+        RunError: the run failed under way; what it had finished is in `out`.
+    """
+    names = {
+        "model": model if isinstance(model, str) else model.name,
+        "tasks": _names(tasks),
+        "scorers": _names(scorers),
+    }
+    config = RunConfig.of(**{k: v for k, v in names.items() if v is not None}, **options)
+    loaded = None if isinstance(model, str) else model
+    directory = RunDirectory(Path(out)) if out is not None else None
+    stored = directory.read_splits() if directory is not None and resume else None
+    plan = make_plan(
+        config,
+        model=loaded,
+        tasks=tasks or (),
+        scorers=scorers or (),
+        stored=stored,
+        reference=reference,
+        progress=progress,
+    )
+    if directory is not None:
+        check_out(directory.path, resume=resume)
+    return execute(plan, directory, progress)
+
+
+def execute(plan: Plan, directory: RunDirectory | None = None, progress: Progress | None = None) -> RunResult:
+    """Carry out a plan.
+
+    Raises:
+        RunError: it failed under way.
+    """
+    observers = [registry().make(Observer, name) for name in registry().names("observer")]
+    manifest = _manifest(plan)
+    for observer in observers:
+        observer.before_run(manifest)
+    try:
+        return _Execution(plan, directory, progress, observers, manifest).result()
+    except BaseException as error:
+        for observer in observers:
+            observer.on_error(error)
+        if isinstance(error, AntagonismError):
+            raise RunError(str(error)) from error
+        raise
+
+
+class _Execution:
+    """The state of one run: what is known so far, task by task."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: RunDirectory | None,
+        progress: Progress | None,
+        observers: Sequence[Observer],
+        manifest: dict[str, Any],
+    ) -> None:
+        self.plan, self.directory, self.progress, self.observers = plan, directory, progress, observers
+        self.results: dict[str, Any] = {"schema": SCHEMA, "protocol": "held-out", "tasks": {}, "averages": []}
+        self.found = RunResult(manifest, self.results, path=directory.path if directory else None)
+        self.candidates: dict[str, list[Candidate]] = {}
+        self.sweeps: list[tuple[str, list[Sweep]]] = []
+        self.timings: dict[str, float] = manifest["timings"]
+
+    def result(self) -> RunResult:
+        """Carry out every task and store as it goes."""
+        if self.directory is not None:
+            self.directory.write_json("manifest.json", self.found.manifest)
+            self.directory.write_questions({task.name: (task.key, task.split) for task in self.plan.tasks})
+            self.directory.write_json("splits.json", {t.name: vars(t.split.report) for t in self.plan.tasks})
+        for task in self.plan.tasks:
+            self._task(task)
+        self.results["averages"] = run_averages(self.sweeps, self.plan.config.seed)
+        if self.directory is not None:
+            self.directory.write_neurons(self.candidates)
+            self.directory.write_json("results.json", self.results, indent=None)
+            self.found.manifest["finished"] = True
+            self.directory.write_json("manifest.json", self.found.manifest)
+        return self.found
+
+    def _task(self, task: TaskPlan) -> None:
+        config, model = self.plan.config, self.plan.model
+        start = time.perf_counter()
+        scorers = self._drawn()
+        attributions = self._attributions(task, scorers)
+        by_name: dict[str, Attribution] = {}
+        candidates: list[Candidate] = []
+        for (scorer, draw), attribution in zip(scorers, attributions, strict=True):
+            with warnings.catch_warnings():
+                # a short set is reported in the table and in results.json
+                warnings.simplefilter("ignore", AntagonismWarning)
+                candidates.append(candidate_of(attribution, config.budget, draw))
+            if scorer.name not in by_name:
+                by_name[scorer.name] = attribution
+                for observer in self.observers:
+                    observer.after_attribution(task.name, scorer.name, attribution)
+        self.timings[f"{task.name}: attribution"] = round(time.perf_counter() - start, 3)
+        start = time.perf_counter()
+        editing = self._editing(task, candidates)
+        sweeps = self._sweeps(task, candidates, editing)
+        first = {candidate.scorer: candidate for candidate in reversed(candidates)}
+        results = task_results(
+            task.split, by_name, candidates, sweeps, {}, model.planted, model.n_layers, config.seed
+        )
+        edits = chosen_edits(results, first, editing)
+        at_all = self._at_all(task, edits)
+        results["at_all"] = [{"scorer": scorer, **effect.to_json()} for (scorer, _), effect in at_all.items()]
+        self.timings[f"{task.name}: evaluation"] = round(time.perf_counter() - start, 3)
+        self.results["tasks"][task.name] = results
+        self.found.splits[task.name] = task.split
+        self.found.attributions[task.name] = by_name
+        self.found.edits[task.name] = edits
+        self.candidates[task.name] = candidates
+        self.sweeps.append((task.name, sweeps))
+        for observer in self.observers:
+            observer.after_evaluation(task.name, results)
+
+    def _drawn(self) -> list[tuple[Scorer, int]]:
+        config = self.plan.config
+        drawn: list[tuple[Scorer, int]] = []
+        for scorer in self.plan.scorers:
+            if not scorer.draws:
+                drawn.append((scorer, 0))
+                continue
+            first = scorer.options.seed + config.seed * config.random_draws
+            drawn += [(scorer.with_options(seed=first + draw), draw) for draw in range(config.random_draws)]
+        return drawn
+
+    def _attributions(self, task: TaskPlan, scorers: Sequence[tuple[Scorer, int]]) -> list[Attribution]:
+        config = self.plan.config
+        keys = [self._scores_key(task, scorer) for scorer, _ in scorers]
+        found: dict[int, Attribution] = {}
+        if self.directory is not None:
+            for i, (scorer, draw) in enumerate(scorers):
+                file = self.directory.scores(task.name, scorer.name)
+                if draw == 0 and Attribution.stored_key(file) == keys[i]:
+                    found[i] = Attribution.load(file)
+        missing = [i for i in range(len(scorers)) if i not in found]
+        settings = Settings(
+            config.steps,
+            config.quadrature,
+            config.engine,
+            config.site,
+            config.budget,
+            config.seed,
+            self._named(task.name),
+        )
+        new = attribute_each(self.plan.model, task.split.identify, [scorers[i][0] for i in missing], settings)
+        for i, attribution in zip(missing, new, strict=True):
+            found[i] = attribution
+            if self.directory is not None and scorers[i][1] == 0:
+                attribution.save_as(self.directory.scores(task.name, scorers[i][0].name), keys[i])
+        return [found[i] for i in range(len(scorers))]
+
+    def _scores_key(self, task: TaskPlan, scorer: Scorer) -> str:
+        c = self.plan.config
+        return content_hash(
+            [task.key, repr(scorer), scorer.options.model_dump(), c.steps, c.quadrature, c.engine, c.site, c.budget]
+        )
+
+    def _editing(self, task: TaskPlan, candidates: Sequence[Candidate]) -> Editing:
+        config, plan = self.plan.config, self.plan
+        touched = NeuronSet.of(
+            dict.fromkeys(pair for c in candidates for s in (c.good, c.bad) if s is not None for pair in s)
+        )
+
+        def fitted(intervention: Intervention) -> Intervention:
+            if not intervention.needs_fit or intervention.fitted:
+                return intervention
+            return intervention.fit(plan.model, task.split.identify, touched)
+
+        return Editing(config.budget, config.positions, config.site, fitted(plan.strengthen), fitted(plan.weaken))
+
+    def _sweeps(self, task: TaskPlan, candidates: Sequence[Candidate], editing: Editing) -> list[Sweep]:
+        config = self.plan.config
+        sets = [
+            [c.scorer, c.draw, list(c.good), None if c.bad is None else list(c.bad)] for c in candidates
+        ]
+        how = [editing.budget, editing.positions, editing.site, repr(editing.strengthen), repr(editing.weaken)]
+        key = content_hash([task.key, sets, how, config.seed, config.engine])
+        file = self.directory.sweeps(task.name) if self.directory is not None else None
+        if file is not None and file.exists():
+            stored, stored_key = load_sweeps(file)
+            if stored_key == key:
+                return stored
+        split = task.split
+        sweeps = sweep_task(
+            self.plan.model,
+            task.name,
+            {"select": split.select, "evaluate": split.evaluate},
+            split.strata,
+            candidates,
+            editing,
+            seed=config.seed,
+            engine=config.engine,
+            progress=self._named(task.name),
+        )
+        if file is not None:
+            save_sweeps(file, sweeps, key)
+        return sweeps
+
+    def _at_all(self, task: TaskPlan, edits: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], Comparison]:
+        """The chosen edits at all positions, which is what an export does; of scorers that don't draw."""
+        drawing = {scorer.name for scorer in self.plan.scorers if scorer.draws}
+        where = [(scorer, mode) for scorer, modes in edits.items() if scorer not in drawing for mode in modes]
+        chosen = [edits[scorer][mode].at("all") for scorer, mode in where]
+        config = self.plan.config
+        answers = evaluate_many(
+            self.plan.model, task.split.evaluate, [None, *chosen], seed=config.seed, progress=self._named(task.name)
+        )
+        known = task.split.strata.get("evaluate")
+        strata = None if known is None else np.array(known, dtype=bool)
+        return {
+            at: compare(answers[0], after, at[1], strata, config.seed)
+            for at, after in zip(where, answers[1:], strict=True)
+        }
+
+    def _named(self, task: str) -> Progress | None:
+        progress = self.progress
+        if progress is None:
+            return None
+        return lambda what, done, total: progress(f"{task}: {what}", done, total)
+
+
+def _names(things: Sequence[str | Scorer | Task] | None) -> tuple[str, ...] | None:
+    return None if things is None else tuple(t if isinstance(t, str) else t.name for t in things)
+
+
+def _manifest(plan: Plan) -> dict[str, Any]:
+    model = plan.model
+    return {
+        "schema": SCHEMA,
+        "finished": False,
+        "version": neuron_antagonism.__version__,
+        "packages": {name: _version(name) for name in PACKAGES},
+        "plugins": {
+            entry.name: f"{entry.distribution} {entry.version}"
+            for entry in registry()
+            if entry.name in {s.name for s in plan.scorers} | {t.name for t in plan.tasks}
+        },
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "device": str(model.device),
+        },
+        "config": plan.config.model_dump(mode="json"),
+        "model": {
+            "name": model.name,
+            "architecture": model.architecture,
+            "layers": model.n_layers,
+            "neurons_per_layer": model.n_neurons,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "fingerprint": plan.model_hash,
+        },
+        "letters": [
+            {"ending": ending[-40:], "letters": list(letters), "suffix": form.suffix, "form": form.form}
+            for (ending, letters), form in model.letters.chosen.items()
+        ],
+        "data": {
+            t.name: {"source": t.loaded.source, "train": t.loaded.train, "sha256": t.data_hash} for t in plan.tasks
+        },
+        "scorers": {s.name: s.options.model_dump() for s in plan.scorers},
+        "engine": {"name": plan.engine.name, "reason": plan.engine.reason},
+        "timings": {},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
