@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_Z = 5000
 DEFAULT_Z_SHARE = 0.0142  # 5000 of LLaMA-2-7B's 352,256 neurons: the paper's setting at its own scale
 QUADRATURES = ("right", "midpoint", "gauss-legendre")
+MAX_STEPS = 4096
 
 
 def quadrature_rule(name: str, steps: int) -> tuple[list[float], list[float]]:
@@ -26,10 +27,10 @@ def quadrature_rule(name: str, steps: int) -> tuple[list[float], list[float]]:
         steps: number of nodes m.
 
     Raises:
-        UsageError: an unknown rule, or fewer than one step.
+        UsageError: an unknown rule, or a number of steps outside 1 to `MAX_STEPS`.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise UsageError(f"steps is {steps!r}; accepted: a whole number of at least 1, or 'auto'")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+        raise UsageError(f"steps is {steps!r}; accepted: a whole number from 1 to {MAX_STEPS}, or 'auto'")
     if name == "right":
         return [(k + 1) / steps for k in range(steps)], [1 / steps] * steps
     if name == "midpoint":
@@ -52,7 +53,7 @@ def ranked(scores: Float[Tensor, "layer neuron"], *, descending: bool = True) ->
     return torch.argsort(scores.flatten(), descending=descending, stable=True)
 
 
-def resolve_z(z: float | None, n_total: int, largest_k: int = 100) -> int:
+def resolve_z(z: float | None, n_total: int, largest_k: int = 100, option: str = "z") -> int:
     """The number of neurons per example that may score in additive reordering.
 
     Args:
@@ -60,19 +61,21 @@ def resolve_z(z: float | None, n_total: int, largest_k: int = 100) -> int:
             1.42 % of all, at least `largest_k`, at most half of all.
         n_total: layers times neurons.
         largest_k: the largest selection depth that will be used.
+        option: how an error names z.
 
     Raises:
         UsageError: more than there are.
     """
     if z is None:
         return max(1, min(max(min(DEFAULT_Z, int(DEFAULT_Z_SHARE * n_total)), largest_k), n_total // 2))
-    if isinstance(z, float) and z < 1:
+    if isinstance(z, float) and 0 < z < 1:
         return max(1, int(z * n_total))
-    if z != int(z) or not 1 <= z <= n_total:
+    if isinstance(z, float) or not 1 <= z <= n_total:
         raise UsageError(
-            f"option z={z}: accepted: a count from 1 to {n_total} (all neurons of this model), or a fraction below 1"
+            f"option {option}={z}: accepted: a count from 1 to {n_total} (all neurons of this model), "
+            "or a fraction below 1"
         )
-    return int(z)
+    return z
 
 
 def additive_reordering(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -90,7 +90,8 @@ class NeuronSet:
 
     def __and__(self, other: NeuronSet) -> NeuronSet:
         """Intersection in this set's order, with this set's scores."""
-        return self._where([pair in set(other) for pair in self])
+        theirs = set(other)
+        return self._where([pair in theirs for pair in self])
 
     def __sub__(self, other: NeuronSet) -> NeuronSet:
         """Difference in this set's order."""
@@ -128,28 +129,30 @@ class NeuronSet:
         """Read a set from CSV or JSON with the fields layer and neuron, and score where it is known.
 
         Raises:
-            DataError: no such file, a missing field, or a value that is no number; names the line.
+            DataError: no such file, a missing field, a value that is no number, or a neuron that is there twice;
+                names the line.
         """
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"can't read neurons from {path}: {error}; accepted: a CSV or JSON file") from None
-        try:
-            rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(text.splitlines()))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path} is not JSON: {error}") from None
         layers, neurons, scores = [], [], []
-        for number, row in enumerate(rows, start=1 if path.suffix == ".json" else 2):
+        seen: set[tuple[int, int]] = set()
+        for place, row in _json_rows(text, path) if path.suffix == ".json" else _csv_rows(text, path):
             try:
-                layers.append(int(row["layer"]))
-                neurons.append(int(row["neuron"]))
-                scores.append(float(row.get("score") or "nan"))
+                layers.append(_index(row["layer"]))
+                neurons.append(_index(row["neuron"]))
+                score = row.get("score")
+                scores.append(float("nan") if score in (None, "") else float(score))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(
-                    f"{path}, {'entry' if path.suffix == '.json' else 'line'} {number}: {error!s} is missing or no "
-                    "number; accepted: the fields layer and neuron, and score where it is known"
+                    f"{path}, {place}: {error!s} is missing or no number; accepted: the fields layer and neuron "
+                    "(whole numbers from 0), and score where it is known"
                 ) from None
+            if (layers[-1], neurons[-1]) in seen:
+                raise DataError(f"{path}, {place}: neuron {layers[-1]}.{neurons[-1]} is there twice; accepted: once")
+            seen.add((layers[-1], neurons[-1]))
         return cls(
             torch.tensor(layers, dtype=torch.int64),
             torch.tensor(neurons, dtype=torch.int64),
@@ -165,6 +168,33 @@ def check_count(k: int, n_total: int) -> None:
     """Raise UsageError unless `k` neurons can be chosen out of `n_total`."""
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n_total:
         raise UsageError(f"K={k!r} neurons; accepted: 1 to {n_total}, all neurons of this model")
+
+
+def _json_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: {error.msg}; accepted: a JSON list of neurons") from None
+    if not isinstance(rows, list):
+        raise DataError(f"{path} holds a JSON {type(rows).__name__}; accepted: a list of neurons")
+    for number, row in enumerate(rows, start=1):
+        yield f"entry {number}", row
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    if not {"layer", "neuron"} <= set(reader.fieldnames or ()):
+        raise DataError(f"{path}, line 1: {text.splitlines()[:1]}; accepted: a header with layer and neuron")
+    for row in reader:
+        yield f"line {reader.line_num}", row
+
+
+def _index(value: object) -> int:
+    """A layer or neuron index; float("1.0") and True are none."""
+    number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else -1
+    if not 0 <= number < 2**31:
+        raise ValueError(repr(value))
+    return number
 
 
 def _joined(first: NeuronSet, second: NeuronSet) -> NeuronSet:

@@ -51,11 +51,6 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         app()
-    except AntagonismError as error:
-        if "--debug" in sys.argv:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(
             "interrupted; what was finished is kept, --resume with the same --out goes on from there", file=sys.stderr
@@ -65,3 +60,11 @@ def main() -> None:
         # the reader went away (head, less): not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        # the rest is what nobody foresaw: a full disk, no memory left, a plugin's or our own mistake
+        unforeseen = (1, f"{type(error).__name__}: {error}; --debug shows where")
+        code, line = (error.exit_code, str(error)) if isinstance(error, AntagonismError) else unforeseen
+        print("error:", " ".join(line.split()), file=sys.stderr)
+        sys.exit(code)

@@ -55,19 +55,18 @@ def doctor(
 
 
 def _checks(name: str, dtype: str | None, device: str | None) -> Iterator[Check]:
-    from neuron_antagonism.runs.health import installation, model_checks
+    from neuron_antagonism.runs.health import installation, loaded_with_proof, model_checks
 
     quiet_libraries()
     limit_threads()
     yield from (Check(*row) for row in installation())
     try:
-        from neuron_antagonism.model.load import load_model
-
-        loaded = load_model(name, dtype=dtype, device=device)
+        loaded, same = loaded_with_proof(name, dtype, device)
     except AntagonismError as error:
         yield Check("model", False, str(error))
         return
     yield Check("model", True, repr(loaded))
+    yield Check("logits equal Hugging Face's", *same)
     for label, check in model_checks():
         yield _tried(label, check, loaded)
 

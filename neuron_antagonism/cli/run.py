@@ -76,29 +76,28 @@ def run(
     """
     config = _config(locals())
     start = time.monotonic()
+    if resume and out is None:
+        raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
     # torch and TransformerLens take seconds to import: only once the arguments can be right
-    note_start = not quiet and not json
-    if note_start:
+    if not quiet and sys.stderr.isatty():
         note("loading …")
     from neuron_antagonism.cli.progress import reporter
-    from neuron_antagonism.runs.plan import check_out, make_plan
+    from neuron_antagonism.runs.plan import check_out, make_out, make_plan
     from neuron_antagonism.runs.run import execute
     from neuron_antagonism.runs.store import RunDirectory
 
     quiet_libraries()
     limit_threads()
     directory = RunDirectory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
-    if resume and out is None:
-        raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
-    if not dry_run and not resume and (directory.path / "manifest.json").exists():
-        check_out(directory.path, resume=False)
+    if not dry_run:
+        check_out(directory.path, resume=resume)
     with reporter(quiet) as progress:
         plan = make_plan(config, stored=directory.read_splits() if resume else None, progress=progress)
         if dry_run:
             cost = _cost(plan)
             print_json(cost) if json else _print_dry(plan, cost)
             return
-        check_out(directory.path, resume=resume)
+        make_out(directory.path)
         result = execute(plan, directory, progress)
     if json:
         print_json({"path": str(directory.path), "manifest": result.manifest, "results": result.results})
@@ -114,6 +113,9 @@ def _config(given: dict[str, Any]) -> RunConfig:
     data: dict[str, tuple[str, str | None]] = {}
     for name, files in pairs(given["data"] or [], "--data", "TASK=EVAL or TASK=EVAL,TRAIN"):
         source, _, train = files.partition(",")
+        if not source or name in data:
+            problem = "was given twice" if source else "names no file"
+            raise UsageError(f"--data {name}={files}: {problem}; accepted: TASK=EVAL or TASK=EVAL,TRAIN, a task once")
         data[name] = (source, train or None)
     options: dict[str, dict[str, Any]] = {}
     for name, value in pairs(given["option"] or [], "-o", "NAME.OPTION=VALUE"):
@@ -130,7 +132,7 @@ def _config(given: dict[str, Any]) -> RunConfig:
         **{name: tuple(value) for name, value in chosen.items() if value},
         data=data,
         options=options,
-        steps=int(steps) if steps.isdigit() else steps,
+        steps=int(steps) if steps.isdecimal() else steps,
     )
 
 
@@ -145,10 +147,16 @@ def _value(text: str) -> Any:
 
 
 def _cost(plan: Plan) -> dict[str, Any]:
+    from neuron_antagonism.method.qatt import N_PROXIES
     from neuron_antagonism.runs.cost import estimate
 
-    prompts = [{"task": task.name, "prompt": task.split.identify[0].proxies[0].prompt} for task in plan.tasks]
-    return {"prompts": (prompts * 3)[:3] if len(prompts) < 3 else prompts[:3], **estimate(plan)}
+    # one a task; of fewer than three tasks further wordings of the same example
+    prompts = [
+        {"task": task.name, "prompt": task.split.identify[0].proxies[wording].prompt}
+        for wording in range(N_PROXIES)
+        for task in plan.tasks
+    ]
+    return {"prompts": prompts[:3], **estimate(plan)}
 
 
 def _print_dry(plan: Plan, cost: dict[str, Any]) -> None:

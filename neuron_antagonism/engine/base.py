@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
+from neuron_antagonism.errors import PluginError
 from neuron_antagonism.functional import quadrature_rule
 
 if TYPE_CHECKING:
@@ -88,6 +89,40 @@ def letter_columns(
     """Letter ids and answers of some questions as tensors on the device of `like`."""
     letters = torch.tensor([q.encoded.letters for q in questions], device=like.device)
     return letters, torch.tensor([q.answer for q in questions], device=like.device)
+
+
+def outputs_of(
+    targets: Sequence[Target],
+    logits: Float[Tensor, "*batch vocab"],
+    letters: Int[Tensor, "*batch 4"],
+    answer: Int[Tensor, "*batch"],
+) -> dict[Target, Float[Tensor, "*batch"]]:
+    """F by target.
+
+    Raises:
+        PluginError: a target's result breaks its contract.
+    """
+    outputs = {}
+    for target in targets:
+        f = target(logits, letters, answer)
+        problem = _problem(f, logits)
+        if problem:
+            raise PluginError(
+                f"target {target.name or type(target).__name__!r} returned {problem}; accepted: a floating tensor of "
+                f"shape {tuple(answer.shape)} with finite values that depends on the logits"
+            )
+        outputs[target] = f
+    return outputs
+
+
+def _problem(f: object, logits: Tensor) -> str:
+    if not isinstance(f, torch.Tensor):
+        return type(f).__name__
+    if f.shape != logits.shape[:-1] or not f.dtype.is_floating_point:
+        return f"{f.dtype} of shape {tuple(f.shape)}"
+    if not bool(torch.isfinite(f).all()):
+        return "values that are not finite"
+    return "values without a gradient" if logits.requires_grad and not f.requires_grad else ""
 
 
 def wide(values: Tensor) -> Tensor:

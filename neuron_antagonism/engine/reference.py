@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, letter_columns, wide
+from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, letter_columns, outputs_of, wide
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ def _clean(
     letters, answer = letter_columns([question], logits)
     return (
         torch.stack([found[layer] for layer in range(model.n_layers)]),
-        {target: target(logits, letters, answer)[0] for target in targets},
+        {target: f[0] for target, f in outputs_of(targets, logits, letters, answer).items()},
     )
 
 
@@ -89,7 +89,7 @@ def _layer(
         scaled.requires_grad_()
         logits = model.last_logits([question.encoded.ids] * len(nodes))
         letters, answer = letter_columns([question] * len(nodes), logits)
-        outputs = {target: target(logits, letters, answer) for target in targets}
+        outputs = outputs_of(targets, logits, letters, answer)
     integrated, change = {}, {}
     for target, f in outputs.items():
         (gradient,) = torch.autograd.grad(f.sum(), scaled, retain_graph=True)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, by_length, letter_columns, wide
+from neuron_antagonism.engine.base import (
+    Asked,
+    Gradients,
+    Path,
+    Progress,
+    by_length,
+    letter_columns,
+    outputs_of,
+    wide,
+)
 from neuron_antagonism.engine.copies import Copies
 
 if TYPE_CHECKING:
@@ -72,7 +81,7 @@ class CopiesEngine:
             logits = copies.logits(1, read, path.site)[:, 0]
         letters, answer = letter_columns(questions, logits)
         w = torch.stack([found[layer] for layer in range(model.n_layers)], dim=1)
-        clean = {target: target(logits, letters, answer) for target in targets}
+        clean = outputs_of(targets, logits, letters, answer)
         if not targets:
             return wide(w), {}, {}
         per_chunk = max(1, MAX_COPIES // (len(path.nodes) + 1))
@@ -109,9 +118,8 @@ def _chunk(
     with torch.enable_grad():
         logits = copies.logits(n, replace, path.site)
         prompts = logits.shape[0]
-        outputs = {
-            t: t(logits, letters[:, None].expand(prompts, n, 4), answer[:, None].expand(prompts, n)) for t in targets
-        }
+        each = letters[:, None].expand(prompts, n, 4), answer[:, None].expand(prompts, n)
+        outputs = outputs_of(targets, logits, *each)
     integrated, zeroed = {}, {}
     leaves = [scaled[layer] for layer in layers]
     for number, (target, f) in enumerate(outputs.items()):

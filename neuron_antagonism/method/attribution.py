@@ -15,6 +15,7 @@ import torch
 from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress
 from neuron_antagonism.engine.choose import Choice, choose
 from neuron_antagonism.errors import AntagonismWarning, DataError, ModelError, PluginError, UsageError, unknown
+from neuron_antagonism.files import write_whole
 from neuron_antagonism.functional import ranked, resolve_z
 from neuron_antagonism.neurons import NeuronSet, check_count
 from neuron_antagonism.plugin.base import Scorer, Target
@@ -43,7 +44,7 @@ class Settings:
         engine: "auto", "replay", "rows" or "reference".
         site: "post" (input of the FFN's output projection) or "up".
         budget: the largest number of neurons that will be chosen from the scores; bounds the default z.
-        seed: for scorers that draw.
+        seed: of scorers that draw, unless their own option `seed` is set.
         progress: called with what is being done, how much is done and how much there is.
     """
 
@@ -142,15 +143,13 @@ class Attribution:
             file: its path.
             key: what the scores were computed from, for `stored_key`.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {"scores": self.scores, "example_scores": self.example_scores}
         tensors |= {name: t for name in ("completeness", "change") if (t := getattr(self, name)) is not None}
         tensors |= {f"extras.{name}": tensor for name, tensor in self.extras.items()}
-        partial = file.with_suffix(".partial")
         meta = {"key": key} | {name: json.dumps(getattr(self, name)) for name in _TEXT}
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata=meta)
-        partial.replace(file)
+        write_whole(file, save({k: v.contiguous() for k, v in tensors.items()}, metadata=meta))
 
     @classmethod
     def load(cls, source: str | FilePath) -> Attribution:
@@ -291,7 +290,7 @@ def attribute_each(
         raise DataError("there are no examples to attribute; accepted: at least one (the paper: five)")
     check_count(settings.budget, model.n_layers * model.n_neurons)
     model.site(settings.site)
-    scorers = [_with_fixed_z(scorer, model, settings) for scorer in scorers]
+    scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
     own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
     questions = [Asked(model.encode(q), q.answer) for example in asked for q in example.proxies]
@@ -308,10 +307,14 @@ def attribute_each(
     return results
 
 
-def _with_fixed_z(scorer: Scorer, model: HookedModel, settings: Settings) -> Scorer:
+def _with_settings(scorer: Scorer, model: HookedModel, settings: Settings) -> Scorer:
+    """The scorer with its z as a count, and with the seed of the settings unless it has one of its own."""
+    if scorer.draws and "seed" not in scorer.options.model_fields_set:
+        scorer = scorer.with_options(seed=settings.seed)
     if not isinstance(scorer.options, Scorer.Options):
         return scorer
-    return scorer.with_options(z=resolve_z(scorer.options.z, model.n_layers * model.n_neurons, settings.budget))
+    n_total = model.n_layers * model.n_neurons
+    return scorer.with_options(z=resolve_z(scorer.options.z, n_total, settings.budget, f"{scorer.name}.z"))
 
 
 def _gradients(

@@ -112,6 +112,11 @@ class Edit:
                     f"intervention {part.intervention.name!r} returned {got}; "
                     f"accepted: {tuple(before.shape)} {before.dtype}, as it was given"
                 )
+            if not bool(torch.isfinite(after).all()) and bool(torch.isfinite(before).all()):
+                raise PluginError(
+                    f"intervention {part.intervention.name!r} returned values that are not finite in layer {layer}; "
+                    "accepted: finite ones for finite ones"
+                )
             values = values.index_copy(-1, neurons, after)
         return values
 

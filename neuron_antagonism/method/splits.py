@@ -84,7 +84,8 @@ class Split:
             DataError: no such file or a malformed line; names file and line.
         """
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
+            lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"can't read questions from {path}: {error}; accepted: a file that Split.save wrote"

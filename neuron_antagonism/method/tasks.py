@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from neuron_antagonism.method.qatt import build_examples, check_stems, draw_opti
 from neuron_antagonism.method.splits import Split, SplitReport, right_letters
 from neuron_antagonism.plugin.base import Task
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.types import Example, Item
+from neuron_antagonism.types import N_OPTIONS, Example, Item
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -94,7 +95,7 @@ class LoadedTask:
         rng.shuffle(train)
         has_train = bool(train)
         first = train if has_train else test
-        demonstration = self.task.demonstration or _pop_short(first, self.name)
+        demonstration = self.task.demonstration or _pop_short(first, self.name, report)
         fitting = fits or reference
         build = _Builder(self.task, demonstration, seed, fitting, report)
 
@@ -204,7 +205,8 @@ class _Stratified:
         strata: dict[bool, list[Example]] = {True: [], False: []}
         quota = {True: count - count // 2, False: count // 2}
         read = 0
-        while pool and read < 4 * count and not _enough(strata, quota):
+        found = 0
+        while pool and read < 4 * count and found < count:
             block = self.build.block(pool, min(BLOCK, 4 * count - read))
             read += len(block)
             if not block:
@@ -212,8 +214,8 @@ class _Stratified:
             outcomes = evaluate(self.reference, block).outcomes
             for example, understood in zip(block, outcomes.understood, strict=True):
                 strata[bool(understood)].append(example)
+            found = sum(_even(strata[stratum], quota[stratum]) for stratum in strata)
             if self.progress is not None:
-                found = sum(min(len(strata[s]), quota[s]) for s in strata)
                 self.progress(f"choosing examples ({name})", found, count)
         self.report.read += read
         chosen = {stratum: _balanced(strata[stratum], quota[stratum]) for stratum in (True, False)}
@@ -227,8 +229,10 @@ class _Stratified:
         return [*chosen[True], *chosen[False]], [True] * len(chosen[True]) + [False] * len(chosen[False])
 
 
-def _enough(strata: dict[bool, list[Example]], quota: dict[bool, int]) -> bool:
-    return all(len(strata[s]) >= quota[s] for s in strata)
+def _even(examples: Sequence[Example], count: int) -> int:
+    """How many of `count` can be drawn with no letter omitted more often than its share."""
+    omitted = Counter(omitted_letter(example) for example in examples)
+    return min(count, sum(min(n, -(-count // N_OPTIONS)) for n in omitted.values()))
 
 
 def _balanced(examples: Sequence[Example], count: int) -> list[Example]:
@@ -244,11 +248,12 @@ def _balanced(examples: Sequence[Example], count: int) -> list[Example]:
     return [examples[number] for number in sorted(taken)]
 
 
-def _pop_short(pool: list[Item], name: str) -> Item:
+def _pop_short(pool: list[Item], name: str, report: SplitReport) -> Item:
     """Takes the shortest of the first few items: the demonstration stands in every prompt."""
     if len(pool) < 2:
         raise DataError(
-            f"task {name!r} has {len(pool)} usable examples; accepted: enough for a demonstration and the sets"
+            f"task {name!r} has {len(pool)} usable examples ({_left_out(report)}); "
+            "accepted: enough for a demonstration and the sets"
         )
 
     def length(index: int) -> int:

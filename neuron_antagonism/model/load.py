@@ -45,8 +45,8 @@ def load_model(
         ModelError: no such model, or one that can't be hooked.
         UsageError: arguments that contradict each other.
     """
-    wanted = _dtype(dtype)
     if hf_model is not None:
+        wanted = _dtype(dtype)
         if name is not None or tokenizer is None:
             raise UsageError("load_model takes either a name, or both hf_model= and tokenizer=")
         if wanted is not None or device is not None:
@@ -56,11 +56,19 @@ def load_model(
         return _hook(hf_model, tokenizer, label)
     if name is None or tokenizer is not None:
         raise UsageError(f"load_model takes either a name ({ACCEPTED}), or both hf_model= and tokenizer=")
-    target = _device(device)
+    loaded, tokenizer = load_pair(str(name), dtype=dtype, device=device)
+    return _hook(loaded, tokenizer, str(name))
+
+
+def load_pair(
+    name: str, *, dtype: str | torch.dtype | None = None, device: str | torch.device | None = None
+) -> tuple[Any, Any]:
+    """The Hugging Face model and tokenizer of a name, not hooked yet; arguments and errors as in `load_model`."""
+    wanted, target = _dtype(dtype), _device(device)
     if wanted is None and target.type == "cpu":
         wanted = torch.float32
-    loaded, tokenizer = _from_pretrained(str(name), wanted)
-    return _hook(loaded.to(target), tokenizer, str(name))
+    model, tokenizer = _from_pretrained(name, wanted)
+    return model.to(target), tokenizer
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
@@ -98,20 +106,51 @@ def _from_pretrained(name: str, dtype: torch.dtype | None) -> tuple[Any, Any]:
         raise ModelError(f"the model {name} is a file; accepted: {ACCEPTED}")
     else:
         source = name
+    here = path.is_dir() or not _on_hub(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=here, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype or "auto", attn_implementation="eager", low_cpu_mem_usage=True
+            source,
+            dtype=dtype or "auto",
+            attn_implementation="eager",
+            low_cpu_mem_usage=True,
+            local_files_only=here,
+            trust_remote_code=False,
         )
     # transformers and safetensors raise a dozen unrelated classes for a checkpoint that can't be read
     except Exception as error:
-        reason = " ".join(str(error).split())
-        if source == name and not path.is_dir():
-            raise ModelError(
-                f"{unknown('model', name, ['demo'])}, a local directory, or a Hub id ({reason[:160]})"
-            ) from None
-        raise ModelError(f"can't load the model {name}: {type(error).__name__}: {reason[:300]}") from None
+        if here and not path.is_dir():
+            raise _unknown(name, "the Hub can't be reached and the model is not in the local cache") from None
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"can't load the model {name}: {type(error).__name__}: {reason}") from None
     return model, tokenizer
+
+
+def _on_hub(name: str) -> bool:
+    """Whether the Hub has the model; False where it can't be reached.
+
+    Asked once and briefly: `from_pretrained` itself retries for most of a minute before it gives up.
+
+    Raises:
+        ModelError: the Hub says that there is no such model.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        HfApi().model_info(name, timeout=10)
+    except (HFValidationError, HfHubHTTPError) as error:
+        raise _unknown(name, " ".join(str(error).split())[:160]) from None
+    # no connection: which class says so depends on the HTTP library below
+    except Exception:
+        return False
+    return True
+
+
+def _unknown(name: str, reason: str) -> ModelError:
+    return ModelError(f"{unknown('model', name, ['demo'])}, a local directory, or a Hub id ({reason})")
 
 
 def _hook(hf_model: Any, tokenizer: Any, name: str) -> HookedModel:

@@ -54,7 +54,8 @@ class Configurable:
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"][:1])
             if first["type"] == "extra_forbidden":
-                raise UsageError(unknown(f"option of {cls.name!r}", option, cls.Options.model_fields)) from None
+                accepted_names = [f"{cls.name}.{known}" for known in cls.Options.model_fields]
+                raise UsageError(unknown("option", f"{cls.name}.{option}", accepted_names)) from None
             accepted = cls.Options.model_fields[option].description or "see `plugins`"
             raise UsageError(
                 f"option {cls.name}.{option}={values.get(option)!r}: {first['msg'].lower()}; accepted: {accepted}"
@@ -232,7 +233,7 @@ class Observer:
     name: ClassVar[str] = ""
 
     def before_run(self, manifest: Mapping[str, Any]) -> None:
-        """Called once, when everything asked for has been checked and before the first forward."""
+        """Called once, when everything asked for has been checked and the examples are chosen."""
 
     def after_attribution(self, task: str, scorer: str, attribution: Attribution) -> None:
         """Called when a scorer's scores for a task exist."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
 import pluggy
 
-from neuron_antagonism.errors import PluginError, UsageError, unknown
+from neuron_antagonism.errors import AntagonismError, PluginError, UsageError, unknown
 from neuron_antagonism.plugin import hookspecs
 from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Task
 
@@ -64,10 +64,11 @@ class Registry:
         for point in importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points:
             self._load(point)
 
-    def __iter__(self) -> Any:
-        """All registered things, sorted by kind and name."""
+    def __iter__(self) -> Iterator[Registered]:
+        """All things that can be used, sorted by kind and name."""
         order = list(KINDS)
-        return iter(sorted(self._entries.values(), key=lambda entry: (order.index(entry.kind), entry.name)))
+        usable = (entry for name, entry in self._entries.items() if name not in self.conflicts)
+        return iter(sorted(usable, key=lambda entry: (order.index(entry.kind), entry.name)))
 
     def entry(self, name: str, kind: str | None = None) -> Registered:
         """The registered thing of that name (and kind).
@@ -80,7 +81,7 @@ class Registry:
             raise PluginError(self.conflicts[name])
         entry = self._entries.get(name)
         if entry is None or (kind is not None and entry.kind != kind):
-            accepted = [e.name for e in self._entries.values() if kind is None or e.kind == kind]
+            accepted = [e.name for e in self if kind is None or e.kind == kind]
             line = unknown(kind or "plugin", name, accepted)
             if any(b.entry_point == name for b in self.broken):
                 line += f"; the plugin {name!r} is installed but broken: see `neuron-antagonism plugins`"
@@ -91,21 +92,26 @@ class Registry:
         """A fresh instance of a registered class, or the registered instance, with `options` set.
 
         Raises:
-            PluginError, UsageError: an unknown name or option.
+            PluginError, UsageError: an unknown name or option, or a plugin that fails.
         """
         label = next(label for label, base in KINDS.items() if base is kind)
         entry = self.entry(name, label)
         thing: Any = entry.thing
-        if isinstance(thing, type):
-            thing = thing(**(options or {})) if issubclass(thing, Configurable) else thing()
-        elif options and isinstance(thing, Configurable):
-            thing = thing.with_options(**options)
+        try:
+            if isinstance(thing, type):
+                thing = thing(**(options or {})) if issubclass(thing, Configurable) else thing()
+            elif options and isinstance(thing, Configurable):
+                thing = thing.with_options(**options)
+        except AntagonismError:
+            raise
+        except Exception as error:  # foreign code: whatever it raises must name its plugin
+            raise PluginError(f"{label} {name!r} of {entry.distribution} can't be made: {_one_line(error)}") from error
         made: T = thing
         return made
 
     def names(self, kind: str) -> list[str]:
-        """Registered names of one kind, sorted."""
-        return sorted(entry.name for entry in self._entries.values() if entry.kind == kind)
+        """Usable names of one kind, sorted."""
+        return [entry.name for entry in self if entry.kind == kind]
 
     def _load(self, point: importlib.metadata.EntryPoint) -> None:
         dist = point.dist
@@ -115,7 +121,7 @@ class Registry:
             for kind, thing in found:
                 _check(kind, thing)
         # a plugin is foreign code: whatever it raises must be reported and must not stop the others
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.broken.append(Broken(point.name, where, _one_line(error)))
             return
         for kind, thing in found:
@@ -147,7 +153,10 @@ def _offered(plugin: Any, label: str) -> list[tuple[str, Any]]:
         raise PluginError("it implements no hook; accepted: functions marked @na.hookimpl, named " + _hook_names())
     offered = []
     for kind in KINDS:
-        for answer in getattr(manager.hook, f"neuron_antagonism_{kind}s")():
+        hook = getattr(manager.hook, f"neuron_antagonism_{kind}s")
+        # pluggy drops answers that are None: a forgotten return would go unnoticed
+        answers = hook() or [None] * len(hook.get_hookimpls())
+        for answer in answers:
             if not isinstance(answer, list | tuple):
                 raise PluginError(
                     f"its hook neuron_antagonism_{kind}s returned {answer!r}; accepted: a list of classes"

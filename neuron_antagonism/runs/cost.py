@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from neuron_antagonism.method.evaluate import evaluate
+from neuron_antagonism.method.attribution import Settings, attribute_each
+from neuron_antagonism.method.edits import edit
+from neuron_antagonism.method.evaluate import MAX_COPIES, evaluate_many
 from neuron_antagonism.method.sweeps import N_RATIOS
+from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.plan import Plan
 
 
 def estimate(plan: Plan) -> dict[str, Any]:
-    """Counts of passes, and seconds extrapolated from a few timed forwards of the plan's own prompts."""
+    """Counts of passes, and seconds extrapolated from timing one question's share of each kind of pass."""
     config, model = plan.config, plan.model
     sets = 0
     per_task = 0
@@ -27,36 +31,45 @@ def estimate(plan: Plan) -> dict[str, Any]:
     at_all = 2 * sum(not scorer.draws for scorer in plan.scorers)
     full = reported * at_all + swept
     steps = 16 if isinstance(config.steps, str) else config.steps
-    tokens = sum(len(model.encode(q).ids) for t in plan.tasks for e in t.split.identify for q in e.proxies)
-    length = tokens / max(1, gradient)
-    second_per_pass = _seconds_per_pass(plan)
-    layer_steps = gradient * model.n_layers * (steps + 1)
-    # a copy of the last token costs about a token's share of a full pass; a gradient about three forwards
-    copy = second_per_pass / length * 4
-    targets = len({scorer.target for scorer in plan.scorers if scorer.target is not None})
-    if plan.engine.name == "reference":
-        gradients = layer_steps * second_per_pass * (1 + 2 * targets)
-        edited = swept * per_task * second_per_pass
-    else:
-        gradients = layer_steps * copy * (1 + 2 * targets)
-        edited = swept * per_task * copy
+    seconds = gradient * _gradient(plan) + swept * per_task * _edited(plan) + full * _full(plan)
     return {
         "gradient_questions": gradient,
-        "gradient_passes": layer_steps,
+        "gradient_passes": gradient * model.n_layers * (steps + 1),
         "neuron_sets": sets,
         "edits_per_task": per_task,
         "edited_answers": swept * per_task,
         "full_passes": full,
-        "seconds": round(gradients + edited + full * second_per_pass, 1),
+        "seconds": round(seconds, 1),
     }
 
 
-def _seconds_per_pass(plan: Plan) -> float:
+def _gradient(plan: Plan) -> float:
+    """Seconds for the gradients of one question."""
+    settings = Settings(plan.config.steps, plan.config.quadrature, plan.config.engine, plan.config.site)
+    one = plan.tasks[0].split.identify[0].proxies[:1]
+    return _timed(plan, lambda: attribute_each(plan.model, one, plan.scorers, settings))
+
+
+def _edited(plan: Plan) -> float:
+    """Seconds for one answer under one edit of the sweep."""
+    neurons = NeuronSet.of([(layer, 0) for layer in range(plan.model.n_layers)])
+    edits = [edit(neurons, "silence", positions=plan.config.positions)] * MAX_COPIES
+    one = plan.tasks[0].split.identify[0].proxies[:1]
+    once = _timed(plan, lambda: evaluate_many(plan.model, one, edits, engine=plan.config.engine))
+    return once / len(edits)
+
+
+def _full(plan: Plan) -> float:
+    """Seconds for one full pass in a batch."""
     examples = plan.tasks[0].split.identify
     questions = sum(len(example.proxies) for example in examples)
-    evaluate(plan.model, examples)
+    return _timed(plan, lambda: evaluate_many(plan.model, examples, [None])) / questions
+
+
+def _timed(plan: Plan, work: Callable[[], object]) -> float:
+    work()  # the first time also allocates and proves the engine
     start = time.perf_counter()
-    evaluate(plan.model, examples)
+    work()
     if plan.model.device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / questions
+    return time.perf_counter() - start

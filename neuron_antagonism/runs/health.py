@@ -11,6 +11,7 @@ import torch
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.load import load_model, load_pair
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.types import Question
@@ -40,7 +41,6 @@ def installation() -> Iterator[tuple[str, bool, str]]:
 def model_checks() -> list[tuple[str, Callable[[HookedModel], Checked]]]:
     """Names and functions of the checks of a model."""
     return [
-        ("logits equal Hugging Face's", _same_logits),
         ("padding changes nothing", _padding),
         ("letters", _letters),
         ("engine", _engine),
@@ -48,12 +48,16 @@ def model_checks() -> list[tuple[str, Callable[[HookedModel], Checked]]]:
     ]
 
 
-def _same_logits(model: HookedModel) -> Checked:
-    ids = torch.tensor([model.encode(QUESTION).ids], device=model.device)
+def loaded_with_proof(name: str, dtype: str | None = None, device: str | None = None) -> tuple[HookedModel, Checked]:
+    """A loaded model, and whether its logits equal those of the Hugging Face module before it was hooked."""
+    hf_model, tokenizer = load_pair(name, dtype=dtype, device=device)
+    ids = torch.tensor([tokenizer(QUESTION.prompt)["input_ids"]], device=hf_model.device)
+    hf_model.eval()
     with torch.no_grad():
-        theirs = model.bridge.original_model(ids).logits
+        theirs = hf_model(ids).logits
+        model = load_model(hf_model=hf_model, tokenizer=tokenizer)
         ours = model.forward(ids)
-    return _near(ours, theirs)
+    return model, _near(ours, theirs)
 
 
 def _padding(model: HookedModel) -> Checked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from neuron_antagonism.method.tasks import LoadedTask, load_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
-from neuron_antagonism.plugin.base import Intervention, Scorer, Task
+from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
 
@@ -51,6 +52,7 @@ class Plan:
     weaken: Intervention
     tasks: tuple[TaskPlan, ...]
     engine: Choice
+    observers: tuple[Observer, ...] = ()
 
 
 def make_plan(
@@ -79,6 +81,7 @@ def make_plan(
     made = _scorers(scorers or config.scorers, config.options)
     strengthen, weaken = (_intervention(name, config.options) for name in (config.strengthen, config.weaken))
     loaded = _tasks(tasks or config.tasks, config.data)
+    observers = tuple(registry().make(Observer, name) for name in registry().names("observer"))
     _check_options(config.options, [*made, strengthen, weaken])
     if config.steps != "auto":
         IntegrationPath.of(config.quadrature, config.steps, config.site)
@@ -112,19 +115,36 @@ def make_plan(
             )
         plans.append(TaskPlan(task, split, data_hash, key))
     prompts = [ready.encode(q).ids for plan in plans for example in plan.split.identify for q in example.proxies]
-    return Plan(
-        config, ready, model_hash, tuple(fixed), strengthen, weaken, tuple(plans), choose(ready, prompts, config.engine)
-    )
+    engine = choose(ready, prompts, config.engine)
+    return Plan(config, ready, model_hash, tuple(fixed), strengthen, weaken, tuple(plans), engine, observers)
 
 
 def check_out(out: Path, *, resume: bool) -> None:
-    """Make the run's directory.
+    """Check that a run can be written to a directory; creates nothing.
 
     Raises:
         UsageError: it can't be written, or holds a run already and `resume` is off.
     """
-    if (out / "manifest.json").exists() and not resume:
+    try:
+        # stat, not exists(): that hides why a path can't be reached
+        taken = _there(out / "manifest.json")
+        nearest = next(path for path in (out.absolute(), *out.absolute().parents) if _there(path))
+    except OSError as error:
+        raise _unwritable(out, error.strerror) from None
+    if taken and not resume:
         raise UsageError(f"{out} holds a run already; accepted: another directory, or --resume to complete that run")
+    if not nearest.is_dir():
+        raise _unwritable(out, f"{nearest} is not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unwritable(out, "no permission")
+
+
+def make_out(out: Path) -> None:
+    """Make the run's directory.
+
+    Raises:
+        UsageError: it can't be written.
+    """
     try:
         for folder in ("scores", "sweeps"):
             (out / folder).mkdir(parents=True, exist_ok=True)
@@ -132,7 +152,19 @@ def check_out(out: Path, *, resume: bool) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(f"can't write to {out}: {error.strerror}; accepted: a directory that can be written") from None
+        raise _unwritable(out, error.strerror) from None
+
+
+def _there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _unwritable(out: Path, reason: str | None) -> UsageError:
+    return UsageError(f"can't write to {out}: {reason or 'unknown reason'}; accepted: a directory that can be written")
 
 
 def _scorers(things: Sequence[str | Scorer], options: Mapping[str, Mapping[str, Any]]) -> list[Scorer]:
@@ -170,13 +202,15 @@ def _check_options(options: Mapping[str, Any], used: Sequence[Scorer | Intervent
     for name in options:
         if name not in names:
             registry().entry(name)
-            raise UsageError(f"options were given for {name!r}, which this run does not use; used: {', '.join(sorted(names))}")
+            raise UsageError(
+                f"options were given for {name!r}, which this run does not use; used: {', '.join(sorted(names))}"
+            )
 
 
 def _fixed_z(scorer: Scorer, n_total: int, budget: int) -> Scorer:
     if not isinstance(scorer.options, Scorer.Options):
         return scorer
-    return scorer.with_options(z=resolve_z(scorer.options.z, n_total, budget))
+    return scorer.with_options(z=resolve_z(scorer.options.z, n_total, budget, f"{scorer.name}.z"))
 
 
 def _once(kind: str, names: Sequence[str]) -> None:
@@ -194,5 +228,3 @@ def _named(progress: Progress | None, task: str) -> Progress | None:
 def content_hash(value: Any) -> str:
     """SHA-256 of a JSON-able value."""
     return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()
-
-

@@ -10,7 +10,6 @@ import numpy as np
 
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.bootstrap import Resamples
-from neuron_antagonism.method.compare import Comparison
 from neuron_antagonism.method.differences import differences
 from neuron_antagonism.method.protocols import PROTOCOLS, Cell, averages, cells
 from neuron_antagonism.method.splits import Split
@@ -28,7 +27,6 @@ def task_results(
     attributions: Mapping[str, Attribution],
     candidates: Sequence[Candidate],
     sweeps: Sequence[Sweep],
-    at_all: Mapping[tuple[str, str], Comparison],
     planted: Mapping[str, NeuronSet] | None,
     n_layers: int,
     seed: int,
@@ -47,7 +45,6 @@ def task_results(
         "planted": None if planted is None else {name: _found(first[name], planted) for name in attributions},
         "cells": {p: [c.to_json() for c in cells(sweeps, p, method=method, resamples=resamples)] for p in protocols},
         "differences": [d.to_json() for d in differences(sweeps, PROTOCOL, method=method, resamples=resamples)],
-        "at_all": [{"scorer": scorer, **effect.to_json()} for (scorer, _), effect in at_all.items()],
         "sweep": [row for sweep in sweeps for row in _counts(sweep)],
     }
 
@@ -70,7 +67,6 @@ def _attribution(a: Attribution, candidate: Candidate) -> dict[str, Any]:
         "target": a.target,
         "options": dict(a.options),
         "engine": a.engine,
-        "engine_reason": a.engine_reason,
         "steps": a.steps,
         "quadrature": a.quadrature,
         "completeness_error": a.completeness_error,

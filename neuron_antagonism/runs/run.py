@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,17 +14,18 @@ import torch
 
 import neuron_antagonism
 from neuron_antagonism.engine.base import Progress
-from neuron_antagonism.errors import AntagonismError, AntagonismWarning, RunError
+from neuron_antagonism.errors import AntagonismError, PluginError, RunError
 from neuron_antagonism.method.attribution import Attribution, Settings, attribute_each
-from neuron_antagonism.method.compare import Comparison, compare
+from neuron_antagonism.method.compare import compare
+from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.method.sweeps import Sweep
+from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
-from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_plan
+from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import SCHEMA, run_averages, task_results
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Candidate, Editing, load_sweeps, save_sweeps, sweep_task
@@ -67,6 +67,8 @@ def run(
     config = RunConfig.of(**{k: v for k, v in names.items() if v is not None}, **options)
     loaded = None if isinstance(model, str) else model
     directory = RunDirectory(Path(out)) if out is not None else None
+    if directory is not None:
+        check_out(directory.path, resume=resume)
     stored = directory.read_splits() if directory is not None and resume else None
     plan = make_plan(
         config,
@@ -78,7 +80,7 @@ def run(
         progress=progress,
     )
     if directory is not None:
-        check_out(directory.path, resume=resume)
+        make_out(directory.path)
     return execute(plan, directory, progress)
 
 
@@ -88,15 +90,16 @@ def execute(plan: Plan, directory: RunDirectory | None = None, progress: Progres
     Raises:
         RunError: it failed under way.
     """
-    observers = [registry().make(Observer, name) for name in registry().names("observer")]
     manifest = _manifest(plan)
-    for observer in observers:
-        observer.before_run(manifest)
     try:
-        return _Execution(plan, directory, progress, observers, manifest).result()
+        _tell(plan.observers, "before_run", manifest)
+        return _Execution(plan, directory, progress, manifest).result()
     except BaseException as error:
-        for observer in observers:
-            observer.on_error(error)
+        for observer in plan.observers:
+            try:
+                observer.on_error(error)
+            except Exception as second:  # must not hide the first
+                error.add_note(f"observer {observer.name!r} failed in on_error(): {second!r}")
         if isinstance(error, AntagonismError):
             raise RunError(str(error)) from error
         raise
@@ -110,10 +113,9 @@ class _Execution:
         plan: Plan,
         directory: RunDirectory | None,
         progress: Progress | None,
-        observers: Sequence[Observer],
         manifest: dict[str, Any],
     ) -> None:
-        self.plan, self.directory, self.progress, self.observers = plan, directory, progress, observers
+        self.plan, self.directory, self.progress = plan, directory, progress
         self.results: dict[str, Any] = {"schema": SCHEMA, "protocol": "held-out", "tasks": {}, "averages": []}
         self.found = RunResult(manifest, self.results, path=directory.path if directory else None)
         self.candidates: dict[str, list[Candidate]] = {}
@@ -124,8 +126,9 @@ class _Execution:
         """Carry out every task and store as it goes."""
         if self.directory is not None:
             self.directory.write_json("manifest.json", self.found.manifest)
-            self.directory.write_questions({task.name: (task.key, task.split) for task in self.plan.tasks})
+            # reports first: the keys in questions.jsonl say that both are there
             self.directory.write_json("splits.json", {t.name: vars(t.split.report) for t in self.plan.tasks})
+            self.directory.write_questions({task.name: (task.key, task.split) for task in self.plan.tasks})
         for task in self.plan.tasks:
             self._task(task)
         self.results["averages"] = run_averages(self.sweeps, self.plan.config.seed)
@@ -144,25 +147,18 @@ class _Execution:
         by_name: dict[str, Attribution] = {}
         candidates: list[Candidate] = []
         for (scorer, draw), attribution in zip(scorers, attributions, strict=True):
-            with warnings.catch_warnings():
-                # a short set is reported in the table and in results.json
-                warnings.simplefilter("ignore", AntagonismWarning)
-                candidates.append(candidate_of(attribution, config.budget, draw))
+            candidates.append(candidate_of(attribution, config.budget, draw))
             if scorer.name not in by_name:
                 by_name[scorer.name] = attribution
-                for observer in self.observers:
-                    observer.after_attribution(task.name, scorer.name, attribution)
+                _tell(self.plan.observers, "after_attribution", task.name, scorer.name, attribution)
         self.timings[f"{task.name}: attribution"] = round(time.perf_counter() - start, 3)
         start = time.perf_counter()
         editing = self._editing(task, candidates)
         sweeps = self._sweeps(task, candidates, editing)
         first = {candidate.scorer: candidate for candidate in reversed(candidates)}
-        results = task_results(
-            task.split, by_name, candidates, sweeps, {}, model.planted, model.n_layers, config.seed
-        )
+        results = task_results(task.split, by_name, candidates, sweeps, model.planted, model.n_layers, config.seed)
         edits = chosen_edits(results, first, editing)
-        at_all = self._at_all(task, edits)
-        results["at_all"] = [{"scorer": scorer, **effect.to_json()} for (scorer, _), effect in at_all.items()]
+        results["at_all"] = self._at_all(task, edits)
         self.timings[f"{task.name}: evaluation"] = round(time.perf_counter() - start, 3)
         self.results["tasks"][task.name] = results
         self.found.splits[task.name] = task.split
@@ -170,8 +166,7 @@ class _Execution:
         self.found.edits[task.name] = edits
         self.candidates[task.name] = candidates
         self.sweeps.append((task.name, sweeps))
-        for observer in self.observers:
-            observer.after_evaluation(task.name, results)
+        _tell(self.plan.observers, "after_evaluation", task.name, results)
 
     def _drawn(self) -> list[tuple[Scorer, int]]:
         config = self.plan.config
@@ -231,9 +226,7 @@ class _Execution:
 
     def _sweeps(self, task: TaskPlan, candidates: Sequence[Candidate], editing: Editing) -> list[Sweep]:
         config = self.plan.config
-        sets = [
-            [c.scorer, c.draw, list(c.good), None if c.bad is None else list(c.bad)] for c in candidates
-        ]
+        sets = [[c.scorer, c.draw, list(c.good), None if c.bad is None else list(c.bad)] for c in candidates]
         how = [editing.budget, editing.positions, editing.site, repr(editing.strengthen), repr(editing.weaken)]
         key = content_hash([task.key, sets, how, config.seed, config.engine])
         file = self.directory.sweeps(task.name) if self.directory is not None else None
@@ -257,27 +250,46 @@ class _Execution:
             save_sweeps(file, sweeps, key)
         return sweeps
 
-    def _at_all(self, task: TaskPlan, edits: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], Comparison]:
-        """The chosen edits at all positions, which is what an export does; of scorers that don't draw."""
+    def _at_all(self, task: TaskPlan, edits: Mapping[str, Mapping[str, Edit]]) -> list[dict[str, Any]]:
+        """Effects of the chosen edits at all positions, which is what an export does; of scorers that don't draw."""
         drawing = {scorer.name for scorer in self.plan.scorers if scorer.draws}
         where = [(scorer, mode) for scorer, modes in edits.items() if scorer not in drawing for mode in modes]
         chosen = [edits[scorer][mode].at("all") for scorer, mode in where]
         config = self.plan.config
+        parts = [[[repr(p.intervention), list(p.neurons)] for p in edit.parts] for edit in chosen]
+        key = content_hash([task.key, where, parts, config.site, config.seed])
+        name = f"sweeps/{task.name}.all.json"
+        stored = self.directory.read_json(name) if self.directory is not None else None
+        if stored is not None and stored["key"] == key:
+            effects: list[dict[str, Any]] = stored["effects"]
+            return effects
         answers = evaluate_many(
             self.plan.model, task.split.evaluate, [None, *chosen], seed=config.seed, progress=self._named(task.name)
         )
         known = task.split.strata.get("evaluate")
         strata = None if known is None else np.array(known, dtype=bool)
-        return {
-            at: compare(answers[0], after, at[1], strata, config.seed)
-            for at, after in zip(where, answers[1:], strict=True)
-        }
+        effects = [
+            {"scorer": scorer, **compare(answers[0], after, mode, strata, config.seed).to_json()}
+            for (scorer, mode), after in zip(where, answers[1:], strict=True)
+        ]
+        if self.directory is not None:
+            self.directory.write_json(name, {"key": key, "effects": effects})
+        return effects
 
     def _named(self, task: str) -> Progress | None:
         progress = self.progress
         if progress is None:
             return None
         return lambda what, done, total: progress(f"{task}: {what}", done, total)
+
+
+def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:
+    for observer in observers:
+        try:
+            getattr(observer, event)(*values)
+        except Exception as error:  # foreign code: whatever it raises must name its plugin
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise PluginError(f"observer {observer.name!r} failed in {event}(): {reason}") from error
 
 
 def _names(things: Sequence[str | Scorer | Task] | None) -> tuple[str, ...] | None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neuron_antagonism.errors import DataError
+from neuron_antagonism.errors import AntagonismWarning, DataError
+from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.splits import Split
+from neuron_antagonism.plugin.base import Intervention
+from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.results import PROTOCOL
 from neuron_antagonism.runs.sweep import Candidate, Editing
@@ -81,7 +84,9 @@ class RunDirectory:
                 if candidate.draw:
                     continue
                 for role, neurons in (("good", candidate.good), ("bad", candidate.bad)):
-                    for rank, (pair, score) in enumerate(zip(neurons or (), neurons.scores.tolist() if neurons else ()), 1):
+                    if neurons is None:
+                        continue
+                    for rank, (pair, score) in enumerate(zip(neurons, neurons.scores.tolist(), strict=True), 1):
                         writer.writerow([task, candidate.scorer, role, rank, *pair, repr(score)])
         self._write("neurons.csv", text.getvalue())
 
@@ -92,10 +97,15 @@ class RunDirectory:
             return {}
         lines: dict[str, list[str]] = {}
         keys: dict[str, str] = {}
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            keys[row["task"]] = row.pop("key")
-            lines.setdefault(row.pop("task"), []).append(json.dumps(row))
+        try:
+            # line by line as the file has them: texts may hold U+2028 and other ends of lines that are none in JSON
+            with file.open(encoding="utf-8", newline="\n") as stored:
+                for line in stored:
+                    row = json.loads(line)
+                    keys[row["task"]] = row.pop("key")
+                    lines.setdefault(row.pop("task"), []).append(json.dumps(row))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"can't read {file}: {error}; accepted: a file that a run wrote") from None
         reports = self.read_json("splits.json") or {}
         found = {}
         for task, rows in lines.items():
@@ -115,17 +125,15 @@ class RunDirectory:
             raise DataError(f"can't read {self.path / name}: {error}; accepted: a file that a run wrote") from None
 
     def _write(self, name: str, text: str) -> None:
-        partial = self.path / f".{name}.partial"
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path / name)
+        write_whole(self.path / name, text.encode("utf-8"))
 
 
 def candidate_of(a: Attribution, budget: int, draw: int = 0) -> Candidate:
     """The neuron sets of one attribution."""
-    return Candidate(a.scorer, draw, a.good(budget), a.bad(budget) if "bad" in a.roles else None)
+    with warnings.catch_warnings():
+        # a short set is reported in the table and in results.json
+        warnings.simplefilter("ignore", AntagonismWarning)
+        return Candidate(a.scorer, draw, a.good(budget), a.bad(budget) if "bad" in a.roles else None)
 
 
 def chosen_edits(
@@ -150,10 +158,16 @@ def load_run(path: str | Path) -> RunResult:
     """
     directory = RunDirectory(Path(path))
     manifest, results = directory.read_json("manifest.json"), directory.read_json("results.json")
-    if manifest is None or results is None:
-        raise DataError(f"{path} holds no finished run; accepted: a directory with manifest.json and results.json")
+    if manifest is None or results is None or not manifest.get("finished"):
+        raise DataError(
+            f"{path} holds no finished run; accepted: a directory with the manifest.json and results.json of one, "
+            "or --resume to complete it"
+        )
     config = RunConfig.of(**manifest["config"])
-    editing = Editing(config.budget, config.positions, config.site, config.strengthen, config.weaken)
+    acts = [
+        registry().make(Intervention, name, config.options.get(name)) for name in (config.strengthen, config.weaken)
+    ]
+    editing = Editing(config.budget, config.positions, config.site, *acts)
     splits = {task: split for task, (_, split) in directory.read_splits().items()}
     attributions: dict[str, dict[str, Attribution]] = {}
     edits = {}
@@ -162,5 +176,3 @@ def load_run(path: str | Path) -> RunResult:
         candidates = {name: candidate_of(a, config.budget) for name, a in attributions[task].items()}
         edits[task] = chosen_edits(found, candidates, editing)
     return RunResult(manifest, results, splits, attributions, edits, Path(path))
-
-

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.edits import Edit, degrader, enhancer
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.statistics import MODES, Outcomes
@@ -118,7 +119,7 @@ def _swept(
 
 def save_sweeps(path: Path, sweeps: Sequence[Sweep], key: str) -> None:
     """Write one task's sweeps to a safetensors file, atomically."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors: dict[str, Any] = {}
     for name in SETS:
@@ -143,9 +144,7 @@ def save_sweeps(path: Path, sweeps: Sequence[Sweep], key: str) -> None:
         "examples": json.dumps(prints),
         "axes": json.dumps({"mode": MODES, "ratio": "tenths 0..10", "used": ["good", "bad"]}),
     }
-    partial = path.with_suffix(".partial")
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, partial, metadata=meta)
-    partial.replace(path)
+    write_whole(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=meta))
 
 
 def load_sweeps(path: Path) -> tuple[list[Sweep], str]:

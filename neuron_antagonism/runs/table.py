@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
-
 
 PROTOCOL = "held-out"
 COMPLETENESS_TOLERANCE = 0.1
 TITLES = {"degrade": "Degrade", "enhance": "Enhance"}
 WIDTH = 100
+NARROW = 92
 
 
 class ResultTable:
@@ -34,9 +34,14 @@ class ResultTable:
         """One dict a task, scorer and mode: the cells of the `held-out` protocol."""
         return [cell for found in self.results["tasks"].values() for cell in found["cells"][PROTOCOL]]
 
-    def __rich__(self) -> Group:
-        """What a rich console prints."""
-        return Group(*self._tables())
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        """What a rich console prints; where it is narrow, the intervals of RCC are left out."""
+        narrow = options.max_width < NARROW
+        for task, found in self.results["tasks"].items():
+            yield _task_table(task, found, narrow)
+        yield self._averages()
+        if any(found["planted"] is not None for found in self.results["tasks"].values()):
+            yield self._planted()
 
     def __str__(self) -> str:
         """Plain text."""
@@ -45,16 +50,20 @@ class ResultTable:
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 
-    def _tables(self) -> Iterator[Table]:
-        for task, found in self.results["tasks"].items():
-            yield _task_table(task, found)
-        yield self._averages()
-
     def _averages(self) -> Table:
         table = _table("Mean over tasks: RAC % / RCC %", ["Scorer"], list(TITLES.values()))
         averages = {(a["scorer"], a["mode"]): a for a in self.results["averages"]}
         for scorer in dict.fromkeys(scorer for scorer, _ in averages):
             table.add_row(scorer, *(_average(averages.get((scorer, mode))) for mode in TITLES))
+        return table
+
+    def _planted(self) -> Table:
+        tasks = {task: found["planted"] for task, found in self.results["tasks"].items()}
+        first = next(iter(tasks.values()))
+        k = next(iter(first.values()))["k"]
+        table = _table(f"Planted neurons in the {k} strongest (good bad)", ["Scorer"], list(tasks))
+        for scorer in first:
+            table.add_row(scorer, *(_precision(found[scorer]) for found in tasks.values()))
         return table
 
 
@@ -67,28 +76,27 @@ def _table(title: str, left: list[str], right: list[str]) -> Table:
     return table
 
 
-def _task_table(task: str, found: Mapping[str, Any]) -> Table:
-    before, planted = found["before"], found["planted"]
+def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> Table:
+    before = found["before"]
     title = (
         f"{task}: unedited accuracy {before['acc']:.1%}, comprehension {before['com']:.1%} "
         f"({before['examples']} examples)"
     )
-    columns = ["Acc", "RAC %", "RCC %", "good:bad", *([] if planted is None else ["planted"])]
-    table = _table(title, ["Scorer"], columns)
+    table = _table(title, ["Scorer"], ["Acc", "RAC %", "RCC %", "g:b", "at all"])
+    at_all = {(effect["scorer"], effect["mode"]): effect for effect in found["at_all"]}
     for mode, label in TITLES.items():
         table.add_row(Text(label, style="bold"))
         for cell in (c for c in found["cells"][PROTOCOL] if c["mode"] == mode):
-            row = [f" {cell['scorer']}", *_cell(cell)]
-            table.add_row(*row, *([] if planted is None else [_planted(planted[cell["scorer"]])]))
+            table.add_row(f" {cell['scorer']}", *_cell(cell, at_all.get((cell["scorer"], mode)), narrow))
     return table
 
 
-def _cell(cell: Mapping[str, Any]) -> list[str]:
+def _cell(cell: Mapping[str, Any], at_all: Mapping[str, Any] | None, narrow: bool) -> list[str]:
     used = "varies" if cell["n_good"] is None else f"{cell['n_good']}:{cell['n_bad']}"
-    figures = [_figure(cell[metric], cell[f"{metric}_interval"]) for metric in ("rac", "rcc")]
-    if cell["failed"]:
-        figures = [f"Fail {figure}" for figure in figures]
-    return [f"{cell['acc_after']:.1%}", *figures, used]
+    rac = _figure(cell["rac"], cell["rac_interval"])
+    rcc = _figure(cell["rcc"], None if narrow else cell["rcc_interval"])
+    everywhere = "-" if at_all is None else f"{at_all['acc_after']:.1%}"
+    return [f"{cell['acc_after']:.1%}", f"Fail {rac}" if cell["failed"] else rac, rcc, used, everywhere]
 
 
 def _figure(value: float | None, interval: list[float] | None) -> str:
@@ -104,7 +112,7 @@ def _average(average: Mapping[str, Any] | None) -> str:
     return ("Fail " if average["failed"] else "") + figures
 
 
-def _planted(found: Mapping[str, Any]) -> str:
+def _precision(found: Mapping[str, Any]) -> str:
     return " ".join("-" if found[role] is None else f"{found[role]:.2f}" for role in ("good", "bad"))
 
 
@@ -116,8 +124,6 @@ def layer_lines(results: Mapping[str, Any], scorer: str) -> Iterator[str]:
             continue
         parts = [f"{role} {' '.join(f'{n:3d}' for n in layers[role])}" for role in ("good", "bad") if layers[role]]
         yield f"{task:12s} {'   '.join(parts)}"
-
-
 
 
 def notes(results: Mapping[str, Any]) -> Iterator[str]:
@@ -132,9 +138,8 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
                     f"warning: {task}: {scorer}'s integrated gradients miss {error:.0%} of what they should sum to at "
                     f"{a['steps']} steps ({a['quadrature']}); --steps auto takes as many as it needs"
                 )
-    if any(found["planted"] is not None for found in results["tasks"].values()):
-        yield "planted: share of a scorer's strongest good and bad neurons that were planted in that role"
     yield (
-        f"RAC, RCC: relative change of accuracy and comprehension, signed so that + is what the edit is for; [..]: 95 % "
-        f"interval over examples (random: over draws); Fail: either is negative; protocol {results['protocol']}"
+        f"Acc: accuracy under the edit (protocol {results['protocol']}). RAC, RCC: relative change of accuracy and "
+        "comprehension, + where the edit does what it is for; [..]: 95 % interval over examples (random: over draws); "
+        "Fail: either is negative. g:b: good and bad neurons touched. at all: accuracy with the edit at all positions."
     )

@@ -1,0 +1,79 @@
+"""The README's code and commands run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import neuron_antagonism as na
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def test_python_blocks_run_in_order():
+    """Every Python block runs, and the plugin block gives a scorer that finds neurons."""
+    names: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    scorer = names["MarginScorer"]
+    assert isinstance(scorer, type)
+    result = na.attribute(na.load_model("demo"), names["split"].identify[:1], scorer=scorer())  # type: ignore[attr-defined]
+    assert len(result.good(20)) == 20
+
+
+def test_the_plugin_fits_twenty_lines():
+    """The plugin that is promised to be short is short: lines that are neither blank nor docstrings."""
+    plugin = next(block for block in blocks("python") if "hookimpl" in block)
+    code = [line for line in plugin.splitlines() if line.strip() and '"""' not in line]
+    assert len(code) <= 20
+
+
+def test_the_second_command_is_what_ci_runs():
+    """The README's test command stands in .ci/run to the letter."""
+    second = blocks("bash")[1].strip()
+    assert second.endswith("python -m pytest")
+    assert second in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_first_command_ends_with_the_table(default_run):
+    """`neuron-antagonism run`, the first command after its installation, prints the tables that the README shows."""
+    assert blocks("bash")[0].strip().endswith("neuron-antagonism run")
+    for task in ("ner", "chunking", "sentiment", "commonsense"):
+        assert f"{task}: unedited accuracy" in default_run.stdout
+    shown = re.search(r"```text\n(.*?)```", README, re.S)
+    assert shown is not None
+    header = next(line for line in shown[1].splitlines() if "RAC %" in line)
+    assert header.split() in [line.split() for line in default_run.stdout.splitlines()]
+
+
+def test_commands_exist():
+    """Every `neuron-antagonism` command and long option that the README shows is known to the command line."""
+    used = re.findall(r"neuron-antagonism (run|plugins|doctor)", README)
+    assert set(used) == {"run", "plugins"} or set(used) == {"run", "plugins", "doctor"}
+    help_text = subprocess.run(
+        [sys.executable, "-m", "neuron_antagonism", "run", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "200", "PATH": ""},
+    ).stdout
+    block = next(block for block in blocks("bash") if "--data" in block)
+    for option in set(re.findall(r"--[a-z]+", block)):
+        assert option in help_text, option
+
+
+def test_every_dependency_says_why():
+    """Constraints pin every direct dependency."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    extras = [name for group in project["optional-dependencies"].values() for name in group]
+    for requirement in [*project["dependencies"], *extras]:
+        assert re.split(r"[><=]", requirement)[0].lower() in pinned, requirement
