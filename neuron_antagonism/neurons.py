@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuron_antagonism.errors import DataError, UsageError
+from neuron_antagonism.files import write_whole
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -112,17 +113,25 @@ class NeuronSet:
                 )
 
     def save(self, path: str | Path) -> None:
-        """Write `layer,neuron,score` as CSV, or as JSON where the path ends in .json."""
+        """Write `layer,neuron,score` as CSV, or as JSON where the path ends in .json.
+
+        Raises:
+            DataError: it can't be written there.
+        """
         rows = [(*pair, score) for pair, score in zip(self, self.scores.tolist(), strict=True)]
         path = Path(path)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix == ".json":
-                keyed = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-                json.dump([{k: v for k, v in row.items() if v == v} for row in keyed], file, indent=1)
-            else:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(COLUMNS)
-                writer.writerows((a, b, "" if score != score else repr(score)) for a, b, score in rows)
+        if path.suffix == ".json":
+            keyed = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+            text = json.dumps([{k: v for k, v in row.items() if v == v} for row in keyed], indent=1)
+        else:
+            lines = [",".join(COLUMNS), *(f"{a},{b},{'' if score != score else score!r}" for a, b, score in rows)]
+            text = "\n".join(lines) + "\n"
+        try:
+            write_whole(path, text.encode())
+        except OSError as error:
+            raise DataError(
+                f"can't write neurons to {path}: {error.strerror}; accepted: a path in a directory"
+            ) from None
 
     @classmethod
     def load(cls, path: str | Path) -> NeuronSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,17 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+# before anything imports torch: threads that spin make small models very slow on a busy machine
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

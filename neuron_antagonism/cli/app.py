@@ -14,7 +14,6 @@ from neuron_antagonism.errors import AntagonismError
 app = typer.Typer(
     name="neuron-antagonism",
     help="Find the neurons that help and hinder a language model at a task, edit them, and prove the effect.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -32,13 +31,16 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _common(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Find the neurons that help and hinder a language model at a task, edit them, and prove the effect."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
 
 
 def main() -> None:
@@ -49,22 +51,21 @@ def main() -> None:
     # libraries below draw bars and print warnings of their own; this program reports progress itself
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # idle threads that spin for each other make small models up to thirty times slower on a busy machine
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
-    except KeyboardInterrupt:
-        print(
-            "interrupted; what was finished is kept, --resume with the same --out goes on from there", file=sys.stderr
-        )
-        sys.exit(130)
-    except BrokenPipeError:
-        # the reader went away (head, less): not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        # not standalone: a wrong flag then gets one line too, in place of a box
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
         # the rest is what nobody foresaw: a full disk, no memory left, a plugin's or our own mistake
-        unforeseen = (1, f"{type(error).__name__}: {error}; --debug shows where")
-        code, line = (error.exit_code, str(error)) if isinstance(error, AntagonismError) else unforeseen
+        code, line = 1, f"{type(error).__name__}: {error}; --debug shows where"
+        if isinstance(error, AntagonismError):
+            code, line = error.exit_code, str(error)
+        elif hasattr(error, "format_message"):
+            # typer carries its own copy of click and does not export the class of its usage errors
+            code, line = 2, error.format_message()
         print("error:", " ".join(line.split()), file=sys.stderr)
         sys.exit(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
 from typing import Annotated, Any
@@ -33,15 +32,6 @@ def quiet_libraries() -> None:
     theirs.disable_progress_bar()
     theirs.set_verbosity_error()
     warnings.filterwarnings("ignore", module=r"transformer_lens|transformers|torch|huggingface_hub")
-
-
-def limit_threads() -> None:
-    """Take as many threads as there are usable cores, unless the user has said otherwise."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return
-    import torch
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pairs(values: list[str], what: str, form: str) -> list[tuple[str, str]]:

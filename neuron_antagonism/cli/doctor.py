@@ -15,7 +15,6 @@ from neuron_antagonism.cli.common import (
     Json,
     Model,
     Quiet,
-    limit_threads,
     print_json,
     quiet_libraries,
 )
@@ -58,7 +57,6 @@ def _checks(name: str, dtype: str | None, device: str | None) -> Iterator[Check]
     from neuron_antagonism.runs.health import installation, loaded_with_proof, model_checks
 
     quiet_libraries()
-    limit_threads()
     yield from (Check(*row) for row in installation())
     try:
         loaded, same = loaded_with_proof(name, dtype, device)

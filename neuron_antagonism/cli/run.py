@@ -16,7 +16,6 @@ from neuron_antagonism.cli.common import (
     Json,
     Model,
     Quiet,
-    limit_threads,
     note,
     pairs,
     print_json,
@@ -87,7 +86,6 @@ def run(
     from neuron_antagonism.runs.store import RunDirectory
 
     quiet_libraries()
-    limit_threads()
     directory = RunDirectory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
     if not dry_run:
         check_out(directory.path, resume=resume)
@@ -98,7 +96,11 @@ def run(
             print_json(cost) if json else _print_dry(plan, cost)
             return
         make_out(directory.path)
-        result = execute(plan, directory, progress)
+        try:
+            result = execute(plan, directory, progress)
+        except KeyboardInterrupt:
+            note(f"interrupted; what was finished is kept: --resume --out {directory.path} goes on from there")
+            raise typer.Exit(130) from None
     if json:
         print_json({"path": str(directory.path), "manifest": result.manifest, "results": result.results})
     else:

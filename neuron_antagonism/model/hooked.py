@@ -154,11 +154,7 @@ class HookedModel:
         `values` always comes as [batch, position, neuron]. The hooks are gone afterwards, whatever happens.
         """
         template = self.site(site)
-        hooks: list[tuple[str, Callable[..., Tensor]]] = []
-        for layer in layers:
-            batch: list[int] = []
-            hooks.append((f"blocks.{layer}.hook_in", _note_batch(batch)))
-            hooks.append((template.format(layer), _hook(write, layer, batch)))
+        hooks = [(template.format(layer), _hook(write, layer)) for layer in layers]
         with self.bridge.hooks(fwd_hooks=hooks):
             yield
 
@@ -221,20 +217,9 @@ class HookedModel:
         return n_layers, widths[0]
 
 
-def _note_batch(batch: list[int]) -> Callable[..., Tensor]:
+def _hook(write: Write, layer: int) -> Callable[..., Tensor]:
     def fn(values: Tensor, hook: Any) -> Tensor:
-        batch[:] = [values.shape[0]]
-        return values
-
-    return fn
-
-
-def _hook(write: Write, layer: int, batch: list[int]) -> Callable[..., Tensor]:
-    def fn(values: Tensor, hook: Any) -> Tensor:
-        if values.ndim == 3:
-            return write(values, layer)
-        # OPT flattens batch and position in its FFN
-        return write(values.reshape(batch[0], -1, values.shape[-1]), layer).reshape(values.shape)
+        return write(values, layer)
 
     return fn
 

@@ -109,8 +109,10 @@ def _from_pretrained(name: str, dtype: torch.dtype | None) -> tuple[Any, Any]:
     here = path.is_dir() or not _on_hub(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=here, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        loader: Any = AutoModelForCausalLM  # its annotations don't know of output_loading_info
+        model, found = loader.from_pretrained(
             source,
+            output_loading_info=True,
             dtype=dtype or "auto",
             attn_implementation="eager",
             low_cpu_mem_usage=True,
@@ -123,6 +125,14 @@ def _from_pretrained(name: str, dtype: torch.dtype | None) -> tuple[Any, Any]:
             raise _unknown(name, "the Hub can't be reached and the model is not in the local cache") from None
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"can't load the model {name}: {type(error).__name__}: {reason}") from None
+    # transformers fills both gaps by itself: with random weights, and with a tokenizer that knows no words
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ModelError(
+            f"the checkpoint {name} lacks {len(missing)} weights, {missing[0]} among them; accepted: a complete one"
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelError(f"the model {name} has no tokenizer; accepted: a checkpoint with its tokenizer's files")
     return model, tokenizer
 
 
@@ -177,6 +187,8 @@ def _hook(hf_model: Any, tokenizer: Any, name: str) -> HookedModel:
         ) from None
     finally:
         logging.root.setLevel(level)
+    # TransformerLens makes parameters of its own where it splits a joint projection
+    bridge.requires_grad_(False)
     return HookedModel(bridge, tokenizer, name, _planted(name))
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import neuron_antagonism
 from neuron_antagonism.engine.base import Path as IntegrationPath
 from neuron_antagonism.engine.base import Progress
-from neuron_antagonism.engine.choose import Choice, choose
+from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.functional import resolve_z
 from neuron_antagonism.method.splits import Split
@@ -83,6 +84,8 @@ def make_plan(
     loaded = _tasks(tasks or config.tasks, config.data)
     observers = tuple(registry().make(Observer, name) for name in registry().names("observer"))
     _check_options(config.options, [*made, strengthen, weaken])
+    if config.engine not in ENGINES:
+        raise UsageError(unknown("engine", config.engine, ENGINES))
     if config.steps != "auto":
         IntegrationPath.of(config.quadrature, config.steps, config.site)
     pools = [task.items(config.seed) for task in loaded]
@@ -99,7 +102,9 @@ def make_plan(
         data_hash = content_hash([[repr(item) for item in part] for part in pool])
         wording = [task.task.role, task.task.rule, list(task.task.stems), repr(task.task.demonstration)]
         sizes = [config.identify, config.select, config.evaluate, config.seed]
-        key = content_hash([task.name, wording, data_hash, model_hash, judge_hash, sizes])
+        key = content_hash(
+            [neuron_antagonism.__version__, task.name, wording, data_hash, model_hash, judge_hash, sizes]
+        )
         earlier = (stored or {}).get(task.name)
         if earlier is not None and earlier[0] == key:
             split = earlier[1]

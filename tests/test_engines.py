@@ -1,0 +1,494 @@
+"""Integrated gradients: every engine against a plain computation on the bare Hugging Face module."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+import neuron_antagonism as na
+from neuron_antagonism.engine import choose as choosing
+from neuron_antagonism.engine import copies, replay
+from neuron_antagonism.engine.base import Asked, Gradients, Path
+from neuron_antagonism.engine.choose import Choice, choose
+from neuron_antagonism.method import attribution
+from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.plugin.manager import registry
+
+ENGINES = ("reference", "replay", "rows")
+NO_REPLAY = ("bloom", "mpt", "gpt_neo")
+SCORERS = ("ace", "tn", "qrnca")
+TARGETS = [registry().make(na.Scorer, name).target for name in SCORERS]
+
+LENGTHS = (9, 14, 9, 7)
+assert min(LENGTHS) > tiny.WINDOW  # or a window would change nothing
+
+one_thread = tiny.one_thread
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Eager attention takes its softmax in float32 even in a float64 model; with this fixture, in float64."""
+    tiny.exact_softmax(monkeypatch)
+
+
+def tolerance(name: str) -> float:
+    return 1e-6 if name == "gpt_neo" else 1e-12  # GPT-Neo takes queries and keys in float32 as well
+
+
+def questions(lengths=LENGTHS) -> list[na.Question]:
+    return [tiny.question(n, seed=i, answer=i % 4) for i, n in enumerate(lengths)]
+
+
+def gradients(model: HookedModel, engine: str, asked, steps=16, quadrature="right", site="post", targets=TARGETS):
+    encoded = [Asked(model.encode(q), q.answer) for q in asked]
+    return Choice(engine, "").engine().integrated_gradients(model, encoded, targets, Path.of(quadrature, steps, site))
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Largest difference relative to the largest value."""
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def worst(a: Gradients, b: Gradients) -> float:
+    return max(
+        difference(a.values, b.values),
+        *(difference(a.integrated[t], b.integrated[t]) for t in TARGETS),
+        *(difference(a.change[t], b.change[t]) for t in TARGETS),
+    )
+
+
+# --- the plain computation: nothing of the package in it -----------------------------------------------------------
+
+PROJECTIONS = {
+    "llama": lambda m: [block.mlp.down_proj for block in m.model.layers],
+    "qwen2": lambda m: [block.mlp.down_proj for block in m.model.layers],
+    "gpt2": lambda m: [block.mlp.c_proj for block in m.transformer.h],
+}
+
+
+def plain_targets(logits: Tensor, letters: list[int], answer: int) -> list[Tensor]:
+    four = torch.stack([logits[token] for token in letters])
+    p = torch.exp(logits - torch.logsumexp(logits, 0))
+    wrong = [p[token] for i, token in enumerate(letters) if i != answer]
+    ace = torch.exp(four[answer] - torch.logsumexp(four, 0))
+    return [ace, p[letters[answer]] - (wrong[0] + wrong[1] + wrong[2]) / 3, p[letters[answer]]]
+
+
+def plain_logits(model, projection, ids: list[int], last: Tensor) -> Tensor:
+    """Logits at the last position with that position's input of the projection replaced."""
+
+    def replace(module, args):
+        return (torch.cat([args[0][:, :-1], last.reshape(1, 1, -1)], dim=1),)
+
+    handle = projection.register_forward_pre_hook(replace)
+    try:
+        return model(torch.tensor([ids])).logits[0, -1]
+    finally:
+        handle.remove()
+
+
+def plain_value(model, projection, ids: list[int]) -> Tensor:
+    seen = []
+    handle = projection.register_forward_pre_hook(lambda module, args: seen.append(args[0][0, -1].detach()))
+    model(torch.tensor([ids]))
+    handle.remove()
+    return seen[0]
+
+
+def plain_ig(name: str, asked: list[na.Question], steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """w [question, layer, neuron], IG [target, question, layer, neuron], F(w) − F(0) [target, question, layer]."""
+    model, words = tiny.hf(name).requires_grad_(False), tiny.tokenizer()
+    values, integrated, changes = [], [], []
+    for question in asked:
+        ids = words(question.prompt)["input_ids"]
+        letters = [words.convert_tokens_to_ids(letter) for letter in question.letters]
+        clean = plain_targets(model(torch.tensor([ids])).logits[0, -1], letters, question.answer)
+        for projection in PROJECTIONS[name](model):
+            w = plain_value(model, projection, ids)
+            sums = [torch.zeros_like(w) for _ in SCORERS]
+            for k in range(1, steps + 1):
+                leaf = (w * k / steps).requires_grad_()
+                outputs = plain_targets(plain_logits(model, projection, ids, leaf), letters, question.answer)
+                for i, f in enumerate(outputs):
+                    sums[i] += torch.autograd.grad(f, leaf, retain_graph=True)[0]
+            zero = plain_targets(plain_logits(model, projection, ids, w * 0), letters, question.answer)
+            values.append(w)
+            integrated.append(torch.stack([w / steps * total for total in sums]))
+            changes.append(torch.stack([f - g for f, g in zip(clean, zero, strict=True)]))
+    n = len(asked)
+    return (
+        torch.stack(values).unflatten(0, (n, -1)),
+        torch.stack(integrated, dim=1).unflatten(1, (n, -1)),
+        torch.stack(changes, dim=1).unflatten(1, (n, -1)),
+    )
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("name", PROJECTIONS)
+def test_engines_equal_the_plain_computation(name):
+    """Values, IG and F(w) − F(0) of every engine and target equal a plain loop over layers and steps."""
+    asked = questions((9, 14, 9))
+    w, ig, change = plain_ig(name, asked, 16)
+    model = tiny.load(name)
+    for engine in ENGINES:
+        got = gradients(model, engine, asked)
+        assert difference(got.values, w) <= 1e-12
+        for i, target in enumerate(TARGETS):
+            assert got.integrated[target].dtype == torch.float64
+            assert difference(got.integrated[target], ig[i]) <= 1e-12
+            assert difference(got.change[target], change[i]) <= 1e-12
+
+
+@pytest.mark.usefixtures("exact")
+def test_engines_equal_captum():
+    """captum's right Riemann sum over the patched activation gives the same IG in every layer."""
+    captum = pytest.importorskip("captum.attr", reason="captum is a test extra and not installed here")
+    (asked,) = questions((11,))
+    module, model = tiny.hf("llama").requires_grad_(False), tiny.load("llama")
+    ids, letters = model.encode(asked)
+    expected = []
+    for projection in PROJECTIONS["llama"](module):
+
+        def f(batch: Tensor, projection=projection) -> Tensor:
+            logits = [plain_logits(module, projection, list(ids), row) for row in batch]
+            return torch.stack([plain_targets(row, list(letters), asked.answer)[0] for row in logits])
+
+        w = plain_value(module, projection, list(ids))[None]
+        ig = captum.IntegratedGradients(f, multiply_by_inputs=True)
+        expected.append(ig.attribute(w, baselines=torch.zeros_like(w), n_steps=16, method="riemann_right")[0])
+    for engine in ENGINES:
+        got = gradients(model, engine, [asked], targets=TARGETS[:1]).integrated[TARGETS[0]]
+        assert difference(got[0], torch.stack(expected)) <= 1e-12
+
+
+def fast_engines(name: str) -> tuple[str, ...]:
+    return ("rows",) if name in NO_REPLAY else ("replay", "rows")
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("name", tiny.CONFIGS)
+def test_engines_agree(name):
+    """Every engine that holds for an architecture gives the reference's numbers, for all targets."""
+    model = tiny.load(name)
+    expected = gradients(model, "reference", questions())
+    for engine in fast_engines(name):
+        assert choose(model, [model.encode(q).ids for q in questions()], engine).name == engine
+        assert worst(gradients(model, engine, questions()), expected) <= tolerance(name)
+
+
+@pytest.mark.parametrize("name", tiny.CONFIGS)
+def test_engines_agree_where_attention_is_in_float32(name):
+    """As the architectures are shipped, the engines differ by no more than that rounding."""
+    model = tiny.load(name)
+    expected = gradients(model, "reference", questions(), steps=4)
+    for engine in fast_engines(name):
+        assert worst(gradients(model, engine, questions(), steps=4), expected) <= 1e-5
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("name", ["mistral", "gemma3", "gemma2", "phi3", "qwen2_sliding"])
+def test_sliding_windows_are_exact_at_their_edge(name):
+    """Around the window's length no position is lost or gained: the off-by-one case."""
+    model = tiny.load(name)
+    for length in range(tiny.WINDOW - 1, tiny.WINDOW + 3):
+        asked = questions((length - 2,))
+        assert len(model.encode(asked[0]).ids) == length
+        expected = gradients(model, "reference", asked, steps=4)
+        for engine in ("replay", "rows"):
+            assert worst(gradients(model, engine, asked, steps=4), expected) <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3"])
+def test_engines_agree_in_float32(name):
+    """In float32 the engines differ by rounding only, from each other and from float64."""
+    single, double = tiny.load(name, torch.float32), tiny.load(name)
+    expected = gradients(double, "reference", questions())
+    for engine in ENGINES:
+        got = gradients(single, engine, questions())
+        assert got.integrated[TARGETS[0]].dtype == torch.float32
+        assert worst(got, expected) <= 1e-4
+
+
+def test_bfloat16_takes_targets_in_float32():
+    """A bfloat16 model's IG is float32, finite, and close to the float64 one."""
+    half, double = tiny.load("llama", torch.bfloat16), tiny.load("llama")
+    expected = gradients(double, "reference", questions()).integrated[TARGETS[0]]
+    for engine in ENGINES:
+        got = gradients(half, engine, questions()).integrated[TARGETS[0]]
+        assert got.dtype == torch.float32
+        assert float((got - expected).norm() / expected.norm()) <= 0.1
+
+
+# --- choosing an engine --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NO_REPLAY)
+def test_auto_refuses_replay_where_it_is_wrong(name):
+    """Bloom, MPT and GPT-Neo fall to `rows`, and the reason names replay, architecture and difference."""
+    model = tiny.load(name)
+    choice = choose(model, [model.encode(q).ids for q in questions()])
+    assert choice.name == "rows"
+    assert f"on {model.architecture}" in choice.reason
+    assert "replay fails: " in choice.reason if name == "bloom" else "replay differs by " in choice.reason
+    with pytest.raises(na.UsageError, match="engine 'replay' does not hold for this model: replay"):
+        na.attribute(model, questions(), engine="replay", budget=10)
+    assert na.attribute(model, questions(), steps=2, budget=10).engine == "rows"
+
+
+def test_auto_takes_replay_where_it_holds():
+    """LLaMA gets the fast engine, and the reason states the measured agreement."""
+    model = tiny.load("llama")
+    choice = choose(model, [model.encode(q).ids for q in questions()])
+    assert choice.name == "replay"
+    assert "agree with the full pass within" in choice.reason
+
+
+def test_auto_notices_a_mask_that_is_wrong_only_beyond_the_window(monkeypatch):
+    """A proof on short prompts does not vouch for longer ones: there the wrong mask is seen and replay refused."""
+    model = tiny.load("mistral")
+    real = copies._mask
+    monkeypatch.setattr(copies, "_mask", lambda model, prompts, prefix, n, _: real(model, prompts, prefix, n, None))
+    short, long = ([model.encode(q).ids for q in questions((n,))] for n in (tiny.WINDOW - 3, 14))
+    assert choose(model, short).name == "replay"
+    assert choose(model, long).name == "rows"
+    assert "replay differs by" in choose(model, long).reason
+
+
+def test_auto_falls_to_reference_where_no_cache_works(monkeypatch):
+    """When copies fail in both forms the reference engine is used, both failures named, and the numbers are right."""
+    model = tiny.load("gpt2")
+    expected = na.attribute(model, questions(), engine="replay", steps=2, budget=10)
+
+    def broken(self, *args):
+        raise ValueError("no cache\nhere")
+
+    monkeypatch.setattr(choosing, "_proved", {})
+    monkeypatch.setattr(copies.Copies, "__init__", broken)
+    got = na.attribute(model, questions(), steps=2, budget=10)
+    assert got.engine == "reference"
+    for kind in copies.KINDS:
+        assert f"{kind} fails: ValueError: no cache here on GPT2LMHeadModel" in got.engine_reason
+    assert difference(got.scores, expected.scores) <= 1e-6
+
+
+def test_a_single_token_has_no_prefix():
+    """A one-token prompt is attributed by full passes; asking for copies is an error."""
+    model = tiny.load("llama")
+    asked = na.Question("w1", ("a", "b", "c", "d"), 0)
+    assert len(model.encode(asked).ids) == 1
+    assert na.attribute(model, [asked, *questions()], steps=2, budget=10).engine == "reference"
+    with pytest.raises(na.UsageError, match="at least two tokens"):
+        na.attribute(model, [asked], engine="rows", budget=10)
+
+
+def test_unknown_engine_is_named():
+    """An unknown engine is refused with the nearest and all accepted ones."""
+    with pytest.raises(na.UsageError, match=r"unknown engine 'replya'; did you mean 'replay'\? accepted: auto, "):
+        na.attribute(tiny.load("llama"), questions(), engine="replya", budget=10)
+
+
+# --- batches -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_results_do_not_depend_on_the_batch(engine):
+    """A question's numbers are the same alone, in any order, and beside questions of other lengths."""
+    model = tiny.load("gpt2")
+    asked = questions((9, 14, 9, 7, 9, 9, 9, 14, 3))  # more than one batch of equal length
+    together = gradients(model, engine, asked, steps=4)
+    backwards = gradients(model, engine, asked[::-1], steps=4)
+    for i, question in enumerate(asked):
+        alone = gradients(model, engine, [question], steps=4)
+        for target in TARGETS:
+            assert difference(together.integrated[target][i], alone.integrated[target][0]) <= 1e-12
+            assert difference(backwards.integrated[target][-1 - i], alone.integrated[target][0]) <= 1e-12
+            assert difference(together.change[target][i], alone.change[target][0]) <= 1e-12
+
+
+@pytest.mark.parametrize("engine", ["replay", "rows"])
+def test_chunks_of_layers_change_nothing(engine, monkeypatch):
+    """All layers in one forward and one layer a forward give the same numbers."""
+    model = tiny.load("gpt2")
+    expected = gradients(model, engine, questions())
+    monkeypatch.setattr(replay, "MAX_COPIES", 1)
+    assert worst(gradients(model, engine, questions()), expected) <= 1e-12
+    monkeypatch.setattr(replay, "MAX_COPIES", 2 * 17)  # two layers, then one
+    assert worst(gradients(model, engine, questions()), expected) <= 1e-12
+
+
+def test_attribution_leaves_the_model_as_it_was():
+    """After an attribution no parameter has changed and the logits are bitwise those of before."""
+    model = tiny.load("llama")
+    ids = [model.encode(q).ids for q in questions()]
+    before, state = model.last_logits(ids), model.fingerprint()
+    na.attribute(model, questions(), steps=2, budget=10)
+    assert torch.equal(model.last_logits(ids), before)
+    assert model.fingerprint() == state
+
+
+@pytest.mark.parametrize("name", tiny.CONFIGS)
+def test_no_parameter_takes_part_in_the_backward_pass(name):
+    """No parameter requires a gradient, those that TransformerLens makes of joint projections included."""
+    model = tiny.load(name)
+    assert not model.forward(torch.tensor([[20, 21, 22]])).requires_grad
+
+
+# --- completeness --------------------------------------------------------------------------------------------------
+
+
+def test_completeness_converges_with_the_steps():
+    """Four times the steps leave about a quarter of the right sum's gap: the rule is of first order."""
+    model = tiny.load("llama")
+    errors = [na.attribute(model, questions(), steps=m, budget=10).completeness_error for m in (8, 32, 128)]
+    assert errors[1] < errors[0] / 2.5
+    assert errors[2] < errors[1] / 2.5
+    assert errors[2] < 0.02
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("steps", [8, 16])
+def test_better_quadratures_leave_smaller_gaps(name, steps):
+    """At equal m, Gauss-Legendre and midpoint leave less than the right sum."""
+    model = tiny.load(name)
+    error = {
+        rule: na.attribute(model, questions(), steps=steps, quadrature=rule, budget=10).completeness_error
+        for rule in ("right", "midpoint", "gauss-legendre")
+    }
+    assert error["gauss-legendre"] < error["right"] / 2
+    assert error["midpoint"] < error["right"]
+
+
+def test_quadratures_converge_to_one_integral():
+    """Gauss-Legendre with 64 nodes and the midpoint rule with 256 agree: they approximate the same integral."""
+    model = tiny.load("llama")
+    a = gradients(model, "replay", questions(), steps=64, quadrature="gauss-legendre")
+    b = gradients(model, "replay", questions(), steps=256, quadrature="midpoint")
+    assert worst(a, b) <= 1e-3
+
+
+def test_auto_steps_stop_at_the_first_m_that_is_good_enough():
+    """steps="auto" doubles m until the completeness error is within 10 %, and no further."""
+    model = tiny.load("llama")
+    asked = questions()
+    errors = {m: na.attribute(model, asked, steps=m, budget=10).completeness_error for m in (16, 32, 64, 128, 256)}
+    first = next(m for m, error in errors.items() if error <= attribution.COMPLETENESS_TOLERANCE)
+    got = na.attribute(model, asked, steps="auto", budget=10)
+    assert got.steps == first
+    assert got.completeness_error == pytest.approx(errors[first], rel=1e-6)
+    assert got.completeness_error <= 0.1
+
+
+def test_auto_steps_double_more_than_once_and_end_at_256(monkeypatch):
+    """A tolerance that needs more steps gets them; one that can't be met ends at 256."""
+    model = tiny.load("llama")
+    asked = questions()[:1]
+    at = {m: na.attribute(model, asked, steps=m, budget=10).completeness_error for m in (16, 32, 64)}
+    assert at[64] < at[32] < at[16]
+    for less, more in ((16, 32), (32, 64)):
+        monkeypatch.setattr(attribution, "COMPLETENESS_TOLERANCE", (at[less] + at[more]) / 2)
+        assert na.attribute(model, asked, steps="auto", budget=10).steps == more
+    monkeypatch.setattr(attribution, "COMPLETENESS_TOLERANCE", 0.0)
+    assert na.attribute(model, asked, steps="auto", budget=10).steps == 256
+
+
+def test_completeness_is_stated_as_defined():
+    """completeness is |Σ IG − change| per question and layer; its error is Σ gap / Σ |change|."""
+    model = tiny.load("gpt2")
+    a = na.attribute(model, questions(), "tn", steps=4, budget=10)
+    plain = gradients(model, "reference", questions(), steps=4)
+    gap = (plain.integrated[TARGETS[1]].sum(-1) - plain.change[TARGETS[1]]).abs()
+    assert a.completeness.shape == (len(LENGTHS), model.n_layers)
+    assert torch.allclose(a.completeness.double(), gap, rtol=1e-4, atol=1e-8)
+    assert a.completeness_error == pytest.approx(float(gap.sum() / plain.change[TARGETS[1]].abs().sum()), rel=1e-4)
+
+
+# --- sites and sharing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_up_site_of_a_gated_ffn_scores_as_post(engine):
+    """Scaling the up projection scales the gated product alike, so IG at both sites is the same number."""
+    model = tiny.load("llama")
+    post = gradients(model, engine, questions(), steps=4)
+    up = gradients(model, engine, questions(), steps=4, site="up")
+    assert difference(up.integrated[TARGETS[0]], post.integrated[TARGETS[0]]) <= 1e-6
+    assert difference(up.values, post.values) > 0.1
+
+
+def test_sites_that_are_not_there_are_named():
+    """An ungated FFN has no up site, and an unknown site is refused."""
+    with pytest.raises(na.UsageError, match="GPT2LMHeadModel\\) has no site 'up': its FFN is not gated"):
+        na.attribute(tiny.load("gpt2"), questions(), site="up", budget=10)
+    with pytest.raises(na.UsageError, match="unknown site 'pots'; did you mean 'post'"):
+        na.attribute(tiny.load("gpt2"), questions(), site="pots", budget=10)
+
+
+def test_scorers_share_the_gradient_of_equal_targets(monkeypatch):
+    """attribute_many asks for each distinct target once and gives what attribute gives for each scorer."""
+    model = tiny.load("llama")
+    names = ["ace", "tn", "qrnca", "kn", "act"]
+    single = {name: na.attribute(model, questions(), name, steps=4, budget=10) for name in names}
+    asked_for = []
+    real = replay.CopiesEngine.integrated_gradients
+
+    def record(self, model, questions, targets, path, progress=None):
+        asked_for.append(list(targets))
+        return real(self, model, questions, targets, path, progress)
+
+    monkeypatch.setattr(replay.CopiesEngine, "integrated_gradients", record)
+    many = na.attribute_many(model, questions(), names, steps=4, budget=10)
+    assert asked_for == [TARGETS]
+    for name in names:
+        assert torch.allclose(many[name].scores, single[name].scores, rtol=1e-5, atol=1e-9)
+    assert many["qrnca"].target == many["kn"].target != many["ace"].target
+
+
+def test_example_scores_sum_the_proxies():
+    """ES of an example is the sum of its proxies' IG, also when examples have different numbers of proxies."""
+    model = tiny.load("gpt2")
+    asked = questions((9, 14, 9, 7, 11))
+    examples = [na.Example(None, tuple(asked[:3])), asked[3], na.Example(None, (asked[4],))]
+    a = na.attribute(model, examples, "qrnca", steps=4, budget=10)
+    ig = gradients(model, "reference", asked, steps=4).integrated[TARGETS[2]]
+    expected = torch.stack([ig[:3].sum(0), ig[3], ig[4]])
+    assert difference(a.example_scores, expected) <= 1e-6
+
+
+class Broken(na.Target):
+    """Returns whatever it is given, for a test."""
+
+    name = "broken"
+
+    def __init__(self, f) -> None:
+        self.f = f
+
+    def __call__(self, logits, letters, answer):
+        return self.f(logits)
+
+
+class Needs(na.Scorer):
+    name = "needs"
+
+    def __init__(self, f, **options) -> None:
+        super().__init__(**options)
+        self.target = Broken(f)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("f", "said"),
+    [
+        (lambda logits: logits.mean(), r"of shape \(\)"),
+        (lambda logits: logits, "of shape"),
+        (lambda logits: logits.argmax(-1), "torch.int64"),
+        (lambda logits: logits.detach()[..., 0], "without a gradient"),
+        (lambda logits: logits[..., 0] * float("nan"), "not finite"),
+        (lambda logits: 0.5, "float"),
+    ],
+)
+def test_a_target_that_breaks_its_contract_is_named(engine, f, said):
+    """A target's result must be floating, finite, one number a question, and depend on the logits."""
+    with pytest.raises(na.PluginError, match=rf"target 'broken'.*{said}.*accepted: "):
+        na.attribute(tiny.load("gpt2"), questions(), Needs(f), engine=engine, steps=2, budget=10)

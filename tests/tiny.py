@@ -1,0 +1,130 @@
+"""Tiny random models of many architectures, built from configs in memory, with a word tokenizer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+import neuron_antagonism as na
+from neuron_antagonism.model.hooked import HookedModel
+
+WORDS = [f"w{i}" for i in range(40)]
+VOCABULARY = ["<unk>", "Answer", ":", "A", "B", "C", "D", "E", "F", "G", "H", *WORDS]
+WINDOW = 6
+"""Sliding window of the architectures that have one; prompts in the tests are longer."""
+
+_SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 24}
+_GROUPED = {**_SIZES, "num_key_value_heads": 2}
+_SLIDING = {**_GROUPED, "head_dim": 4, "sliding_window": WINDOW}
+_COMMON = {"vocab_size": len(VOCABULARY), "initializer_range": 0.3, "bos_token_id": 0, "eos_token_id": 0}
+
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", _GROUPED),
+    "gpt2": ("GPT2", {"n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 64}),
+    "qwen2": ("Qwen2", _GROUPED),
+    "qwen2_sliding": (
+        "Qwen2",
+        {**_GROUPED, "sliding_window": WINDOW, "use_sliding_window": True, "max_window_layers": 1},
+    ),
+    "qwen3": ("Qwen3", {**_GROUPED, "head_dim": 4}),
+    "mistral": ("Mistral", {**_GROUPED, "sliding_window": WINDOW}),
+    "gemma2": ("Gemma2", {**_SLIDING, "query_pre_attn_scalar": 4}),
+    "gemma3": (
+        "Gemma3",
+        {
+            **_SLIDING,
+            "query_pre_attn_scalar": 4,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
+    "phi3": ("Phi3", {**_GROUPED, "sliding_window": WINDOW, "pad_token_id": 0}),
+    "gpt_neox": ("GPTNeoX", {**_SIZES, "rotary_pct": 0.5}),
+    "opt": (
+        "OPT",
+        {
+            "hidden_size": 16,
+            "word_embed_proj_dim": 16,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "ffn_dim": 24,
+            "init_std": 0.3,
+            "max_position_embeddings": 64,
+        },
+    ),
+    "olmo2": ("Olmo2", {**_GROUPED, "pad_token_id": 0}),
+    "falcon": ("Falcon", {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4}),
+    "bloom": ("Bloom", {"hidden_size": 16, "n_layer": 3, "n_head": 4}),
+    "mpt": ("Mpt", {"d_model": 16, "n_layers": 3, "n_heads": 4, "expansion_ratio": 2}),
+    "gpt_neo": (
+        "GPTNeo",
+        {
+            "hidden_size": 16,
+            "num_layers": 3,
+            "num_heads": 4,
+            "attention_types": [[["global", "local", "global"], 1]],
+            "window_size": WINDOW,
+            "max_position_embeddings": 64,
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """For modules of tiny models: threads that wait for one another on busy cores cost a hundredfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager attention takes its softmax in float32 even in a float64 model; from here on, in float64."""
+    real = torch.nn.functional.softmax
+
+    def softmax(x: torch.Tensor, dim: int | None = None, dtype: torch.dtype | None = None, **rest: Any) -> torch.Tensor:
+        return real(x, dim=dim, dtype=None if x.dtype == torch.float64 else dtype, **rest)
+
+    monkeypatch.setattr(torch.nn.functional, "softmax", softmax)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Splits at white space and punctuation; `Answer: A` is three tokens, and nothing is added."""
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", bos_token="<unk>", eos_token="<unk>")
+
+
+def hf(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> Any:
+    """A Hugging Face model with large random weights, norms and biases included; eager attention."""
+    kind, values = CONFIGS[name]
+    text = "TextConfig" if kind == "Gemma3" else "Config"
+    config = getattr(transformers, kind + text)(**{**_COMMON, **values, **changes})
+    config._attn_implementation = "eager"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = getattr(transformers, f"{kind}{'LMHeadModel' if kind == 'GPT2' else 'ForCausalLM'}")(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.to(dtype).eval()
+
+
+def load(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> HookedModel:
+    """The same model with hooks."""
+    return na.load_model(hf_model=hf(name, dtype, seed, **changes), tokenizer=tokenizer())
+
+
+def question(n_words: int, seed: int = 0, answer: int | None = None, letters: str = "ABCD") -> na.Question:
+    """A question of `n_words` random words and the cue, `n_words` + 2 tokens."""
+    rng = random.Random(f"{n_words}|{seed}")
+    prompt = " ".join(rng.choices(WORDS, k=n_words)) + " Answer:"
+    return na.Question(prompt, ("a", "b", "c", "d"), rng.randrange(4) if answer is None else answer, tuple(letters))
