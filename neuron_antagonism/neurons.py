@@ -124,14 +124,12 @@ class NeuronSet:
             keyed = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
             text = json.dumps([{k: v for k, v in row.items() if v == v} for row in keyed], indent=1)
         else:
-            lines = [",".join(COLUMNS), *(f"{a},{b},{'' if score != score else score!r}" for a, b, score in rows)]
-            text = "\n".join(lines) + "\n"
+            shown = ((a, b, "" if score != score else repr(score)) for a, b, score in rows)
+            text = "".join(",".join(map(str, row)) + "\n" for row in (COLUMNS, *shown))
         try:
             write_whole(path, text.encode())
         except OSError as error:
-            raise DataError(
-                f"can't write neurons to {path}: {error.strerror}; accepted: a path in a directory"
-            ) from None
+            raise DataError(f"can't write neurons to {path}: {error.strerror}; accepted: a writable path") from None
 
     @classmethod
     def load(cls, path: str | Path) -> NeuronSet:

@@ -102,9 +102,8 @@ def make_plan(
         data_hash = content_hash([[repr(item) for item in part] for part in pool])
         wording = [task.task.role, task.task.rule, list(task.task.stems), repr(task.task.demonstration)]
         sizes = [config.identify, config.select, config.evaluate, config.seed]
-        key = content_hash(
-            [neuron_antagonism.__version__, task.name, wording, data_hash, model_hash, judge_hash, sizes]
-        )
+        hashes = [data_hash, model_hash, judge_hash]
+        key = content_hash([neuron_antagonism.__version__, task.name, wording, *hashes, sizes])
         earlier = (stored or {}).get(task.name)
         if earlier is not None and earlier[0] == key:
             split = earlier[1]

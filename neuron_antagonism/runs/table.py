@@ -131,15 +131,24 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
     for task, found in results["tasks"].items():
         for line in found["split"]["notes"]:
             yield f"note: {task}: {line}"
-        for scorer, a in found["attribution"].items():
-            error = a["completeness_error"]
-            if error is not None and error > COMPLETENESS_TOLERANCE:
-                yield (
-                    f"warning: {task}: {scorer}'s integrated gradients miss {error:.0%} of what they should sum to at "
-                    f"{a['steps']} steps ({a['quadrature']}); --steps auto takes as many as it needs"
-                )
+        for line, scorers in _incomplete(found["attribution"]).items():
+            yield f"warning: {task}: the integrated gradients of {', '.join(scorers)} miss {line}"
     yield (
         f"Acc: accuracy under the edit (protocol {results['protocol']}). RAC, RCC: relative change of accuracy and "
         "comprehension, + where the edit does what it is for; [..]: 95 % interval over examples (random: over draws); "
         "Fail: either is negative. g:b: good and bad neurons touched. at all: accuracy with the edit at all positions."
     )
+
+
+def _incomplete(attributions: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Scorers whose gradients miss more than the tolerance, by what there is to say."""
+    lines: dict[str, list[str]] = {}
+    for scorer, a in attributions.items():
+        error = a["completeness_error"]
+        if error is not None and error > COMPLETENESS_TOLERANCE:
+            line = (
+                f"{error:.0%} of what they should sum to at {a['steps']} steps ({a['quadrature']}); "
+                "--steps auto takes as many as it needs"
+            )
+            lines.setdefault(line, []).append(scorer)
+    return lines
