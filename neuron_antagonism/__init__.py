@@ -22,7 +22,8 @@ from neuron_antagonism.plugin.hookspecs import hookimpl
 from neuron_antagonism.types import Example, Item, Question
 
 if TYPE_CHECKING:
-    from neuron_antagonism.method.attribution import Attribution, Settings, attribute, attribute_many
+    from neuron_antagonism.method.attribute import Settings, attribute, attribute_many
+    from neuron_antagonism.method.attribution import Attribution
     from neuron_antagonism.method.compare import Comparison, compare
     from neuron_antagonism.method.edits import Edit, degrader, edit, enhancer
     from neuron_antagonism.method.evaluate import Evaluation, evaluate, evaluate_many
@@ -46,10 +47,10 @@ _LAZY = {
     "LoadedTask": "method.tasks",
     "NeuronSet": "neurons",
     "RunResult": "runs.store",
-    "Settings": "method.attribution",
+    "Settings": "method.attribute",
     "Split": "method.splits",
-    "attribute": "method.attribution",
-    "attribute_many": "method.attribution",
+    "attribute": "method.attribute",
+    "attribute_many": "method.attribute",
     "build_examples": "method.qatt",
     "compare": "method.compare",
     "degrader": "method.edits",

@@ -354,7 +354,7 @@ class TestOptions:
 
 def attributed(returned: Any) -> str:
     """The error line of a scorer whose aggregate returns that, on a model of 2 x 3 neurons."""
-    from neuron_antagonism.method.attribution import _check_result
+    from neuron_antagonism.method.attribute import _check_result
 
     model: Any = SimpleNamespace(n_layers=2, n_neurons=3)
     with pytest.raises(na.PluginError) as caught:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from neuron_antagonism.method.attribution import Settings, attribute_each
+from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import MAX_COPIES, evaluate_many
 from neuron_antagonism.method.sweeps import N_RATIOS

@@ -15,7 +15,8 @@ import torch
 import neuron_antagonism
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import AntagonismError, PluginError, RunError
-from neuron_antagonism.method.attribution import Attribution, Settings, attribute_each
+from neuron_antagonism.method.attribute import Settings, attribute_each
+from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.compare import compare
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import evaluate_many
