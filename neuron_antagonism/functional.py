@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from neuron_antagonism.errors import UsageError, unknown
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
-    from torch import Tensor
 
 DEFAULT_Z = 5000
 DEFAULT_Z_SHARE = 0.0142  # 5000 of LLaMA-2-7B's 352,256 neurons: the paper's setting at its own scale
@@ -19,7 +15,7 @@ QUADRATURES = ("right", "midpoint", "gauss-legendre")
 MAX_STEPS = 4096
 
 
-def quadrature_rule(name: str, steps: int) -> tuple[list[float], list[float]]:
+def quadrature_rule(name: str, steps: object) -> tuple[list[float], list[float]]:
     """Nodes and weights on [0, 1] that approximate the path integral of integrated gradients.
 
     Args:
@@ -53,7 +49,7 @@ def ranked(scores: Float[Tensor, "layer neuron"], *, descending: bool = True) ->
     return torch.argsort(scores.flatten(), descending=descending, stable=True)
 
 
-def resolve_z(z: float | None, n_total: int, largest_k: int = 100, option: str = "z") -> int:
+def resolve_z(z: int | float | None, n_total: int, largest_k: int = 100, option: str = "z") -> int:
     """The number of neurons per example that may score in additive reordering.
 
     Args:

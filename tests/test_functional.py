@@ -302,3 +302,9 @@ def test_saved_scores_come_back(tmp_path):
     (tmp_path / "attribution.safetensors").write_bytes(b"nothing")
     with pytest.raises(na.DataError, match="can't read scores from"):
         na.Attribution.load(tmp_path)
+
+
+def test_shapes_are_checked_in_tests():
+    """The import hook is on: a tensor of the wrong rank is refused by the annotation itself."""
+    with pytest.raises(Exception, match="Type-check"):
+        additive_reordering(torch.zeros(3, 4), z=1)

@@ -30,7 +30,9 @@ class ReferenceEngine:
         progress: Progress | None = None,
     ) -> Gradients:
         """See `Engine`."""
-        values, integrated, change = [], {t: [] for t in targets}, {t: [] for t in targets}  # type: ignore[var-annotated]
+        values: list[Tensor] = []
+        integrated: dict[Target, list[Tensor]] = {target: [] for target in targets}
+        change: dict[Target, list[Tensor]] = {target: [] for target in targets}
         for number, question in enumerate(questions):
             w, full = _clean(model, question, targets, path.site)
             values.append(w)

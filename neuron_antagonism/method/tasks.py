@@ -137,7 +137,8 @@ class LoadedTask:
             raise DataError(f"task {self.name!r}: {self.source or 'the embedded sample'} holds no examples")
         check_stems(self.task.stems, test[0])
         seen: set[object] = set()
-        return tuple(list(self._usable(pool, seen, seed, report)) for pool in (test, train))  # type: ignore[return-value]
+        usable = list(self._usable(test, seen, seed, report))
+        return usable, list(self._usable(train, seen, seed, report))
 
     def _usable(self, pool: Iterable[Item], seen: set[object], seed: int, report: SplitReport) -> Iterator[Item]:
         for item in pool:

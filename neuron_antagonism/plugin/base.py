@@ -97,7 +97,7 @@ class Target:
             letters: token ids of the four option letters.
             answer: index 0..3 of the right letter.
         """
-        raise NotImplementedError(f"{type(self).__name__} is a target without __call__")
+        raise PluginError(f"{type(self).__name__} is a target without __call__; accepted: one that overrides it")
 
     def __eq__(self, other: object) -> bool:
         """Equal class and attributes."""
@@ -152,7 +152,7 @@ class Scorer(Configurable):
 
     def attribute(self, model: HookedModel, examples: Sequence[Example], settings: Settings) -> Attribution:
         """Override only where a scorer needs passes of its own; the core calls this instead of `aggregate`."""
-        raise NotImplementedError(f"scorer {self.name!r} does not override attribute()")
+        raise PluginError(f"scorer {self.name!r} has no attribute() of its own; accepted: one that overrides it")
 
 
 class Task:
@@ -182,7 +182,7 @@ class Task:
         Raises:
             DataError: a malformed line; names file and line number.
         """
-        raise NotImplementedError(f"task {self.name!r} does not override examples()")
+        raise PluginError(f"task {self.name!r} has no examples(); accepted: one that overrides it")
 
     def distractors(self, item: Item, rng: random.Random) -> Sequence[str]:
         """Three wrong answers for `item`, all different from the right one. Default: drawn from the item's own."""
