@@ -141,7 +141,7 @@ class NeuronSet:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"can't read neurons from {path}: {error}; accepted: a CSV or JSON file") from None
         layers, neurons, scores = [], [], []

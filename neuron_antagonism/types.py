@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from neuron_antagonism.errors import DataError
@@ -61,8 +61,11 @@ class Question:
 
     def __post_init__(self) -> None:
         """Check the question once, where it is made."""
-        object.__setattr__(self, "options", tuple(self.options))
-        object.__setattr__(self, "letters", tuple(self.letters))
+        for name in ("options", "letters"):
+            given = getattr(self, name)
+            if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
+                raise DataError(f"a question's {name} are {given!r:.80}; accepted: {N_OPTIONS} texts in a tuple")
+            object.__setattr__(self, name, tuple(given))
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
         for what, values in (("options", self.options), ("letters", self.letters)):
@@ -86,7 +89,26 @@ class Example:
     item: Item | None
     proxies: tuple[Question, ...]
 
-    @classmethod
-    def of(cls, thing: Example | Question) -> Example:
-        """`thing` itself, or the one-proxy example of a plain question."""
-        return thing if isinstance(thing, Example) else cls(None, (thing,))
+    def __post_init__(self) -> None:
+        """Refuse an example that asks nothing."""
+        if not self.proxies:
+            raise DataError("an example has no questions; accepted: at least one")
+
+
+def as_examples(things: Iterable[Example | Question]) -> list[Example]:
+    """Examples; a plain question becomes an example of one proxy.
+
+    Raises:
+        DataError: not a list, an empty one, or something in it that is neither.
+    """
+    accepted = "accepted: a list of examples or questions"
+    if isinstance(things, Example | Question | str) or not isinstance(things, Iterable):
+        raise DataError(f"examples are given as a {type(things).__name__}; {accepted}")
+    found = []
+    for thing in things:
+        if not isinstance(thing, Example | Question):
+            raise DataError(f"{thing!r:.80} is no example; {accepted}")
+        found.append(thing if isinstance(thing, Example) else Example(None, (thing,)))
+    if not found:
+        raise DataError(f"there are no examples; {accepted}, at least one")
+    return found

@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jaxtyping import install_import_hook
 
 # before anything imports torch: threads that spin make small models very slow on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-# its annotations are checked, shapes included, wherever a test calls it; the core checks plugins' results itself
-install_import_hook("neuron_antagonism.functional", "beartype.beartype")
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 

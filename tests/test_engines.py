@@ -12,7 +12,7 @@ from neuron_antagonism.engine import choose as choosing
 from neuron_antagonism.engine import copies, replay
 from neuron_antagonism.engine.base import Asked, Gradients, Path
 from neuron_antagonism.engine.choose import Choice, choose
-from neuron_antagonism.method import attribution
+from neuron_antagonism.method import attribute
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.manager import registry
 
@@ -373,7 +373,7 @@ def test_auto_steps_stop_at_the_first_m_that_is_good_enough():
     model = tiny.load("llama")
     asked = questions()
     errors = {m: na.attribute(model, asked, steps=m, budget=10).completeness_error for m in (16, 32, 64, 128, 256)}
-    first = next(m for m, error in errors.items() if error <= attribution.COMPLETENESS_TOLERANCE)
+    first = next(m for m, error in errors.items() if error <= attribute.COMPLETENESS_TOLERANCE)
     got = na.attribute(model, asked, steps="auto", budget=10)
     assert got.steps == first
     assert got.completeness_error == pytest.approx(errors[first], rel=1e-6)
@@ -387,9 +387,9 @@ def test_auto_steps_double_more_than_once_and_end_at_256(monkeypatch):
     at = {m: na.attribute(model, asked, steps=m, budget=10).completeness_error for m in (16, 32, 64)}
     assert at[64] < at[32] < at[16]
     for less, more in ((16, 32), (32, 64)):
-        monkeypatch.setattr(attribution, "COMPLETENESS_TOLERANCE", (at[less] + at[more]) / 2)
+        monkeypatch.setattr(attribute, "COMPLETENESS_TOLERANCE", (at[less] + at[more]) / 2)
         assert na.attribute(model, asked, steps="auto", budget=10).steps == more
-    monkeypatch.setattr(attribution, "COMPLETENESS_TOLERANCE", 0.0)
+    monkeypatch.setattr(attribute, "COMPLETENESS_TOLERANCE", 0.0)
     assert na.attribute(model, asked, steps="auto", budget=10).steps == 256
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
+from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError, jaxtyped
 
 import neuron_antagonism as na
 from neuron_antagonism.functional import (
@@ -304,7 +306,25 @@ def test_saved_scores_come_back(tmp_path):
         na.Attribution.load(tmp_path)
 
 
-def test_shapes_are_checked_in_tests():
-    """The import hook is on: a tensor of the wrong rank is refused by the annotation itself."""
-    with pytest.raises(Exception, match="Type-check"):
-        additive_reordering(torch.zeros(3, 4), z=1)
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        (
+            additive_reordering,
+            {"example_scores": torch.ones(2, 3, 4), "z": 1},
+            {"example_scores": torch.ones(3, 4), "z": 1},
+        ),
+        (ranked, {"scores": torch.ones(3, 4)}, {"scores": torch.ones(4)}),
+        (
+            option_log_probabilities,
+            {"logits": torch.ones(2, 9), "letters": torch.ones(2, 4, dtype=torch.int64)},
+            {"logits": torch.ones(2, 9), "letters": torch.ones(2, 3, dtype=torch.int64)},
+        ),
+    ],
+)
+def test_annotated_shapes_hold(function, right, wrong):
+    """What the annotations promise, shapes included, is what goes in and comes out; another shape is refused."""
+    checked = jaxtyped(typechecker=beartype)(function)
+    checked(**right)
+    with pytest.raises(TypeCheckError):
+        checked(**wrong)

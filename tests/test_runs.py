@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import tiny
@@ -473,3 +473,56 @@ class TestResume:
         na.run(model, out=tmp_path / "run", resume=True, **given)
         assert work.asked == first > 0
         assert "\u2028" in na.load_run(tmp_path / "run").splits["sentiment"].evaluate[0].proxies[0].prompt
+
+
+class Signed(na.Target):
+    """The right letter's logit, or its negative."""
+
+    def __init__(self, sign):
+        self.sign = sign
+
+    def __call__(self, logits, letters, answer):
+        return self.sign * logits.gather(-1, letters).gather(-1, answer[..., None])[..., 0]
+
+
+class SignedScorer(na.Scorer):
+    """A scorer whose result hangs on an attribute of its target, not on its options."""
+
+    name = "signed"
+
+    def __init__(self, sign):
+        super().__init__()
+        self.target = Signed(sign)
+
+
+class TestIdentity:
+    SIZES: ClassVar = {"identify": 1, "select": 2, "evaluate": 2, "random_draws": 1, "budget": 10}
+
+    def test_other_attributes_are_not_resumed(self, tmp_path):
+        """Resuming with a scorer of the same name and options but another target computes its scores anew."""
+        model = na.load_model("demo")
+        first, second = (
+            na.run(model, ["ner"], [SignedScorer(sign)], out=tmp_path / "run", resume=True, **self.SIZES)
+            for sign in (1.0, -1.0)
+        )
+        one, other = (r.attributions["ner"]["signed"].example_scores for r in (first, second))
+        assert torch.allclose(one, -other, atol=1e-5)
+        assert one.abs().max() > 0
+
+    def test_a_damaged_sweep_is_computed_again(self, tmp_path):
+        """Unreadable stored files are computed again, whichever they are."""
+        model = na.load_model("demo")
+        first = na.run(model, ["ner"], ["ace"], out=tmp_path / "run", **self.SIZES)
+        for name in ("sweeps/ner.safetensors", "sweeps/ner.all.json", "scores/ner.ace.safetensors"):
+            (tmp_path / "run" / name).write_bytes(b"garbage")
+        again = na.run(model, ["ner"], ["ace"], out=tmp_path / "run", resume=True, **self.SIZES)
+        assert json.dumps(again.results) == json.dumps(first.results)
+
+    def test_a_run_inside_an_edit_is_refused(self, tmp_path):
+        """A run under an active edit would be stored as the unedited model's."""
+        model = na.load_model("demo")
+        edit = na.edit(na.NeuronSet.of([(0, 0)]), "silence", positions="all")
+        with model.edited(edit), pytest.raises(na.UsageError, match=r"inside model\.edited"):
+            na.run(model, ["ner"], ["ace"], out=tmp_path / "run", **self.SIZES)
+        assert not (tmp_path / "run").exists()
+        assert not model.is_edited

@@ -104,11 +104,17 @@ def outputs_of(
     """
     outputs = {}
     for target in targets:
-        f = target(logits, letters, answer)
+        name = target.name or type(target).__name__
+        try:
+            f = target(logits, letters, answer)
+        except Exception as error:  # foreign code: whatever it raises must name its plugin
+            raise PluginError(
+                f"target {name!r} failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
         problem = _problem(f, logits)
         if problem:
             raise PluginError(
-                f"target {target.name or type(target).__name__!r} returned {problem}; accepted: a floating tensor of "
+                f"target {name!r} returned {problem}; accepted: a floating tensor of "
                 f"shape {tuple(answer.shape)} with finite values that depends on the logits"
             )
         outputs[target] = f

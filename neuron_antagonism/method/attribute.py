@@ -11,13 +11,13 @@ import torch
 
 from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress
 from neuron_antagonism.engine.choose import Choice, choose
-from neuron_antagonism.errors import DataError, ModelError, PluginError, UsageError, unknown
+from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknown
 from neuron_antagonism.functional import resolve_z
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.types import Example, Question
+from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -128,9 +128,7 @@ def attribute_each(
     model: HookedModel, examples: Sequence[Example | Question], scorers: Sequence[Scorer], settings: Settings
 ) -> list[Attribution]:
     """Attributions of scorer instances in their order; names may repeat."""
-    asked = [Example.of(thing) for thing in examples]
-    if not asked:
-        raise DataError("there are no examples to attribute; accepted: at least one (the paper: five)")
+    asked = as_examples(examples)
     check_count(settings.budget, model.n_layers * model.n_neurons)
     model.site(settings.site)
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]

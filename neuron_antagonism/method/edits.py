@@ -30,6 +30,13 @@ class Part:
     intervention: Intervention
     neurons: NeuronSet
 
+    def __post_init__(self) -> None:
+        """Refuse what is no neuron set where it is given, not where it is used."""
+        if not isinstance(self.neurons, NeuronSet):
+            raise UsageError(
+                f"{self.neurons!r:.80} is no neuron set; accepted: na.NeuronSet, such as NeuronSet.of(pairs)"
+            )
+
     @cached_property
     def by_layer(self) -> dict[int, Tensor]:
         """Neuron indices by layer."""
@@ -203,8 +210,8 @@ def _antagonists(
     on_bad: str | Intervention,
     site: str,
 ) -> Edit:
-    if not 0 <= ratio <= 1:
-        raise UsageError(f"ratio is {ratio}; accepted: 0 to 1, the share of good neurons")
+    if not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+        raise UsageError(f"ratio is {ratio!r}; accepted: 0 to 1, the share of good neurons")
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
         raise UsageError(f"budget is {budget!r}; accepted: a whole number of at least 1")
     count = n_good(budget, ratio)
@@ -221,4 +228,6 @@ def _antagonists(
 def _intervention(what: str | Intervention, options: Mapping[str, Any] | None) -> Intervention:
     if isinstance(what, str):
         return registry().make(Intervention, what, options)
+    if not isinstance(what, Intervention):
+        raise UsageError(f"{what!r:.80} is no intervention; accepted: a registered name or an instance")
     return what.with_options(**options) if options else what

@@ -15,11 +15,11 @@ import torch
 from neuron_antagonism.engine.base import Progress, by_length
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.copies import Copies
-from neuron_antagonism.errors import DataError
+from neuron_antagonism.errors import UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
-from neuron_antagonism.types import Example, Question
+from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -147,10 +147,14 @@ def evaluate_many(
         DataError: no examples, or a question longer than the model's context.
         ModelError: logits that are not finite.
     """
-    asked = [Example.of(thing) for thing in examples]
-    if not asked:
-        raise DataError("there are no examples to evaluate; accepted: at least one")
+    asked = as_examples(examples)
+    if isinstance(edits, Edit):
+        raise UsageError("evaluate_many was given one edit; accepted: a list of edits, or evaluate() for one")
     for edit in edits:
+        if edit is not None and not isinstance(edit, Edit):
+            raise UsageError(
+                f"{edit!r:.80} is no edit; accepted: None, or what enhancer(), degrader() or edit() return"
+            )
         if edit is not None:
             edit.check(model)
     questions = [q for example in asked for q in example.proxies]

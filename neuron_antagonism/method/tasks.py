@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuron_antagonism.engine.base import Progress
-from neuron_antagonism.errors import DataError, PluginError
+from neuron_antagonism.errors import DataError, PluginError, UsageError
 from neuron_antagonism.method.evaluate import evaluate
 from neuron_antagonism.method.qatt import build_examples, check_stems, draw_options, omitted_letter
 from neuron_antagonism.method.splits import Split, SplitReport, right_letters
@@ -25,7 +26,7 @@ BLOCK = 24
 DEMONSTRATION_CANDIDATES = 20
 
 
-def load_task(name: str | Task, *, source: str | None = None, train: str | None = None) -> LoadedTask:
+def load_task(name: str | Task, *, source: str | Path | None = None, train: str | Path | None = None) -> LoadedTask:
     """Load a task with its data.
 
     Args:
@@ -38,13 +39,15 @@ def load_task(name: str | Task, *, source: str | None = None, train: str | None 
         DataError: from `split`: an unreadable or malformed source.
     """
     task = registry().make(Task, name) if isinstance(name, str) else name
+    if not isinstance(task, Task):
+        raise UsageError(f"task {name!r:.80} is neither a name nor an instance of na.Task")
     if not task.role or not task.rule or not task.stems:
         raise PluginError(f"task {task.name!r} lacks role, rule or stems; accepted: all three")
     if train is not None and source is None:
         raise DataError(
             f"task {task.name!r} was given training data but no evaluation data; accepted: both, or neither"
         )
-    return LoadedTask(task, source, train)
+    return LoadedTask(task, None if source is None else str(source), None if train is None else str(train))
 
 
 class LoadedTask:
@@ -88,6 +91,9 @@ class LoadedTask:
         Raises:
             DataError: unreadable data, or too few examples left for a set.
         """
+        for set_name, size in (("identify", identify), ("select", select), ("evaluate", evaluate)):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+                raise UsageError(f"{set_name} is {size!r}; accepted: a whole number from 0")
         report = SplitReport(reference=reference.name if reference else "")
         rng = random.Random(f"{seed}|split|{self.name}")
         test, train = self._pools(seed, report)

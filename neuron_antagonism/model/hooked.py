@@ -46,7 +46,7 @@ class HookedModel:
     def __init__(self, bridge: Any, tokenizer: Any, name: str, planted: Mapping[str, NeuronSet] | None = None) -> None:
         """Wrap a bridge; one short forward finds the neurons of every block."""
         self.planted = planted
-        self._edits_at_last = 0
+        self._active: list[Edit] = []
         self.bridge = bridge
         self.tokenizer = tokenizer
         self.name = name
@@ -57,7 +57,8 @@ class HookedModel:
         accepted = inspect.signature(bridge.original_model.forward).parameters
         self._can_keep = "logits_to_keep" in accepted
         label = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
-        self.letters = Letters(lambda text: list(tokenizer(text)["input_ids"]), label)
+        unknown_id = getattr(tokenizer, "unk_token_id", None)
+        self.letters = Letters(lambda text: list(tokenizer(text)["input_ids"]), label, unknown_id)
         self.n_layers, self.n_neurons = self._shape()
 
     @property
@@ -180,18 +181,24 @@ class HookedModel:
         What this package computes within the context is right for any batch.
         """
         edit.check(self)
-        at_last = edit.positions == "last" and bool(edit.parts)
-        self._edits_at_last += at_last
+        if edit.parts:
+            self._active.append(edit)
         try:
             with self.writing(edit.layers, edit.write(self), edit.site):
                 yield self
         finally:
-            self._edits_at_last -= at_last
+            if edit.parts:
+                self._active.pop()
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether an edit is active."""
+        return bool(self._active)
 
     @property
     def edited_at_last(self) -> bool:
         """Whether an edit at the last position is active: no forward may then be padded on the right, or cached."""
-        return self._edits_at_last > 0
+        return any(edit.positions == "last" for edit in self._active)
 
     def _shape(self) -> tuple[int, int]:
         widths: dict[int, int] = {}

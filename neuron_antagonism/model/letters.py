@@ -41,8 +41,9 @@ class Letters:
     earlier tokens stay as they were; all four letters take the same form, " A" before "A".
     """
 
-    def __init__(self, tokenize: Tokenize, tokenizer_name: str) -> None:
-        """Remember the tokenizer; nothing is resolved yet."""
+    def __init__(self, tokenize: Tokenize, tokenizer_name: str, unknown_id: int | None = None) -> None:
+        """Remember the tokenizer and its token for unknown text; nothing is resolved yet."""
+        self._unknown_id = unknown_id
         self._tokenize = tokenize
         self._tokenizer_name = tokenizer_name
         self.chosen: dict[tuple[str, tuple[str, ...]], LetterForm] = {}
@@ -80,7 +81,7 @@ class Letters:
         found = []
         for letter in letters:
             longer = self._tokenize(prompt + choice.suffix + choice.form.format(letter))
-            if len(longer) != len(ids) + 1 or longer[:-1] != ids:
+            if len(longer) != len(ids) + 1 or longer[:-1] != ids or longer[-1] == self._unknown_id:
                 return None
             found.append(longer[-1])
         return Encoded(tuple(ids), tuple(found)) if len(set(found)) == len(found) else None
@@ -89,6 +90,11 @@ class Letters:
         ids = self._tokenize(prompt)
         for letter in letters:
             longer = self._tokenize(prompt + FORMS[0].format(letter))
+            if longer[:-1] == ids and longer[-1] == self._unknown_id:
+                return (
+                    f"the tokenizer {self._tokenizer_name} does not know the letter {letter!r} (token {longer[-1]} "
+                    "stands for anything unknown); accepted: letters with tokens of their own"
+                )
             if len(longer) != len(ids) + 1 or longer[:-1] != ids:
                 added = longer[len(ids) :] if longer[: len(ids)] == ids else longer[-3:]
                 return (

@@ -24,6 +24,7 @@ from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.identity import identity
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def make_plan(
         IntegrationPath.of(config.quadrature, config.steps, config.site)
     pools = [task.items(config.seed) for task in loaded]
     ready = model or load_model(config.model, dtype=config.dtype, device=config.device)
+    if ready.is_edited:
+        raise UsageError("a run was started inside model.edited(); accepted: outside, a run makes its own edits")
     n_total = ready.n_layers * ready.n_neurons
     check_count(config.budget, n_total)
     ready.site(config.site)
@@ -100,7 +103,13 @@ def make_plan(
     plans = []
     for task, pool in zip(loaded, pools, strict=True):
         data_hash = content_hash([[repr(item) for item in part] for part in pool])
-        wording = [task.task.role, task.task.rule, list(task.task.stems), repr(task.task.demonstration)]
+        wording = [
+            task.task.role,
+            task.task.rule,
+            list(task.task.stems),
+            repr(task.task.demonstration),
+            identity(task.task),
+        ]
         sizes = [config.identify, config.select, config.evaluate, config.seed]
         hashes = [data_hash, model_hash, judge_hash]
         key = content_hash([neuron_antagonism.__version__, task.name, wording, *hashes, sizes])

@@ -14,7 +14,7 @@ import torch
 
 import neuron_antagonism
 from neuron_antagonism.engine.base import Progress
-from neuron_antagonism.errors import AntagonismError, PluginError, RunError
+from neuron_antagonism.errors import AntagonismError, DataError, PluginError, RunError
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.compare import compare
@@ -26,6 +26,7 @@ from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import SCHEMA, run_averages, task_results
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
@@ -208,9 +209,7 @@ class _Execution:
 
     def _scores_key(self, task: TaskPlan, scorer: Scorer) -> str:
         c = self.plan.config
-        return content_hash(
-            [task.key, repr(scorer), scorer.options.model_dump(), c.steps, c.quadrature, c.engine, c.site, c.budget]
-        )
+        return content_hash([task.key, identity(scorer), c.steps, c.quadrature, c.engine, c.site, c.budget, c.seed])
 
     def _editing(self, task: TaskPlan, candidates: Sequence[Candidate]) -> Editing:
         config, plan = self.plan.config, self.plan
@@ -228,13 +227,13 @@ class _Execution:
     def _sweeps(self, task: TaskPlan, candidates: Sequence[Candidate], editing: Editing) -> list[Sweep]:
         config = self.plan.config
         sets = [[c.scorer, c.draw, list(c.good), None if c.bad is None else list(c.bad)] for c in candidates]
-        how = [editing.budget, editing.positions, editing.site, repr(editing.strengthen), repr(editing.weaken)]
+        acts = [identity(act) for act in (editing.strengthen, editing.weaken) if isinstance(act, Intervention)]
+        how = [editing.budget, editing.positions, editing.site, acts]
         key = content_hash([task.key, sets, how, config.seed, config.engine])
         file = self.directory.sweeps(task.name) if self.directory is not None else None
-        if file is not None and file.exists():
-            stored, stored_key = load_sweeps(file)
-            if stored_key == key:
-                return stored
+        stored = load_sweeps(file, key) if file is not None else None
+        if stored is not None:
+            return stored
         split = task.split
         sweeps = sweep_task(
             self.plan.model,
@@ -257,11 +256,14 @@ class _Execution:
         where = [(scorer, mode) for scorer, modes in edits.items() if scorer not in drawing for mode in modes]
         chosen = [edits[scorer][mode].at("all") for scorer, mode in where]
         config = self.plan.config
-        parts = [[[repr(p.intervention), list(p.neurons)] for p in edit.parts] for edit in chosen]
+        parts = [[[identity(p.intervention), list(p.neurons)] for p in edit.parts] for edit in chosen]
         key = content_hash([task.key, where, parts, config.site, config.seed])
         name = f"sweeps/{task.name}.all.json"
-        stored = self.directory.read_json(name) if self.directory is not None else None
-        if stored is not None and stored["key"] == key:
+        try:
+            stored = (self.directory.read_json(name) if self.directory is not None else None) or {}
+        except DataError:
+            stored = {}  # damaged: computed again, as scores and sweeps are
+        if stored.get("key") == key:
             effects: list[dict[str, Any]] = stored["effects"]
             return effects
         answers = evaluate_many(

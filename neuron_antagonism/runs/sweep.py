@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.errors import DataError
 from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.edits import Edit, degrader, enhancer
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
@@ -147,13 +148,24 @@ def save_sweeps(path: Path, sweeps: Sequence[Sweep], key: str) -> None:
     write_whole(path, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata=meta))
 
 
-def load_sweeps(path: Path) -> tuple[list[Sweep], str]:
-    """Read what `save_sweeps` wrote: the sweeps and their key."""
+def load_sweeps(path: Path, key: str) -> list[Sweep] | None:
+    """Read what `save_sweeps` wrote with this key; None where there is nothing, or nothing readable, with that key."""
+    from safetensors import SafetensorError
+
+    try:
+        return _load(path, key)
+    except (OSError, SafetensorError, KeyError, ValueError, DataError):
+        return None
+
+
+def _load(path: Path, key: str) -> list[Sweep] | None:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         meta = file.metadata()
+        if meta["key"] != key:
+            return None
+        t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     prints = json.loads(meta["examples"])
     sides: dict[str, list[Swept]] = {}
     scorers, draws = json.loads(meta["scorers"]), json.loads(meta["draws"])
@@ -168,7 +180,7 @@ def load_sweeps(path: Path) -> tuple[list[Sweep], str]:
         sides[name] = [
             Swept(t[f"{name}.right"][c], t[f"{name}.cross_entropy"][c], base, strata) for c in range(len(scorers))
         ]
-    sweeps = [
+    return [
         Sweep(
             scorer=scorer,
             evaluation=sides["evaluate"][c],
@@ -180,7 +192,6 @@ def load_sweeps(path: Path) -> tuple[list[Sweep], str]:
         )
         for c, scorer in enumerate(scorers)
     ]
-    return sweeps, meta["key"]
 
 
 def _side(sweep: Sweep, name: str) -> Swept:

@@ -136,7 +136,9 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Acc: accuracy under the edit (protocol {results['protocol']}). RAC, RCC: relative change of accuracy and "
         "comprehension, + where the edit does what it is for; [..]: 95 % interval over examples (random: over draws); "
-        "Fail: either is negative. g:b: good and bad neurons touched. at all: accuracy with the edit at all positions."
+        "Fail: either is negative; n/a: nothing was right (understood) before. g:b: good and bad neurons touched, "
+        "fewer than the budget where a scorer has no more; varies: over the draws. at all: accuracy with the edit at "
+        "all positions; -: not measured for draws."
     )
 
 
