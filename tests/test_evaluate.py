@@ -13,6 +13,7 @@ from torch import Tensor
 import neuron_antagonism as na
 from neuron_antagonism.method import evaluate as evaluation
 from neuron_antagonism.method.edits import Edit, Part, n_good
+from neuron_antagonism.types import as_examples
 
 one_thread = tiny.one_thread
 
@@ -66,7 +67,7 @@ def asked() -> list[na.Example | na.Question]:
 
 
 def questions(things) -> list[na.Question]:
-    return [q for thing in things for q in na.Example.of(thing).proxies]
+    return [q for example in as_examples(things) for q in example.proxies]
 
 
 def mixed_edits() -> list[Edit | None]:
@@ -250,9 +251,13 @@ def test_before_and_after_compare():
 
 def test_nothing_to_ask_is_refused():
     """No examples is an error, for evaluation and attribution."""
-    with pytest.raises(na.DataError, match="no examples to evaluate; accepted: at least one"):
+    with pytest.raises(
+        na.DataError, match="there are no examples; accepted: a list of examples or questions, at least one"
+    ):
         na.evaluate(tiny.load("llama"), [])
-    with pytest.raises(na.DataError, match="no examples to attribute; accepted: at least one"):
+    with pytest.raises(
+        na.DataError, match="there are no examples; accepted: a list of examples or questions, at least one"
+    ):
         na.attribute(tiny.load("llama"), [])
 
 

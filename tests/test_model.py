@@ -115,8 +115,8 @@ def test_no_suffix_works():
 
 
 def test_letters_without_tokens_of_their_own_are_refused():
-    """Letters that all become the unknown token can't be told apart."""
-    with pytest.raises(na.ModelError, match=r"letters \['x', 'y', 'z', 'q'\] the same token"):
+    """Letters that become the unknown token are refused, the first of them named."""
+    with pytest.raises(na.ModelError, match="does not know the letter 'x'"):
         tiny.load("llama").encode(tiny.question(4, letters="xyzq"))
 
 
