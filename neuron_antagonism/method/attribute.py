@@ -152,10 +152,18 @@ def _with_settings(scorer: Scorer, model: HookedModel, settings: Settings) -> Sc
     """The scorer with its z as a count, and with the seed of the settings unless it has one of its own."""
     if scorer.draws and "seed" not in scorer.options.model_fields_set:
         scorer = scorer.with_options(seed=settings.seed)
+    return with_fixed_z(scorer, model.n_layers * model.n_neurons, settings.budget)
+
+
+def with_fixed_z(scorer: Scorer, n_total: int, budget: int) -> Scorer:
+    """The scorer with its z, where it has one, as a count for a model of `n_total` neurons.
+
+    Raises:
+        UsageError: a z that is larger than the model.
+    """
     if not isinstance(scorer.options, Scorer.Options):
         return scorer
-    n_total = model.n_layers * model.n_neurons
-    return scorer.with_options(z=resolve_z(scorer.options.z, n_total, settings.budget, f"{scorer.name}.z"))
+    return scorer.with_options(z=resolve_z(scorer.options.z, n_total, budget, f"{scorer.name}.z"))
 
 
 def _gradients(

@@ -7,6 +7,7 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 
 from neuron_antagonism.errors import DataError
+from neuron_antagonism.plugin.base import Task
 from neuron_antagonism.types import LETTERS, N_OPTIONS, Example, Item, Question
 
 N_PROXIES = 3
@@ -43,7 +44,7 @@ def build_examples(
     Raises:
         DataError: an item with fewer than four distinct options, or a stem with an unknown field.
     """
-    draw = distractors or _own_distractors
+    draw = distractors or Task().distractors
     stems = _three(stems)
     head = f"{role}\n{rule}\n\n".lstrip("\n")
     if demonstration is not None:
@@ -93,11 +94,6 @@ def _three(stems: Sequence[str]) -> tuple[str, ...]:
     if len(stems) != N_PROXIES:
         raise DataError(f"{len(stems)} stems were given; accepted: {N_PROXIES}, or one that serves {N_PROXIES} times")
     return tuple(stems)
-
-
-def _own_distractors(item: Item, rng: random.Random) -> Sequence[str]:
-    pool = sorted(set(item.distractors) - {item.answer})
-    return rng.sample(pool, 3) if len(pool) > 3 else pool
 
 
 def _example(

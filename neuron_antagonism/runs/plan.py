@@ -15,7 +15,7 @@ from neuron_antagonism.engine.base import Path as IntegrationPath
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.errors import UsageError, unknown
-from neuron_antagonism.functional import resolve_z
+from neuron_antagonism.method.attribute import with_fixed_z
 from neuron_antagonism.method.splits import Split
 from neuron_antagonism.method.tasks import LoadedTask, load_task
 from neuron_antagonism.model.hooked import HookedModel
@@ -96,7 +96,7 @@ def make_plan(
     n_total = ready.n_layers * ready.n_neurons
     check_count(config.budget, n_total)
     ready.site(config.site)
-    fixed = [_fixed_z(scorer, n_total, config.budget) for scorer in made]
+    fixed = [with_fixed_z(scorer, n_total, config.budget) for scorer in made]
     model_hash = ready.fingerprint()
     judge = reference or ready
     judge_hash = model_hash if judge is ready else judge.fingerprint()
@@ -218,12 +218,6 @@ def _check_options(options: Mapping[str, Any], used: Sequence[Scorer | Intervent
             raise UsageError(
                 f"options were given for {name!r}, which this run does not use; used: {', '.join(sorted(names))}"
             )
-
-
-def _fixed_z(scorer: Scorer, n_total: int, budget: int) -> Scorer:
-    if not isinstance(scorer.options, Scorer.Options):
-        return scorer
-    return scorer.with_options(z=resolve_z(scorer.options.z, n_total, budget, f"{scorer.name}.z"))
 
 
 def _once(kind: str, names: Sequence[str]) -> None:

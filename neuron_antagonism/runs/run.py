@@ -28,7 +28,7 @@ from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
-from neuron_antagonism.runs.results import SCHEMA, run_averages, task_results
+from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -118,7 +118,7 @@ class _Execution:
         manifest: dict[str, Any],
     ) -> None:
         self.plan, self.directory, self.progress = plan, directory, progress
-        self.results: dict[str, Any] = {"schema": SCHEMA, "protocol": "held-out", "tasks": {}, "averages": []}
+        self.results: dict[str, Any] = {"schema": SCHEMA, "protocol": PROTOCOL, "tasks": {}, "averages": []}
         self.found = RunResult(manifest, self.results, path=directory.path if directory else None)
         self.candidates: dict[str, list[Candidate]] = {}
         self.sweeps: list[tuple[str, list[Sweep]]] = []

@@ -11,8 +11,9 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
-PROTOCOL = "held-out"
-COMPLETENESS_TOLERANCE = 0.1
+from neuron_antagonism.method.attribute import COMPLETENESS_TOLERANCE
+from neuron_antagonism.runs.results import PROTOCOL
+
 TITLES = {"degrade": "Degrade", "enhance": "Enhance"}
 WIDTH = 100
 NARROW = 92
