@@ -22,6 +22,7 @@ from neuron_antagonism.plugin.hookspecs import hookimpl
 from neuron_antagonism.types import Example, Item, Question
 
 if TYPE_CHECKING:
+    from neuron_antagonism.method.ablate import Ablation, ablate
     from neuron_antagonism.method.attribute import Settings, attribute, attribute_many
     from neuron_antagonism.method.attribution import Attribution
     from neuron_antagonism.method.compare import Comparison, compare
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Ablation": "method.ablate",
     "Attribution": "method.attribution",
     "Comparison": "method.compare",
     "Edit": "method.edits",
@@ -49,6 +51,7 @@ _LAZY = {
     "RunResult": "runs.store",
     "Settings": "method.attribute",
     "Split": "method.splits",
+    "ablate": "method.ablate",
     "attribute": "method.attribute",
     "attribute_many": "method.attribute",
     "build_examples": "method.qatt",
@@ -65,6 +68,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Ablation",
     "AntagonismError",
     "AntagonismWarning",
     "Attribution",
@@ -92,6 +96,7 @@ __all__ = [
     "Task",
     "UsageError",
     "__version__",
+    "ablate",
     "attribute",
     "attribute_many",
     "build_examples",

@@ -113,7 +113,7 @@ class TestRefused:
         [
             (
                 ["--scorer", "acee"],
-                "unknown scorer 'acee'; did you mean 'ace'? accepted: ace, act, kn, qrnca, random, tn",
+                "unknown scorer 'acee'; did you mean 'ace'? accepted: ablation, ace, act, kn, qrnca, random, tn",
             ),
             (["--scorer", ""], "unknown scorer ''"),
             (["--scorer", "act"], "scorer 'act' was given twice"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -13,6 +16,7 @@ from neuron_antagonism.engine import copies, replay
 from neuron_antagonism.engine.base import Asked, Gradients, Path
 from neuron_antagonism.engine.choose import Choice, choose
 from neuron_antagonism.method import attribute
+from neuron_antagonism.model import suffix
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.manager import registry
 
@@ -41,9 +45,19 @@ def questions(lengths=LENGTHS) -> list[na.Question]:
     return [tiny.question(n, seed=i, answer=i % 4) for i, n in enumerate(lengths)]
 
 
-def gradients(model: HookedModel, engine: str, asked, steps=16, quadrature="right", site="post", targets=TARGETS):
+def gradients(
+    model: HookedModel,
+    engine: str,
+    asked,
+    steps=16,
+    quadrature="right",
+    site="post",
+    targets=TARGETS,
+    max_tokens=None,
+):
     encoded = [Asked(model.encode(q), q.answer) for q in asked]
-    return Choice(engine, "").engine().integrated_gradients(model, encoded, targets, Path.of(quadrature, steps, site))
+    path = Path.of(quadrature, steps, site)
+    return Choice(engine, "", suffix=True).engine(max_tokens).integrated_gradients(model, encoded, targets, path)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -289,6 +303,145 @@ def test_unknown_engine_is_named():
         na.attribute(tiny.load("llama"), questions(), engine="replya", budget=10)
 
 
+# --- shared prefixes ----------------------------------------------------------------------------------------------
+
+COMMON = " ".join(tiny.WORDS[:12])
+
+
+def sharing(lengths=(9, 14, 9, 3)) -> list[na.Question]:
+    """Questions that begin alike, for longer than any window."""
+    return [replace(q, prompt=f"{COMMON} {q.prompt}") for q in questions(lengths)]
+
+
+@pytest.mark.parametrize("name", tiny.CONFIGS)
+def test_a_shared_prefix_changes_nothing(name):
+    """Prompts of several lengths that begin alike score and answer as by full passes, on every architecture."""
+    model = tiny.load(name)
+    expected = gradients(model, "reference", sharing(), steps=2)
+    edits = [na.edit(na.NeuronSet.of([(0, 3), (2, 5)]), "excite", positions=p) for p in ("last", "all")]
+    answers = na.evaluate_many(model, sharing(), [None, *edits], engine="reference")
+    for engine in ["rows"] if name in NO_REPLAY else ["replay", "rows"]:
+        assert worst(gradients(model, engine, sharing(), steps=2), expected) <= 1e-5
+        got = na.evaluate_many(model, sharing(), [None, *edits], engine=engine)
+        for a, b in zip(got, answers, strict=True):
+            assert torch.allclose(a.log_probabilities, b.log_probabilities, rtol=0, atol=1e-5)
+    changes = [(e.log_probabilities - answers[0].log_probabilities).abs().max() for e in answers[1:]]
+    assert min(changes) > 1e-3  # or the edits would prove nothing
+
+
+def test_what_prompts_share_is_run_once(monkeypatch):
+    """The common tokens stand in a single forward, of one row, whatever the number of questions."""
+    model = tiny.load("llama")
+    shared = len(COMMON.split())
+    choose(model, [model.encode(q).ids for q in sharing()])
+    shapes = []
+    real = HookedModel.forward
+
+    def forward(self, ids, **kwargs):
+        shapes.append(tuple(ids.shape))
+        return real(self, ids, **kwargs)
+
+    monkeypatch.setattr(HookedModel, "forward", forward)
+    gradients(model, "replay", sharing(), steps=2)
+    assert shapes[0] == (1, shared)
+    longest = max(len(model.encode(q).ids) for q in sharing())
+    assert shapes[1] == (len(sharing()), longest - 1 - shared)
+    assert len([shape for shape in shapes if shape[1] >= shared]) <= 2
+
+
+def test_prompts_of_all_lengths_share_a_forward(monkeypatch):
+    """`replay` batches prompts of different lengths; `rows`, which can't pad, takes one length at a time."""
+    model = tiny.load("gpt2")
+    batches = {}
+    for kind in copies.KINDS:
+        seen = batches.setdefault(kind, [])
+        real = copies.Copies.__init__
+
+        def init(self, model, prompts, *rest, real=real, seen=seen):
+            seen.append(sorted(map(len, prompts)))
+            real(self, model, prompts, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(copies.Copies, "__init__", init)
+            gradients(model, kind, questions(), steps=2)
+    assert batches == {"replay": [[9, 11, 11, 16]], "rows": [[16], [11, 11], [9]]}
+
+
+def test_identical_prompts_keep_a_token_of_their_own():
+    """Where all prompts are the same, the last token is still each one's own."""
+    model = tiny.load("llama")
+    asked = [replace(q, prompt=questions()[0].prompt) for q in questions()]
+    assert worst(gradients(model, "replay", asked, steps=2), gradients(model, "reference", asked, steps=2)) <= 1e-6
+
+
+# --- starting at a later block ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", tiny.CONFIGS)
+def test_starting_later_gives_the_same(name):
+    """Copies that start at any block give the logits of those that run all of them; the model is itself afterwards."""
+    model = tiny.load(name)
+    ids = [model.encode(q).ids for q in questions((9, 9))]
+    expected = model.last_logits(ids)[:, None]
+    for kind in ("rows",) if name in NO_REPLAY else copies.KINDS:
+        made = copies.Copies(model, ids, kind)
+        made.clean()
+        for start in range(model.n_layers):
+            with torch.no_grad():
+                got = made.logits(3, lambda values, layer: values, start=start)
+            assert difference(got, expected.expand_as(got)) <= 1e-6
+    assert torch.equal(model.last_logits(ids)[:, None], expected)
+
+
+def test_blocks_below_are_not_run():
+    """A forward that starts at a block calls the FFN of that one and those above."""
+    model = tiny.load("llama")
+    made = copies.Copies(model, [model.encode(questions()[0]).ids], "replay")
+    made.clean()
+    seen = []
+    with torch.no_grad():
+        made.logits(2, lambda values, layer: seen.append(layer) or values, start=2)
+    assert seen == [2]
+
+
+def test_blocks_come_back_after_a_failure():
+    """A forward that fails under way leaves every block as it was."""
+    model = tiny.load("llama")
+    ids = [model.encode(questions()[0]).ids]
+    before = model.last_logits(ids)
+    made = copies.Copies(model, ids, "replay")
+    made.clean()
+
+    def fail(values, layer):
+        raise ValueError("under way")
+
+    with pytest.raises(ValueError, match="under way"):
+        made.logits(2, fail, start=1)
+    assert torch.equal(model.last_logits(ids), before)
+
+
+def test_auto_runs_all_blocks_where_starting_later_is_wrong(monkeypatch):
+    """Where a later start gives other logits, the engine still holds, runs every block, and says so."""
+    model = tiny.load("llama")
+    expected = gradients(model, "reference", questions(), steps=2)
+    real = suffix.recording
+
+    @contextmanager
+    def wrong(model):
+        with real(model) as found:
+            yield found
+        for layer in found.hidden:
+            found.hidden[layer] = found.hidden[layer] * 1.5
+
+    monkeypatch.setattr(copies, "recording", wrong)
+    choice = choose(model, [model.encode(q).ids for q in questions()])
+    assert (choice.name, choice.suffix) == ("replay", False)
+    assert "every forward runs all blocks" in choice.reason
+    encoded = [Asked(model.encode(q), q.answer) for q in questions()]
+    got = choice.engine().integrated_gradients(model, encoded, TARGETS, Path.of("right", 2, "post"))
+    assert worst(got, expected) <= 1e-6
+
+
 # --- batches -------------------------------------------------------------------------------------------------------
 
 
@@ -307,15 +460,13 @@ def test_results_do_not_depend_on_the_batch(engine):
             assert difference(together.change[target][i], alone.change[target][0]) <= 1e-12
 
 
-@pytest.mark.parametrize("engine", ["replay", "rows"])
-def test_chunks_of_layers_change_nothing(engine, monkeypatch):
-    """All layers in one forward and one layer a forward give the same numbers."""
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_size_of_a_forward_changes_nothing(engine):
+    """One point of the path a forward and all points of several prompts give the same numbers."""
     model = tiny.load("gpt2")
     expected = gradients(model, engine, questions())
-    monkeypatch.setattr(replay, "MAX_COPIES", 1)
-    assert worst(gradients(model, engine, questions()), expected) <= 1e-12
-    monkeypatch.setattr(replay, "MAX_COPIES", 2 * 17)  # two layers, then one
-    assert worst(gradients(model, engine, questions()), expected) <= 1e-12
+    for max_tokens in (1, 7, 17, 34, 10_000):  # a point of the path, parts of a layer, a layer, two, everything
+        assert worst(gradients(model, engine, questions(), max_tokens=max_tokens), expected) <= 1e-12
 
 
 def test_attribution_leaves_the_model_as_it_was():

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 import neuron_antagonism as na
-from neuron_antagonism.method import evaluate as evaluation
 from neuron_antagonism.method.edits import Edit, Part, n_good
 from neuron_antagonism.types import as_examples
 
@@ -149,15 +148,14 @@ def test_evaluation_within_an_edit_sees_it(positions):
     assert (expected.log_probabilities - na.evaluate(model, asked()).log_probabilities).abs().max() > 1e-3
 
 
-def test_chunks_of_edits_and_prompts_change_nothing(monkeypatch):
+def test_the_size_of_a_forward_changes_nothing(monkeypatch):
     """One edit and one prompt a forward give what all of them together give."""
     tiny.exact_softmax(monkeypatch)
     model, edits = tiny.load("llama"), mixed_edits()
     expected = na.evaluate_many(model, asked(), edits)
-    monkeypatch.setattr(evaluation, "MAX_COPIES", 2)
-    monkeypatch.setattr(evaluation, "MAX_ROWS", 1)
-    for a, b in zip(na.evaluate_many(model, asked(), edits), expected, strict=True):
-        assert torch.allclose(a.log_probabilities, b.log_probabilities, rtol=0, atol=1e-11)
+    for max_tokens in (1, 2, 25):
+        for a, b in zip(na.evaluate_many(model, asked(), edits, max_tokens=max_tokens), expected, strict=True):
+            assert torch.allclose(a.log_probabilities, b.log_probabilities, rtol=0, atol=1e-11)
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------

@@ -55,6 +55,9 @@ def run(
     select: Annotated[int | None, typer.Option(help="Examples that choose the ratio.")] = None,
     evaluate: Annotated[int | None, typer.Option(help="Examples that are reported on.")] = None,
     engine: Annotated[str, typer.Option(help="auto, replay, rows or reference.")] = "auto",
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Tokens in one forward. Default: planned from the free memory.")
+    ] = None,
     steps: Annotated[str, typer.Option(help="Steps of integrated gradients, or auto.")] = "16",
     quadrature: Annotated[str, typer.Option(help="right, midpoint or gauss-legendre.")] = "right",
     positions: Annotated[str, typer.Option(help="Where edits act: last or all.")] = "last",
@@ -127,7 +130,10 @@ def _config(given: dict[str, Any]) -> RunConfig:
         options.setdefault(plugin, {})[field] = _value(value)
     steps = given["steps"]
     chosen = {"tasks": given["task"], "scorers": given["scorer"]}
-    names = ("model", "budget", "seed", "engine", "quadrature", "positions", "strengthen", "weaken", "dtype", "device")
+    names = (
+        *("model", "budget", "seed", "engine", "max_tokens", "quadrature", "positions", "strengthen", "weaken"),
+        *("dtype", "device"),
+    )
     return RunConfig.of(
         **{name: given[name] for name in names},
         **sizes,

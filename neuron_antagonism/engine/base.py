@@ -67,7 +67,7 @@ class Gradients:
 
 
 class Engine(Protocol):
-    """Computes integrated gradients; all engines give the same numbers."""
+    """Computes integrated gradients and ablation effects; all engines give the same numbers."""
 
     name: str
 
@@ -80,6 +80,17 @@ class Engine(Protocol):
         progress: Progress | None = None,
     ) -> Gradients:
         """Values of every neuron, and for each target its integrated gradients and change of F."""
+        ...
+
+    def ablation_effects(
+        self,
+        model: HookedModel,
+        questions: Sequence[Asked],
+        target: Target,
+        site: str,
+        progress: Progress | None = None,
+    ) -> Float[Tensor, "question layer neuron"]:
+        """F(w) − F(w with one neuron at zero) for every neuron, on the CPU, float32 or wider."""
         ...
 
 
@@ -134,6 +145,11 @@ def _problem(f: object, logits: Tensor) -> str:
 def wide(values: Tensor) -> Tensor:
     """In float32 or wider."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def longest_first(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Indices of prompts, longest first: what stands together needs little padding."""
+    return sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
 
 
 def by_length(prompts: Sequence[Sequence[int]]) -> list[list[int]]:

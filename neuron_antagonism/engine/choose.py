@@ -11,11 +11,15 @@ import torch
 
 from neuron_antagonism.engine.base import Engine
 from neuron_antagonism.engine.copies import KINDS, Copies
+from neuron_antagonism.engine.memory import is_out_of_memory, too_little
 from neuron_antagonism.engine.reference import ReferenceEngine
 from neuron_antagonism.engine.replay import CopiesEngine
 from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.model.prefix import Prefix
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from neuron_antagonism.model.hooked import HookedModel
 
 ENGINES = ("auto", "replay", "rows", "reference")
@@ -26,14 +30,17 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 5e-2, tor
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine that will be used, and why."""
+    """The engine that will be used, and why; and whether its forwards may start at a later block."""
 
     name: str
     reason: str
+    suffix: bool = False
 
-    def engine(self) -> Engine:
-        """An engine of that name."""
-        return ReferenceEngine() if self.name == "reference" else CopiesEngine(self.name)
+    def engine(self, max_tokens: int | None = None) -> Engine:
+        """An engine of that name; see there for `max_tokens`."""
+        if self.name == "reference":
+            return ReferenceEngine(max_tokens)
+        return CopiesEngine(self.name, max_tokens, suffix=self.suffix)
 
 
 _proved: WeakKeyDictionary[HookedModel, dict[tuple[str, int], Choice]] = WeakKeyDictionary()
@@ -42,11 +49,13 @@ _proved: WeakKeyDictionary[HookedModel, dict[tuple[str, int], Choice]] = WeakKey
 def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "auto") -> Choice:
     """The engine to use for these prompts.
 
-    `auto` runs unmodified copies of the longest prompt's last token and compares their logits with the plain full
-    pass; the first engine of replay, rows that agrees is taken, else reference.
+    `auto` runs unmodified copies of the longest prompt's last token, and of one half as long, in the ways that
+    attribution and evaluation will, and compares their logits with the plain full pass; the first engine of replay,
+    rows that agrees is taken, else reference.
 
     Raises:
         UsageError: an unknown engine, or one that was asked for and does not hold for this model.
+        ModelError: not even a single prompt fits into memory.
     """
     if engine not in ENGINES:
         raise UsageError(unknown("engine", engine, ENGINES))
@@ -73,9 +82,13 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
     for kind in KINDS if engine == "auto" else (engine,):
         difference = _difference(model, longest, kind)
         if isinstance(difference, float) and difference <= TOLERANCE[model.dtype]:
+            late = _difference(model, longest, kind, start=model.n_layers // 2)
+            suffix = isinstance(late, float) and late <= TOLERANCE[model.dtype]
             refusals = "".join(f"; {line}" for line in refused)
             reason = f"logits of copies agree with the full pass within {difference:.1e}{refusals}"
-            proved[key] = Choice(kind, reason)
+            if not suffix:
+                reason += "; every forward runs all blocks, for starting at a later one does not hold here"
+            proved[key] = Choice(kind, reason, suffix)
             return proved[key]
         what = f"differs by {difference:.1%}" if isinstance(difference, float) else f"fails: {difference}"
         refused.append(f"{kind} {what} on {model.architecture}")
@@ -87,13 +100,31 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
     return proved[key]
 
 
-def _difference(model: HookedModel, ids: Sequence[int], kind: str) -> float | str:
-    """Largest difference of three copies' logits from the full pass, relative to the largest logit; or the failure."""
+def _difference(model: HookedModel, ids: Sequence[int], kind: str, start: int = 0) -> float | str:
+    """Largest difference of the logits from the full pass, relative to the largest logit; or the failure.
+
+    With `start`, of copies that start at that block.
+    """
     try:
         with torch.no_grad():
-            clean = model.last_logits([ids])
-            copies = Copies(model, [ids], kind).logits(3, lambda values, layer: values)[0]
+            # as in use: prompts of two lengths, whose prefixes are in two pieces, the first of them shared
+            first = len(ids) // 2
+            prompts = [ids, ids[: first + 1]]
+            clean = torch.cat([model.last_logits([prompt]) for prompt in prompts])
+            shared = Prefix(model, torch.tensor([ids[:first]], device=model.device))
+            batches = [prompts] if kind == "replay" else [[prompt] for prompt in prompts]
+            copies = [_untouched(Copies(model, batch, kind, shared), start) for batch in batches]
+            whole = model.last_logits(prompts, shared)[:, None]
     # an architecture that can't take a cache or this mask raises whatever it likes; that is an answer here
     except Exception as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise too_little(model.device) from None
         return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-    return float((copies - clean).abs().max() / clean.abs().max().clamp_min(1e-12))
+    got = torch.cat([torch.cat(copies), whole], dim=1)
+    return float((got - clean[:, None]).abs().max() / clean.abs().max().clamp_min(1e-12))
+
+
+def _untouched(copies: Copies, start: int) -> Tensor:
+    if start:
+        copies.clean()
+    return copies.logits(3, lambda values, layer: values, start=start)

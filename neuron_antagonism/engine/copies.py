@@ -2,16 +2,19 @@
 
 Whatever an edit or an integration step changes at the last position, by causality nothing before it moves. So the
 prefix is computed once, and the variants of the last token are run together: side by side in one sequence under a
-mask that lets each see the prefix and itself ("replay"), or as rows of a batch ("rows"). Prompts of one batch have
-equal length, so nothing is padded.
+mask that lets each see the prefix and itself ("replay"), or as rows of a batch ("rows").
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+
+from neuron_antagonism.engine.base import by_length, longest_first
+from neuron_antagonism.model.prefix import Prefix, padded
+from neuron_antagonism.model.suffix import BlockInputs, recording, starting_at
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -22,79 +25,108 @@ if TYPE_CHECKING:
 KINDS = ("replay", "rows")
 
 
+def batchable(prompts: Sequence[Sequence[int]], kind: str) -> list[list[int]]:
+    """Indices of prompts in groups that may share a batch, longest first; "rows" takes no padding."""
+    return [longest_first(prompts)] if kind == "replay" else by_length(prompts)
+
+
 class Copies:
-    """Copies of the last token of equally long prompts (at least two tokens), run from a cached prefix.
+    """Copies of the last token of some prompts (at least two tokens each), run from cached prefixes.
 
     Args:
         model: the model.
-        prompts: token ids of each prompt, all of one length.
+        prompts: token ids of each prompt; of one length for "rows".
         kind: "replay" or "rows".
+        shared: the first tokens of all these prompts, already run.
     """
 
-    def __init__(self, model: HookedModel, prompts: Sequence[Sequence[int]], kind: str) -> None:
+    def __init__(
+        self, model: HookedModel, prompts: Sequence[Sequence[int]], kind: str, shared: Prefix | None = None
+    ) -> None:
         """Run the prefixes once and keep their keys and values."""
-        from transformers import DynamicCache
-
         self.model = model
         self.kind = kind
-        self.ids = torch.tensor(prompts, device=model.device)
-        # a bare cache: one made from the config truncates sliding-window layers and can't be replayed
-        cache = DynamicCache()
-        with torch.no_grad():
-            model.forward(self.ids[:, :-1], past_key_values=cache, use_cache=True, **model.keep_last)
-        layers: list[Any] = cache.layers
-        self._kv: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in layers]
+        self._lengths = [len(ids) - 1 for ids in prompts]
+        self._last = torch.tensor([[ids[-1]] for ids in prompts], device=model.device)
+        start = shared.length if shared is not None else 0
+        own = padded([ids[start:-1] for ids in prompts], model.device)
+        # what pads a prefix on its right no real token sees, and no copy either: its mask says so
+        self._prefix = Prefix(model, own, shared)
+        self._inputs = BlockInputs()
 
-    def logits(self, n: int, write: Write, site: str = "post") -> Float[Tensor, "prompt copy vocab"]:
+    def clean(self, site: str = "post") -> tuple[Float[Tensor, "prompt vocab"], list[Float[Tensor, "prompt neuron"]]]:
+        """Logits of the untouched model, float32 or wider, and its neuron values by layer.
+
+        What enters each block is remembered, so that `logits` can start at a later one.
+        """
+        found: dict[int, Tensor] = {}
+
+        def read(values: Tensor, layer: int) -> Tensor:
+            found[layer] = values[:, 0]
+            return values
+
+        with torch.no_grad(), recording(self.model) as self._inputs:
+            logits = self.logits(1, read, site)[:, 0]
+        return logits, [found[layer] for layer in range(self.model.n_layers)]
+
+    def logits(self, n: int, write: Write, site: str = "post", start: int = 0) -> Float[Tensor, "prompt copy vocab"]:
         """Logits of `n` copies per prompt, float32 or wider.
 
         Args:
             n: copies per prompt.
             write: gets each layer's values as [prompt, copy, neuron] and returns the new ones.
             site: where it reads and writes.
+            start: the first block that is run; nothing may be changed below it, and `clean` must have run.
         """
         run = self._replay if self.kind == "replay" else self._rows
-        return self.model.checked(run(n, write, site))
+        with starting_at(self.model, start, self._inputs):
+            return self.model.checked(run(n, write, site))
 
     def _replay(self, n: int, write: Write, site: str) -> Tensor:
-        prompts, length = self.ids.shape
-        position = torch.full((prompts, n), length - 1, device=self.ids.device)
+        prompts = len(self._lengths)
+        position = torch.tensor(self._lengths, device=self._last.device)
         with self.model.writing(range(self.model.n_layers), write, site):
             return self.model.forward(
-                self.ids[:, -1:].expand(prompts, n),
-                past_key_values=_cache(self._kv),
+                self._last.expand(prompts, n),
+                past_key_values=self._prefix.cache(prompts),
                 use_cache=True,
-                attention_mask=copies_mask(self.model, prompts, length - 1, n),
-                position_ids=position,
+                attention_mask=copies_mask(self.model, self._lengths, self._prefix.length, n),
+                position_ids=position[:, None].expand(prompts, n),
             )
 
     def _rows(self, n: int, write: Write, site: str) -> Tensor:
-        prompts, length = self.ids.shape
+        prompts, length = len(self._lengths), self._prefix.length + 1
 
         def rows(values: Tensor, layer: int) -> Tensor:
             return write(values.reshape(prompts, n, -1), layer).reshape(values.shape)
 
-        kv = [(k.repeat_interleave(n, 0), v.repeat_interleave(n, 0)) for k, v in self._kv]
-        mask = torch.ones(prompts * n, length, dtype=torch.long, device=self.ids.device)
+        mask = torch.ones(prompts * n, length, dtype=torch.long, device=self._last.device)
         with self.model.writing(range(self.model.n_layers), rows, site):
             logits = self.model.forward(
-                self.ids[:, -1:].repeat_interleave(n, 0),
-                past_key_values=_cache(kv),
+                self._last.repeat_interleave(n, 0),
+                past_key_values=self._prefix.cache(prompts * n),
                 use_cache=True,
                 attention_mask=mask,
             )
         return logits.reshape(prompts, n, -1)
 
 
-def copies_mask(model: HookedModel, prompts: int, prefix: int, n: int) -> Tensor | dict[str, Tensor]:
-    """The additive 4-D mask under which each copy sees the prefix and itself; by layer type where these differ."""
+def copies_mask(model: HookedModel, lengths: Sequence[int], longest: int, n: int) -> Tensor | dict[str, Tensor]:
+    """The additive 4-D mask under which each copy sees its prefix and itself; by layer type where these differ.
+
+    Args:
+        model: the model, whose sliding windows are applied.
+        lengths: tokens of each prompt's prefix.
+        longest: to which prefixes are padded.
+        n: copies per prompt.
+    """
     config = model.bridge.original_model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or [])
-    full = _mask(model, prompts, prefix, n, None)
+    full = _mask(model, lengths, longest, n, None)
     if window is None or not bool(getattr(config, "use_sliding_window", True)):
         return full
-    windowed = _mask(model, prompts, prefix, n, window)
+    windowed = _mask(model, lengths, longest, n, window)
     if not kinds:
         return windowed
     named: dict[str, Tensor] = {kind: windowed if "sliding" in kind else full for kind in kinds}
@@ -102,15 +134,11 @@ def copies_mask(model: HookedModel, prompts: int, prefix: int, n: int) -> Tensor
     return named if len(kinds) > 1 else next(iter(named.values()))
 
 
-def _mask(model: HookedModel, prompts: int, prefix: int, n: int, window: int | None) -> Tensor:
-    seen = torch.zeros(n, prefix + n, dtype=torch.bool, device=model.device)
-    seen[:, max(0, prefix + 1 - window) if window is not None else 0 : prefix] = True
-    seen[:, prefix:] = torch.eye(n, dtype=torch.bool, device=model.device)
+def _mask(model: HookedModel, lengths: Sequence[int], longest: int, n: int, window: int | None) -> Tensor:
+    ends = torch.tensor(lengths, device=model.device)[:, None]
+    key = torch.arange(longest, device=model.device)
+    prefix = (key < ends) & (key > ends - (window if window is not None else longest + 1))
+    itself = torch.eye(n, dtype=torch.bool, device=model.device)
+    seen = torch.cat([prefix[:, None].expand(-1, n, -1), itself.expand(len(lengths), n, n)], dim=-1)
     mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
-    return mask.masked_fill(~seen, torch.finfo(model.dtype).min).expand(prompts, 1, n, prefix + n)
-
-
-def _cache(kv: Sequence[tuple[Any, Any]]) -> Any:
-    from transformers import DynamicCache
-
-    return DynamicCache(kv)
+    return mask.masked_fill(~seen, torch.finfo(model.dtype).min)[:, None]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, letter_columns, outputs_of, wide
+from neuron_antagonism.engine.memory import TokenLimit
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
     from neuron_antagonism.model.hooked import HookedModel
@@ -17,9 +19,17 @@ if TYPE_CHECKING:
 
 
 class ReferenceEngine:
-    """Runs the whole sequence once per layer with a batch of all steps."""
+    """Runs the whole sequence once per layer with a batch of all steps, or of silenced neurons.
+
+    Args:
+        max_tokens: rows × their length in one forward; None = planned from the free memory.
+    """
 
     name = "reference"
+
+    def __init__(self, max_tokens: int | None = None) -> None:
+        """Remember the limit."""
+        self._max_tokens = max_tokens
 
     def integrated_gradients(
         self,
@@ -33,10 +43,14 @@ class ReferenceEngine:
         values: list[Tensor] = []
         integrated: dict[Target, list[Tensor]] = {target: [] for target in targets}
         change: dict[Target, list[Tensor]] = {target: [] for target in targets}
+        limit = self._limit(model, questions, grad=True)
         for number, question in enumerate(questions):
             w, full = _clean(model, question, targets, path.site)
             values.append(w)
-            layers = [_layer(model, question, targets, path, layer, w[layer], full) for layer in range(model.n_layers)]
+            layers = [
+                _layer(model, question, targets, path, layer, w[layer], full, limit)
+                for layer in (range(model.n_layers) if targets else ())
+            ]
             for target in targets:
                 integrated[target].append(torch.stack([ig[target] for ig, _ in layers]))
                 change[target].append(torch.stack([delta[target] for _, delta in layers]))
@@ -47,6 +61,29 @@ class ReferenceEngine:
             {t: torch.stack(integrated[t]).cpu() for t in targets},
             {t: torch.stack(change[t]).cpu() for t in targets},
         )
+
+    def ablation_effects(
+        self,
+        model: HookedModel,
+        questions: Sequence[Asked],
+        target: Target,
+        site: str,
+        progress: Progress | None = None,
+    ) -> Float[Tensor, "question layer neuron"]:
+        """See `Engine`."""
+        limit = self._limit(model, questions, grad=False)
+        effects = []
+        for number, question in enumerate(questions):
+            effects.append(
+                torch.stack([_ablated(model, question, target, site, layer, limit) for layer in range(model.n_layers)])
+            )
+            if progress is not None:
+                progress("ablations", number + 1, len(questions))
+        return torch.stack(effects).cpu()
+
+    def _limit(self, model: HookedModel, questions: Sequence[Asked], *, grad: bool) -> TokenLimit:
+        longest = max(len(q.encoded.ids) for q in questions)
+        return TokenLimit(model, longest, self.name, grad=grad, given=self._max_tokens)
 
 
 def _clean(
@@ -63,7 +100,7 @@ def _clean(
         logits = model.last_logits([question.encoded.ids])
     letters, answer = letter_columns([question], logits)
     return (
-        torch.stack([found[layer] for layer in range(model.n_layers)]),
+        torch.stack([found[layer].to(logits.device) for layer in range(model.n_layers)]),
         {target: f[0] for target, f in outputs_of(targets, logits, letters, answer).items()},
     )
 
@@ -76,25 +113,51 @@ def _layer(
     layer: int,
     w: Tensor,
     full: dict[Target, Tensor],
+    limit: TokenLimit,
 ) -> tuple[dict[Target, Tensor], dict[Target, Tensor]]:
     """IG of one layer's neurons and F(w) − F(0), by target."""
-    nodes = torch.tensor([*path.nodes, 0.0], dtype=w.dtype, device=w.device)
-    weights = torch.tensor([*path.weights, 0.0], dtype=w.dtype, device=w.device)
-    scaled = nodes[:, None] * w
-    if not targets:
-        return {}, {}
+    nodes = w.new_tensor([*path.nodes, 0.0])
+    weights = wide(w).new_tensor([*path.weights, 0.0])
+    integrated = {target: torch.zeros_like(wide(w)) for target in targets}
+    change: dict[Target, Tensor] = {}
 
-    def replace(values: Tensor, _: int) -> Tensor:
-        return torch.cat([values[:, :-1], scaled[:, None]], dim=1)
+    def work(part: list[int]) -> None:
+        scaled = nodes[part, None] * w
 
-    with torch.enable_grad(), model.writing([layer], replace, path.site):
-        scaled.requires_grad_()
-        logits = model.last_logits([question.encoded.ids] * len(nodes))
-        letters, answer = letter_columns([question] * len(nodes), logits)
-        outputs = outputs_of(targets, logits, letters, answer)
-    integrated, change = {}, {}
-    for target, f in outputs.items():
-        (gradient,) = torch.autograd.grad(f.sum(), scaled, retain_graph=True)
-        integrated[target] = wide(w) * (wide(weights)[:, None] * wide(gradient)).sum(0)
-        change[target] = full[target] - f[-1].detach()
+        def replace(values: Tensor, _: int) -> Tensor:
+            return torch.cat([values[:, :-1], scaled[:, None].to(values.device)], dim=1)
+
+        with torch.enable_grad(), model.writing([layer], replace, path.site):
+            scaled.requires_grad_()
+            logits = model.last_logits([question.encoded.ids] * len(part))
+            outputs = outputs_of(targets, logits, *letter_columns([question] * len(part), logits))
+        gradients = {t: torch.autograd.grad(f.sum(), scaled, retain_graph=True)[0] for t, f in outputs.items()}
+        # only now that nothing can run out of memory any more: a part that is tried again must not count twice
+        for target, gradient in gradients.items():
+            integrated[target] += wide(w) * (weights[part, None] * wide(gradient)).sum(0)
+            if part[-1] == len(nodes) - 1:
+                change[target] = full[target] - outputs[target][-1].detach()
+
+    limit.in_batches(range(len(nodes)), lambda _: len(question.encoded.ids), work)
     return integrated, change
+
+
+def _ablated(
+    model: HookedModel, question: Asked, target: Target, site: str, layer: int, limit: TokenLimit
+) -> Float[Tensor, " neuron"]:
+    """Ablation effects of one layer's neurons, each batch beside an untouched row."""
+    effects: list[Tensor] = []
+
+    def work(part: list[int]) -> None:
+        def silence(values: Tensor, _: int) -> Tensor:
+            values = values.clone()
+            values[torch.arange(len(part)), -1, torch.tensor(part)] = 0
+            return values
+
+        with torch.no_grad(), model.writing([layer], silence, site):
+            logits = model.last_logits([question.encoded.ids] * (len(part) + 1))
+        f = outputs_of([target], logits, *letter_columns([question] * (len(part) + 1), logits))[target]
+        effects.append(f[-1] - f[:-1])
+
+    limit.in_batches(range(model.n_neurons), lambda _: len(question.encoded.ids), work)
+    return torch.cat(effects)

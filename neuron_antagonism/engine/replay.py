@@ -1,8 +1,8 @@
-"""The fast engines: every layer and step as one copy of the last token."""
+"""The fast engines: every layer and step, or every silenced neuron, as one copy of the last token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,35 +12,36 @@ from neuron_antagonism.engine.base import (
     Gradients,
     Path,
     Progress,
-    by_length,
     letter_columns,
     outputs_of,
     wide,
 )
-from neuron_antagonism.engine.copies import Copies
+from neuron_antagonism.engine.copies import Copies, batchable
+from neuron_antagonism.engine.memory import TokenLimit
+from neuron_antagonism.model.prefix import shared_prefix
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.plugin.base import Target
 
-MAX_COPIES = 128
-"""Copies in one forward: beyond this, attention among the copies costs more than running them together saves."""
-
-MAX_PROMPTS = 4
-
 
 class CopiesEngine:
-    """Integrated gradients of every layer and step from copies of the last token.
+    """Copies of the last token after prefixes that are run once.
 
     Args:
         kind: "replay" or "rows", see `Copies`.
+        max_tokens: copies × prompts in one forward; None = planned from the free memory.
+        suffix: whether a forward starts at the first block that it changes, see `model.suffix`.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, max_tokens: int | None = None, *, suffix: bool = True) -> None:
         """Remember the kind, which is the engine's name too."""
         self.name = kind
+        self._max_tokens = max_tokens
+        self._suffix = suffix
 
     def integrated_gradients(
         self,
@@ -51,85 +52,185 @@ class CopiesEngine:
         progress: Progress | None = None,
     ) -> Gradients:
         """See `Engine`."""
-        done: dict[int, tuple[Tensor, dict[Target, Tensor], dict[Target, Tensor]]] = {}
-        for group in by_length([q.encoded.ids for q in questions]):
-            for start in range(0, len(group), MAX_PROMPTS):
-                part = group[start : start + MAX_PROMPTS]
-                w, ig, change = self._batch(model, [questions[i] for i in part], targets, path)
-                for row, index in enumerate(part):
-                    done[index] = (w[row], {t: ig[t][row] for t in targets}, {t: change[t][row] for t in targets})
-                if progress is not None:
-                    progress("gradients", len(done), len(questions))
+        done: dict[int, _Integrated] = {}
+        # a forward of few layers starts late, but a small one is slow: a quarter of them is a fair mean
+        layers = -(-model.n_layers // 4) if self._suffix else model.n_layers
+
+        def work(part: Sequence[int], copies: Copies, per_forward: int) -> None:
+            asked = [questions[i] for i in part]
+            found = _integrated(copies, asked, targets, path, per_forward, suffix=self._suffix)
+            done.update(zip(part, found, strict=True))
+            if progress is not None:
+                progress("gradients", len(done), len(questions))
+
+        self._each_batch(model, questions, layers * (len(path.nodes) + 1), work, grad=True)
         order = [done[i] for i in range(len(questions))]
         return Gradients(
-            torch.stack([w for w, _, _ in order]).cpu(),
-            {t: torch.stack([ig[t] for _, ig, _ in order]).cpu() for t in targets},
-            {t: torch.stack([change[t] for _, _, change in order]).cpu() for t in targets},
+            torch.stack([found.values for found in order]).cpu(),
+            {t: torch.stack([found.integrated[t] for found in order]).cpu() for t in targets},
+            {t: torch.stack([found.change[t] for found in order]).cpu() for t in targets},
         )
 
-    def _batch(
-        self, model: HookedModel, questions: Sequence[Asked], targets: Sequence[Target], path: Path
-    ) -> tuple[Tensor, dict[Target, Tensor], dict[Target, Tensor]]:
-        copies = Copies(model, [q.encoded.ids for q in questions], self.name)
-        found: dict[int, Tensor] = {}
+    def ablation_effects(
+        self,
+        model: HookedModel,
+        questions: Sequence[Asked],
+        target: Target,
+        site: str,
+        progress: Progress | None = None,
+    ) -> Float[Tensor, "question layer neuron"]:
+        """See `Engine`."""
+        done: dict[int, Tensor] = {}
 
-        def read(values: Tensor, layer: int) -> Tensor:
-            found[layer] = values[:, 0]
-            return values
+        def work(part: Sequence[int], copies: Copies, per_forward: int) -> None:
+            asked = [questions[i] for i in part]
+            found = _effects(copies, asked, target, site, per_forward, suffix=self._suffix)
+            done.update(zip(part, found, strict=True))
+            if progress is not None:
+                progress("ablations", len(done), len(questions))
 
-        with torch.no_grad():
-            logits = copies.logits(1, read, path.site)[:, 0]
-        letters, answer = letter_columns(questions, logits)
-        w = torch.stack([found[layer] for layer in range(model.n_layers)], dim=1)
-        clean = outputs_of(targets, logits, letters, answer)
-        if not targets:
-            return wide(w), {}, {}
-        per_chunk = max(1, MAX_COPIES // (len(path.nodes) + 1))
-        parts = [
-            _chunk(copies, range(start, min(start + per_chunk, model.n_layers)), w, targets, path, letters, answer)
-            for start in range(0, model.n_layers, per_chunk)
-        ]
-        integrated = {t: torch.cat([ig[t] for ig, _ in parts], dim=1) for t in targets}
-        change = {t: clean[t][:, None] - torch.cat([zero[t] for _, zero in parts], dim=1) for t in targets}
-        return wide(w), integrated, change
+        self._each_batch(model, questions, model.n_neurons, work, grad=False)
+        return torch.stack([done[i] for i in range(len(questions))]).cpu()
+
+    def _each_batch(
+        self,
+        model: HookedModel,
+        questions: Sequence[Asked],
+        wanted: int,
+        work: Callable[[Sequence[int], Copies, int], None],
+        *,
+        grad: bool,
+    ) -> None:
+        """Call `work` on batches of prompts, with the copies of each that a forward may take, at most `wanted`."""
+        prompts = [q.encoded.ids for q in questions]
+        limit = TokenLimit(model, max(map(len, prompts)), self.name, grad=grad, given=self._max_tokens)
+        shared = shared_prefix(model, prompts)
+        for group in batchable(prompts, self.name):
+            limit.in_batches(
+                group,
+                lambda i: max(limit.copies(wanted), len(prompts[i]) - (shared.length if shared is not None else 0)),
+                lambda part: work(
+                    part, Copies(model, [prompts[i] for i in part], self.name, shared), limit.copies(wanted)
+                ),
+            )
 
 
-def _chunk(
+class _Integrated:
+    """What becomes known of one question: w, and IG and F(w) − F(0) by target."""
+
+    def __init__(self, values: Tensor, integrated: dict[Target, Tensor], change: dict[Target, Tensor]) -> None:
+        self.values, self.integrated, self.change = values, integrated, change
+
+
+def _integrated(
     copies: Copies,
-    layers: range,
-    w: Tensor,
+    questions: Sequence[Asked],
     targets: Sequence[Target],
+    path: Path,
+    per_forward: int,
+    *,
+    suffix: bool,
+) -> list[_Integrated]:
+    """Integrated gradients of a batch, `per_forward` points of the path at a time."""
+    model = copies.model
+    logits, w = copies.clean(path.site)
+    letters, answer = letter_columns(questions, logits)
+    clean = outputs_of(targets, logits, letters, answer)
+    ig = {t: [torch.zeros_like(wide(values)) for values in w] for t in targets}
+    zeroed = {t: logits.new_zeros(len(questions), model.n_layers) for t in targets}
+    points = model.n_layers * (len(path.nodes) + 1) if targets else 0
+    for start in range(0, points, per_forward):
+        chunk = range(start, min(start + per_forward, points))
+        _forward(copies, chunk, w, path, letters, answer, ig, zeroed, suffix=suffix)
+    values = wide(torch.stack([values.to(logits.device) for values in w], dim=1))
+    stacked = {t: torch.stack([layer.to(logits.device) for layer in ig[t]], dim=1) for t in targets}
+    return [
+        _Integrated(
+            values[row],
+            {t: stacked[t][row] for t in targets},
+            {t: clean[t][row] - zeroed[t][row] for t in targets},
+        )
+        for row in range(len(questions))
+    ]
+
+
+def _forward(
+    copies: Copies,
+    points: range,
+    w: Sequence[Tensor],
     path: Path,
     letters: Tensor,
     answer: Tensor,
-) -> tuple[dict[Target, Tensor], dict[Target, Tensor]]:
-    """IG [prompt, layer, neuron] of some layers, and F with each of these layers zeroed [prompt, layer]."""
-    nodes = torch.tensor([*path.nodes, 0.0], dtype=w.dtype, device=w.device)
-    weights = wide(torch.tensor([*path.weights, 0.0], dtype=w.dtype, device=w.device))
-    per_layer, n = len(nodes), len(nodes) * len(layers)
-    scaled = {layer: (nodes[None, :, None] * w[:, layer, None]).requires_grad_() for layer in layers}
+    ig: dict[Target, list[Tensor]],
+    zeroed: dict[Target, Tensor],
+    *,
+    suffix: bool,
+) -> None:
+    """Add some points' share to IG, and note F where a point is a layer's zero.
+
+    A point is a layer and a node of the path; each layer's last one is its zero. One forward runs a copy for each.
+    """
+    nodes, weights = (*path.nodes, 0.0), (*path.weights, 0.0)
+    layers = range(points.start // len(nodes), -(-points.stop // len(nodes)))
+    inside = {layer: _overlap(layer * len(nodes), len(nodes), points) for layer in layers}
+    scaled = {
+        layer: (w[layer].new_tensor(nodes[own.start : own.stop])[None, :, None] * w[layer][:, None]).requires_grad_()
+        for layer, own in inside.items()
+    }
 
     def replace(values: Tensor, layer: int) -> Tensor:
         if layer not in scaled:
             return values
-        at = (layer - layers.start) * per_layer
-        return torch.cat([values[:, :at], scaled[layer], values[:, at + per_layer :]], dim=1)
+        at = layer * len(nodes) + inside[layer].start - points.start
+        return torch.cat([values[:, :at], scaled[layer], values[:, at + len(inside[layer]) :]], dim=1)
 
     with torch.enable_grad():
-        logits = copies.logits(n, replace, path.site)
-        prompts = logits.shape[0]
-        each = letters[:, None].expand(prompts, n, 4), answer[:, None].expand(prompts, n)
-        outputs = outputs_of(targets, logits, *each)
-    integrated, zeroed = {}, {}
-    leaves = [scaled[layer] for layer in layers]
+        logits = copies.logits(len(points), replace, path.site, layers.start if suffix else 0)
+        each = letters[:, None].expand(-1, len(points), 4), answer[:, None].expand(-1, len(points))
+        outputs = outputs_of(list(ig), logits, *each)
+    leaves = list(scaled.values())
     for number, (target, f) in enumerate(outputs.items()):
         gradients = torch.autograd.grad(f.sum(), leaves, retain_graph=number + 1 < len(outputs))
-        integrated[target] = torch.stack(
-            [
-                wide(w[:, layer]) * (weights[None, :, None] * wide(gradient)).sum(1)
-                for layer, gradient in zip(layers, gradients, strict=True)
-            ],
-            dim=1,
-        )
-        zeroed[target] = f.detach().reshape(prompts, len(layers), per_layer)[..., -1]
-    return integrated, zeroed
+        for (layer, own), gradient in zip(inside.items(), gradients, strict=True):
+            weight = wide(gradient).new_tensor(weights[own.start : own.stop])
+            ig[target][layer] += wide(w[layer]) * (weight[None, :, None] * wide(gradient)).sum(1)
+            if own.stop == len(nodes):
+                last = (layer + 1) * len(nodes) - 1 - points.start
+                zeroed[target][:, layer] = f.detach()[:, last]
+
+
+def _effects(
+    copies: Copies, questions: Sequence[Asked], target: Target, site: str, per_forward: int, *, suffix: bool
+) -> Float[Tensor, "question layer neuron"]:
+    """Ablation effects of a batch, `per_forward` neurons at a time, each forward beside an untouched copy.
+
+    The untouched copy goes through the same products as the others, so that most of their rounding cancels.
+    """
+    model = copies.model
+    width, total = model.n_neurons, model.n_layers * model.n_neurons
+    copies.clean(site)
+    parts = []
+    for start in range(0, total, per_forward):
+        chunk = range(start, min(start + per_forward, total))
+
+        def silence(values: Tensor, layer: int, chunk: range = chunk) -> Tensor:
+            own = _overlap(layer * width, width, chunk)
+            if not own:
+                return values
+            neurons = torch.arange(own.start, own.stop, device=values.device)
+            values = values.clone()
+            values[:, neurons + layer * width - chunk.start, neurons] = 0
+            return values
+
+        with torch.no_grad():
+            logits = copies.logits(len(chunk) + 1, silence, site, start // width if suffix else 0)
+        letters, answer = letter_columns(questions, logits)
+        n = logits.shape[1]
+        f = outputs_of([target], logits, letters[:, None].expand(-1, n, 4), answer[:, None].expand(-1, n))[target]
+        parts.append(f[:, -1:] - f[:, :-1])
+    return torch.cat(parts, dim=1).reshape(len(questions), model.n_layers, width)
+
+
+def _overlap(start: int, size: int, chunk: range) -> range:
+    """Which of the `size` items from `start` on lie in a chunk, counted from `start`."""
+    return range(max(chunk.start - start, 0), min(chunk.stop - start, size))

@@ -38,6 +38,8 @@ class Settings:
         site: "post" (input of the FFN's output projection) or "up".
         budget: the largest number of neurons that will be chosen from the scores; bounds the default z.
         seed: of scorers that draw, unless their own option `seed` is set.
+        max_tokens: tokens in one forward (copies × prompts); None = planned from the free memory. Halved and retried
+            where memory runs out; results do not depend on it beyond rounding.
         progress: called with what is being done, how much is done and how much there is.
     """
 
@@ -47,6 +49,7 @@ class Settings:
     site: str = "post"
     budget: int = 100
     seed: int = 0
+    max_tokens: int | None = None
     progress: Progress | None = field(default=None, compare=False)
 
 
@@ -62,6 +65,7 @@ def attribute(
     site: str = "post",
     budget: int = 100,
     seed: int = 0,
+    max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> Attribution:
     """Score every neuron of every layer with one scorer.
@@ -71,13 +75,13 @@ def attribute(
         examples: identification examples (the paper: five), or plain questions.
         scorer: a registered name or an instance.
         options: the scorer's options.
-        steps, quadrature, engine, site, budget, seed, progress: see `Settings`.
+        steps, quadrature, engine, site, budget, seed, max_tokens, progress: see `Settings`.
 
     Raises:
         AntagonismError: one line that names what was wrong and what is accepted.
     """
     made = _scorer(scorer, options)
-    settings = Settings(steps, quadrature, engine, site, budget, seed, progress)
+    settings = Settings(steps, quadrature, engine, site, budget, seed, max_tokens, progress)
     return attribute_each(model, examples, [made], settings)[0]
 
 
@@ -93,6 +97,7 @@ def attribute_many(
     site: str = "post",
     budget: int = 100,
     seed: int = 0,
+    max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Attribution]:
     """Score every neuron with several scorers; forwards, and gradients of equal targets, are shared.
@@ -112,7 +117,7 @@ def attribute_many(
     for name in options or {}:
         if name not in names:
             raise UsageError(unknown("scorer in options", name, names))
-    settings = Settings(steps, quadrature, engine, site, budget, seed, progress)
+    settings = Settings(steps, quadrature, engine, site, budget, seed, max_tokens, progress)
     return dict(zip(names, attribute_each(model, examples, made, settings), strict=True))
 
 
@@ -172,12 +177,13 @@ def _gradients(
     """Gradients for all distinct targets, the engine used, and the number of steps."""
     targets: list[Target] = list(dict.fromkeys(s.target for s in scorers if s.target is not None))
     choice = choose(model, [q.encoded.ids for q in questions], settings.engine)
+    engine = choice.engine(settings.max_tokens)
     if settings.steps != "auto" and isinstance(settings.steps, str):
         raise UsageError(f"steps is {settings.steps!r}; accepted: a whole number of at least 1, or 'auto'")
     steps = 16 if isinstance(settings.steps, str) else settings.steps
     while True:
         path = Path.of(settings.quadrature, steps, settings.site)
-        gradients = choice.engine().integrated_gradients(model, questions, targets, path, settings.progress)
+        gradients = engine.integrated_gradients(model, questions, targets, path, settings.progress)
         if not bool(torch.isfinite(gradients.values).all()):
             raise ModelError(
                 f"{model.name} has neuron values that are not finite (dtype {model.dtype}); accepted: finite ones"

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from neuron_antagonism.engine.base import Progress, by_length
+from neuron_antagonism.engine.base import Progress, by_length, longest_first
 from neuron_antagonism.engine.choose import choose
-from neuron_antagonism.engine.copies import Copies
+from neuron_antagonism.engine.copies import Copies, batchable
+from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
+from neuron_antagonism.model.prefix import Prefix, shared_prefix
 from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
@@ -27,12 +29,6 @@ if TYPE_CHECKING:
 
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.model.letters import Encoded
-
-MAX_COPIES = 96
-"""Edits evaluated side by side: beyond this, attention among the copies costs more than it saves."""
-
-MAX_ROWS = 32
-"""Prompts in one full forward."""
 
 UNEDITED = Edit(())
 
@@ -108,6 +104,7 @@ def evaluate(
     *,
     seed: int = 0,
     engine: str = "auto",
+    max_tokens: int | None = None,
 ) -> Evaluation:
     """What the model answers under one edit, or unedited.
 
@@ -116,9 +113,9 @@ def evaluate(
         examples: examples or plain questions.
         edit: the edit; None = unedited.
         seed: breaks exact ties.
-        engine: how edits at `last` are evaluated, see `evaluate_many`.
+        engine, max_tokens: how edits are evaluated, see `evaluate_many`.
     """
-    return evaluate_many(model, examples, [edit], seed=seed, engine=engine)[0]
+    return evaluate_many(model, examples, [edit], seed=seed, engine=engine, max_tokens=max_tokens)[0]
 
 
 def evaluate_many(
@@ -128,12 +125,13 @@ def evaluate_many(
     *,
     seed: int = 0,
     engine: str = "auto",
+    max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> list[Evaluation]:
     """What the model answers under each of many edits.
 
-    Edits at `last` share each prompt's prefix and are run as copies of its last token; edits at `all` need a full
-    pass each.
+    What all prompts begin with is run once. Edits at `last` share each prompt's prefix too and are run as copies of
+    its last token; edits at `all` need a pass each.
 
     Args:
         model: the model; restored afterwards.
@@ -141,6 +139,8 @@ def evaluate_many(
         edits: edits; None = unedited.
         seed: breaks exact ties.
         engine: "auto", "replay", "rows" (copies, see `engine.choose`) or "reference" (a full pass for each edit).
+        max_tokens: tokens in one forward; None = planned from the free memory. Halved and retried where memory runs
+            out; results do not depend on it beyond rounding.
         progress: called with what is being done, how much is done and how much there is.
 
     Raises:
@@ -163,16 +163,13 @@ def evaluate_many(
     last = [i for i, edit in enumerate(edits) if edit is None or edit.positions == "last" or not edit.parts]
     # alone, an unedited model is cheapest in one padded pass
     some = any(edit is not None and edit.parts and edit.positions == "last" for edit in edits)
-    choice = choose(model, [e.ids for e in encoded], engine) if some else None
-    if choice is not None and choice.name != "reference":
-        _by_copies(model, encoded, edits, last, choice.name, table, progress)
-        whole = [i for i in range(len(edits)) if i not in set(last)]
+    choice = choose(model, [e.ids for e in encoded], engine)
+    passes = _Passes(model, encoded, edits, choice.name, max_tokens, table, progress)
+    if some and choice.name != "reference":
+        passes.copies(last)
+        passes.whole([i for i in range(len(edits)) if i not in set(last)])
     else:
-        whole = list(range(len(edits)))
-    for done, index in enumerate(whole):
-        _by_full_pass(model, encoded, edits[index], table[index])
-        if progress is not None:
-            progress("full passes", done + 1, len(whole))
+        passes.whole(range(len(edits)))
     orders = torch.tensor([_tie_order(question, seed) for question in questions])
     return [_evaluation(asked, edit, table[i], orders) for i, edit in enumerate(edits)]
 
@@ -185,43 +182,86 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
-def _by_copies(
-    model: HookedModel,
-    encoded: Sequence[Encoded],
-    edits: Sequence[Edit | None],
-    chosen: Sequence[int],
-    kind: str,
-    table: Tensor,
-    progress: Progress | None,
-) -> None:
-    sites = sorted({_site(edits[i]) for i in chosen})
-    chunks = [
-        _Side([edits[i] or UNEDITED for i in part], part, site)
-        for site in sites
-        for part in _chunks([i for i in chosen if _site(edits[i]) == site], MAX_COPIES)
-    ]
-    done = 0
-    for group in by_length([e.ids for e in encoded]):
-        for part in _chunks(group, MAX_ROWS):
-            copies = Copies(model, [encoded[i].ids for i in part], kind)
-            letters = torch.tensor([encoded[i].letters for i in part], device=model.device)[:, None]
-            for side in chunks:
+class _Passes:
+    """Fills the table [edit, question, letter] of log-probabilities."""
+
+    def __init__(
+        self,
+        model: HookedModel,
+        encoded: Sequence[Encoded],
+        edits: Sequence[Edit | None],
+        engine: str,
+        max_tokens: int | None,
+        table: Tensor,
+        progress: Progress | None,
+    ) -> None:
+        self.model, self.encoded, self.engine = model, encoded, engine
+        self.edits = [edit or UNEDITED for edit in edits]
+        self.prompts = [e.ids for e in encoded]
+        self.limit = TokenLimit(model, max(map(len, self.prompts)), engine, given=max_tokens)
+        self.table, self.progress = table, progress
+        self._sides: dict[tuple[int, ...], _Side] = {}
+
+    def copies(self, chosen: Sequence[int]) -> None:
+        """Edits at `last`, side by side as copies of the last token."""
+        shared = shared_prefix(self.model, self.prompts)
+        start = shared.length if shared is not None else 0
+        done = 0
+        for group in batchable(self.prompts, self.engine):
+            self.limit.in_batches(
+                group,
+                lambda i: max(self.limit.copies(len(chosen)), len(self.prompts[i]) - start),
+                lambda part: self._side_by_side(part, chosen, shared),
+            )
+            done += len(group)
+            if self.progress is not None:
+                self.progress("answers", done, len(self.prompts))
+
+    def _side_by_side(self, part: Sequence[int], chosen: Sequence[int], shared: Prefix | None) -> None:
+        copies = Copies(self.model, [self.prompts[i] for i in part], self.engine, shared)
+        for site in sorted({self.edits[i].site for i in chosen}):
+            here = [i for i in chosen if self.edits[i].site == site]
+            for side in _chunks(here, self.limit.copies(len(here))):
+                if tuple(side) not in self._sides:
+                    self._sides[tuple(side)] = _Side([self.edits[i] for i in side])
                 with torch.no_grad():
-                    logits = copies.logits(len(side.edits), side.write, side.site)
-                log_p = option_log_probabilities(logits, letters.expand(-1, len(side.edits), -1))
-                table[side.index[:, None], torch.tensor(part)[None]] = log_p.transpose(0, 1).double().cpu()
-            done += len(part)
-            if progress is not None:
-                progress("answers", done, len(encoded))
+                    logits = copies.logits(len(side), self._sides[tuple(side)].write, site)
+                self._store(torch.tensor(side)[:, None], part, logits.transpose(0, 1))
+
+    def whole(self, chosen: Sequence[int]) -> None:
+        """Edits at any position, one after the other, each by passes over all prompts."""
+        for done, index in enumerate(chosen):
+            self._pass(index)
+            if self.progress is not None:
+                self.progress("full passes", done + 1, len(chosen))
+
+    def _pass(self, index: int) -> None:
+        edit, prompts = self.edits[index], self.prompts
+        at_last = bool(edit.parts) and edit.positions == "last"
+        # an edit at `last` needs each prompt's end at the batch's end: equal lengths only
+        groups = by_length(prompts) if at_last else [longest_first(prompts)]
+        with torch.no_grad(), self.model.edited(edit):
+            # the reference engine is there for models that can't continue from a cache
+            cached = self.engine != "reference" and not at_last
+            shared = shared_prefix(self.model, prompts) if cached else None
+            start = shared.length if shared is not None else 0
+
+            def work(part: list[int]) -> None:
+                self._store(index, part, self.model.last_logits([prompts[i] for i in part], shared))
+
+            for group in groups:
+                self.limit.in_batches(group, lambda i: len(prompts[i]) - start, work)
+
+    def _store(self, edits: int | Tensor, part: Sequence[int], logits: Tensor) -> None:
+        letters = torch.tensor([self.encoded[i].letters for i in part], device=logits.device)
+        log_p = option_log_probabilities(logits, letters.expand(*logits.shape[:-1], 4)).double().cpu()
+        self.table[edits, torch.tensor(part)] = log_p
 
 
 class _Side:
     """Edits that act side by side, one copy each."""
 
-    def __init__(self, edits: list[Edit], index: Sequence[int], site: str) -> None:
-        self.edits = edits
-        self.index = torch.tensor(index)
-        self.site = site
+    def __init__(self, edits: Sequence[Edit]) -> None:
         self._scaled: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         rows: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
         for copy, edit in enumerate(edits):
@@ -247,27 +287,8 @@ class _Side:
         return values
 
 
-def _site(edit: Edit | None) -> str:
-    return edit.site if edit is not None else "post"
-
-
 def _is_constant(edit: Edit) -> bool:
     return all(part.intervention.scale is not None for part in edit.parts)
-
-
-def _by_full_pass(model: HookedModel, encoded: Sequence[Encoded], edit: Edit | None, table: Tensor) -> None:
-    edit = edit or UNEDITED
-    # an edit at `last` needs each prompt's end at the batch's end: equal lengths only
-    groups = by_length([e.ids for e in encoded]) if edit.parts and edit.positions == "last" else [_sorted(encoded)]
-    with torch.no_grad(), model.edited(edit):
-        for part in (part for group in groups for part in _chunks(group, MAX_ROWS)):
-            logits = model.last_logits([encoded[i].ids for i in part])
-            letters = torch.tensor([encoded[i].letters for i in part], device=logits.device)
-            table[torch.tensor(part)] = option_log_probabilities(logits, letters).double().cpu()
-
-
-def _sorted(encoded: Sequence[Encoded]) -> list[int]:
-    return sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
 
 
 def _chunks(items: Sequence[int], size: int) -> list[list[int]]:

@@ -6,12 +6,14 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
 from neuron_antagonism.model.letters import Encoded, Letters
+from neuron_antagonism.model.prefix import PAD_ID, Prefix, padded
 from neuron_antagonism.types import Question
 
 if TYPE_CHECKING:
@@ -27,8 +29,6 @@ SITES = {"post": "blocks.{}.mlp.hook_post", "up": "blocks.{}.mlp.hook_pre_linear
 Write = Callable[["Tensor", int], "Tensor"]
 """Maps values [batch, position, neuron] of one layer to new ones; the second argument is the layer."""
 
-PAD_ID = 0  # never attended to: padding stands right of everything that is read
-
 
 class HookedModel:
     """A causal language model on TransformerLens' bridge.
@@ -38,6 +38,9 @@ class HookedModel:
         architecture: the Hugging Face class name.
         n_layers: number of blocks.
         n_neurons: FFN neurons per block.
+        width: of the residual stream.
+        n_heads: attention heads per block.
+        block_parameters: parameters of one block.
         max_context: the longest prompt in tokens, or None where the model names no limit.
         tokenizer: the user's own, unchanged.
         planted: good and bad neurons that are known by construction, or None (the rule).
@@ -53,12 +56,18 @@ class HookedModel:
         config = bridge.original_model.config
         self.architecture: str = config.architectures[0]
         self.max_context = _max_context(config)
-        self.vocabulary = int(config.get_text_config().vocab_size)
+        text = config.get_text_config()
+        self.vocabulary = int(text.vocab_size)
+        self.width = int(bridge.cfg.d_model)
+        self.n_heads = int(bridge.cfg.n_heads)
+        self.block_parameters = sum(parameter.numel() for parameter in bridge.blocks[0].parameters())
         accepted = inspect.signature(bridge.original_model.forward).parameters
         self._can_keep = "logits_to_keep" in accepted
         label = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
         unknown_id = getattr(tokenizer, "unk_token_id", None)
-        self.letters = Letters(lambda text: list(tokenizer(text)["input_ids"]), label, unknown_id)
+        # a question is encoded for each of several passes, and each time its prompt is tokenised with every letter
+        tokenize = lru_cache(maxsize=16_384)(lambda text: list(tokenizer(text)["input_ids"]))
+        self.letters = Letters(tokenize, label, unknown_id)
         self.n_layers, self.n_neurons = self._shape()
 
     @property
@@ -116,21 +125,31 @@ class HookedModel:
         logits: Tensor = self.bridge(ids, return_type="logits", **kwargs)
         return logits
 
-    def last_logits(self, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "batch vocab"]:
+    def last_logits(
+        self, prompts: Sequence[Sequence[int]], shared: Prefix | None = None
+    ) -> Float[Tensor, "batch vocab"]:
         """Logits after each prompt's last token, float32 or wider; prompts may differ in length.
+
+        Args:
+            prompts: token ids.
+            shared: tokens that all these prompts begin with, already run under the same edits; not for an edit at
+                the last position.
 
         Raises:
             ModelError: logits that are not finite.
         """
         if self.edited_at_last and len({len(ids) for ids in prompts}) > 1:
             return torch.cat([self.last_logits([ids]) for ids in prompts])
-        last = torch.tensor([len(ids) - 1 for ids in prompts], device=self.device)
-        ids = torch.full((len(prompts), int(last.max()) + 1), PAD_ID, device=self.device)
-        for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt)] = torch.tensor(prompt, device=self.device)
-        # padding on the right: by causality no real position sees it, whatever the architecture
-        mask = torch.arange(ids.shape[1], device=self.device) <= last[:, None]
-        kwargs: dict[str, Any] = {} if bool(mask.all()) else {"attention_mask": mask.long()}
+        start = shared.length if shared is not None else 0
+        last = torch.tensor([len(ids) - 1 - start for ids in prompts], device=self.device)
+        ids = padded([prompt[start:] for prompt in prompts], self.device)
+        # nothing need be masked, and a mask would leave padding beyond a sliding window with nothing to see, which is
+        # NaN in float64
+        whole = torch.ones(len(prompts), start + ids.shape[1], dtype=torch.long, device=self.device)
+        differ = len({len(prompt) for prompt in prompts}) > 1
+        kwargs: dict[str, Any] = {"attention_mask": whole} if differ or start else {}
+        if shared is not None:
+            kwargs |= {"past_key_values": shared.cache(len(prompts)), "use_cache": True}
         rows = torch.arange(len(prompts), device=self.device)
         if self._can_keep:
             kept, column = torch.unique(last, return_inverse=True)

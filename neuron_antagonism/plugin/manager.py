@@ -181,7 +181,8 @@ def _check(kind: str, thing: Any) -> None:
 
 
 def _check_scorer(cls: type[Scorer]) -> None:
-    if cls.aggregate is Scorer.aggregate and not issubclass(cls.Options, Scorer.Options):
+    aggregates = cls.attribute is Scorer.attribute and cls.aggregate is Scorer.aggregate
+    if aggregates and not issubclass(cls.Options, Scorer.Options):
         raise PluginError(f"{cls.__name__} uses the default aggregate(); its Options must subclass na.Scorer.Options")
     if tuple(cls.roles) not in (("good",), ("good", "bad")):
         raise PluginError(f"{cls.__name__}.roles is {cls.roles!r}; accepted: ('good', 'bad') or ('good',)")

@@ -34,6 +34,9 @@ class RunConfig(BaseModel):
     steps: int | Literal["auto"] = Field(default=16, description="a whole number of at least 1, or 'auto'")
     quadrature: str = "right"
     site: str = "post"
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="tokens in one forward, at least 1, or nothing to plan it from the free memory"
+    )
     positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
     strengthen: str = "excite"
     weaken: str = "silence"

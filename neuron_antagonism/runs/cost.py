@@ -10,10 +10,12 @@ import torch
 
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.edits import edit
-from neuron_antagonism.method.evaluate import MAX_COPIES, evaluate_many
+from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.sweeps import N_RATIOS
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.plan import Plan
+
+TIMED_EDITS = 96  # about what a forward takes of a sweep
 
 
 def estimate(plan: Plan) -> dict[str, Any]:
@@ -45,7 +47,8 @@ def estimate(plan: Plan) -> dict[str, Any]:
 
 def _gradient(plan: Plan) -> float:
     """Seconds for the gradients of one question."""
-    settings = Settings(plan.config.steps, plan.config.quadrature, plan.config.engine, plan.config.site)
+    c = plan.config
+    settings = Settings(c.steps, c.quadrature, c.engine, c.site, max_tokens=c.max_tokens)
     one = plan.tasks[0].split.identify[0].proxies[:1]
     return _timed(plan, lambda: attribute_each(plan.model, one, plan.scorers, settings))
 
@@ -53,9 +56,10 @@ def _gradient(plan: Plan) -> float:
 def _edited(plan: Plan) -> float:
     """Seconds for one answer under one edit of the sweep."""
     neurons = NeuronSet.of([(layer, 0) for layer in range(plan.model.n_layers)])
-    edits = [edit(neurons, "silence", positions=plan.config.positions)] * MAX_COPIES
+    c = plan.config
+    edits = [edit(neurons, "silence", positions=c.positions)] * TIMED_EDITS
     one = plan.tasks[0].split.identify[0].proxies[:1]
-    once = _timed(plan, lambda: evaluate_many(plan.model, one, edits, engine=plan.config.engine))
+    once = _timed(plan, lambda: evaluate_many(plan.model, one, edits, engine=c.engine, max_tokens=c.max_tokens))
     return once / len(edits)
 
 

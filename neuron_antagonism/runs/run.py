@@ -198,6 +198,7 @@ class _Execution:
             config.site,
             config.budget,
             config.seed,
+            config.max_tokens,
             self._named(task.name),
         )
         new = attribute_each(self.plan.model, task.split.identify, [scorers[i][0] for i in missing], settings)
@@ -244,6 +245,7 @@ class _Execution:
             editing,
             seed=config.seed,
             engine=config.engine,
+            max_tokens=config.max_tokens,
             progress=self._named(task.name),
         )
         if file is not None:
@@ -267,7 +269,13 @@ class _Execution:
             effects: list[dict[str, Any]] = stored["effects"]
             return effects
         answers = evaluate_many(
-            self.plan.model, task.split.evaluate, [None, *chosen], seed=config.seed, progress=self._named(task.name)
+            self.plan.model,
+            task.split.evaluate,
+            [None, *chosen],
+            seed=config.seed,
+            engine=config.engine,
+            max_tokens=config.max_tokens,
+            progress=self._named(task.name),
         )
         known = task.split.strata.get("evaluate")
         strata = None if known is None else np.array(known, dtype=bool)

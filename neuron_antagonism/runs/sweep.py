@@ -76,6 +76,7 @@ def sweep_task(
     *,
     seed: int = 0,
     engine: str = "auto",
+    max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> list[Sweep]:
     """Evaluate every candidate in both directions at all its ratios, on the selection and the evaluation set."""
@@ -83,7 +84,9 @@ def sweep_task(
     edits = [editing.edit(candidates[c], m, t) for c, m, t in where]
     swept: dict[str, list[Swept]] = {}
     for name in SETS:
-        answers = evaluate_many(model, sets[name], [None, *edits], seed=seed, engine=engine, progress=progress)
+        answers = evaluate_many(
+            model, sets[name], [None, *edits], seed=seed, engine=engine, max_tokens=max_tokens, progress=progress
+        )
         swept[name] = _swept(answers, where, len(candidates), strata.get(name))
     available = np.zeros((len(candidates), len(MODES), N_RATIOS), dtype=bool)
     used = np.zeros((len(candidates), len(MODES), N_RATIOS, 2), dtype=np.int64)

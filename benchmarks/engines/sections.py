@@ -1,0 +1,254 @@
+"""What is measured; each section returns rows that go into the JSON as they are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from measure import high_water, in_turns, peak_of
+from models import hooked, question, random_llama
+from peers import by_captum, procedure
+
+import neuron_antagonism as na
+from neuron_antagonism.engine.copies import Copies
+from neuron_antagonism.engine.memory import bytes_per_token
+
+Rows = list[dict[str, Any]]
+
+LARGE = {"layers": 12, "width": 768, "ffn": 2048}
+LENGTH, STEPS, ROUNDS = 200, 16, 3
+SCORERS = ("ace", "tn", "qrnca", "kn")
+TASKS = ("ner", "chunking", "sentiment", "commonsense")
+ENGINES = ("replay", "rows", "reference")
+
+
+def _integrated(engine: str, model: na.HookedModel, length: int = LENGTH, **options: Any) -> torch.Tensor:
+    """IG of one question by p(c) over the vocabulary, which is what the peers are asked for."""
+    return na.attribute(model, [question(length)], "qrnca", engine=engine, **options).example_scores[0]
+
+
+@functools.cache
+def _large() -> tuple[Any, na.HookedModel]:
+    """The bare module and the hooked model, with weights of their own: hooking may take a module over."""
+    return random_llama(**LARGE), hooked(random_llama(**LARGE))
+
+
+def _peer(way: Callable[..., torch.Tensor]) -> torch.Tensor:
+    encoded = _large()[1].encode(question(LENGTH))
+    token = encoded.letters[question(LENGTH).answer]
+    return way(_large()[0], torch.tensor([encoded.ids]), token, STEPS)
+
+
+LARGE_WAYS: Mapping[str, Callable[[], torch.Tensor]] = {
+    "replay": lambda: _integrated("replay", _large()[1]),
+    "rows": lambda: _integrated("rows", _large()[1]),
+    "reference": lambda: _integrated("reference", _large()[1]),
+    "public procedure": lambda: _peer(procedure),
+    "captum": lambda: _peer(by_captum),
+}
+
+
+def large() -> Rows:
+    """Seconds a question: random LLaMA of 12 blocks, d 768, FFN 2,048, vocabulary 32,000, T = 200, m = 16.
+
+    The last row is fifteen questions (five examples' proxies) that share 120 of their 200 tokens, as the prompts of a
+    task share role, rule and demonstration.
+    """
+    scores: dict[str, torch.Tensor] = {}
+    several = [question(LENGTH, seed, shared=120) for seed in range(15)]
+    together = "replay, a question of fifteen"
+
+    def keep(name: str) -> None:
+        scores[name] = LARGE_WAYS[name]()
+
+    ways = {name: functools.partial(keep, name) for name in LARGE_WAYS}
+    ways[together] = functools.partial(na.attribute, _large()[1], several, "qrnca", engine="replay")
+    for name in ("replay", "rows", together):
+        ways[name]()
+    taken = in_turns(ways, ROUNDS)
+    taken[together] /= len(several)
+    truth = scores["public procedure"]
+    return [
+        {
+            "way": name,
+            "seconds": taken[name],
+            "public procedure / it": taken["public procedure"] / taken[name],
+            "captum / it": taken["captum"] / taken[name],
+            "relative difference": float((scores[name] - truth).abs().max() / truth.abs().max())
+            if name in scores
+            else None,
+        }
+        for name in ways
+    ]
+
+
+def peak(way: str) -> float:
+    """MB beyond the loaded model; for a process of its own."""
+    _large()
+    _integrated("replay", _large()[1], length=8, steps=1)  # what torch allocates once
+    before = high_water()
+    LARGE_WAYS[way]()
+    return high_water() - before
+
+
+def memory() -> Rows:
+    """Peak memory of each way on the large model, and what the engines plan for a token."""
+    model = _large()[1]
+    copies = LARGE["layers"] * (STEPS + 1)
+    planned = {"replay": copies * bytes_per_token(model, LENGTH, "replay", grad=True) / 2**20}
+    return [{"way": way, "peak MB": peak_of(way), "planned MB": planned.get(way)} for way in LARGE_WAYS]
+
+
+def scorers() -> Rows:
+    """Several scorers together on the large model, against ACE alone."""
+    model, asked = _large()[1], [question(LENGTH)]
+    ways = {
+        n: functools.partial(na.attribute_many, model, asked, SCORERS[:n], engine="replay")
+        for n in range(1, len(SCORERS) + 1)
+    }
+    taken = in_turns(ways, 5)
+    return [
+        {"scorers": ", ".join(SCORERS[:n]), "seconds": taken[n], "times ACE alone": taken[n] / taken[1]} for n in ways
+    ]
+
+
+def ablation() -> Rows:
+    """Exact ablation of every neuron, for one question."""
+    demo = na.load_model("demo")
+    one = na.load_task("ner").split(identify=1, select=0, evaluate=1).identify[0].proxies[:1]
+    small = hooked(random_llama(4, 256, 704))
+    rows: Rows = []
+    for name, model, asked in (("demo", demo, one), ("random, 4 blocks, d 256", small, [question(LENGTH)])):
+        taken = in_turns({e: functools.partial(na.ablate, model, asked, engine=e) for e in ("replay", "reference")}, 1)
+        rows.append(
+            {
+                "model": name,
+                "neurons": model.n_layers * model.n_neurons,
+                "replay s": taken["replay"],
+                "reference s": taken["reference"],
+                "reference / replay": taken["reference"] / taken["replay"],
+            }
+        )
+    return rows
+
+
+def _growth(models: Mapping[int, tuple[na.HookedModel, int, int]], *, reference_rounds: int = 1) -> Rows:
+    """Seconds of both engines for each value of what grows; `models` gives model, length and steps."""
+    rows: Rows = []
+    for value, (model, length, steps) in models.items():
+        run = functools.partial(_integrated, model=model, length=length, steps=steps)
+        run("replay")
+        replay = in_turns({"replay": functools.partial(run, "replay")}, ROUNDS)["replay"]
+        ids = model.encode(question(length)).ids
+        prefix = in_turns({"prefix": functools.partial(Copies, model, [ids], "replay")}, ROUNDS)["prefix"]
+        reference = in_turns({"reference": functools.partial(run, "reference")}, reference_rounds)["reference"]
+        rows.append(
+            {
+                "value": value,
+                "replay s": replay,
+                "of it prefix s": prefix,
+                "after the prefix s": replay - prefix,
+                "reference s": reference,
+                "reference / replay": reference / replay,
+            }
+        )
+    first = rows[0]
+    for row in rows:
+        row["growth after the prefix"] = row["after the prefix s"] / first["after the prefix s"]
+        row["growth of reference"] = row["reference s"] / first["reference s"]
+    return rows
+
+
+def growth_length() -> Rows:
+    """Prompt length T (4 blocks, d 512, FFN 1,376, m = 16)."""
+    model = hooked(random_llama(4, 512, 1376))
+    return _growth({length: (model, length, STEPS) for length in (64, 128, 256, 512, 1024, 2048)})
+
+
+def growth_layers() -> Rows:
+    """Blocks L (d 256, FFN 704, T = 128, m = 16)."""
+    return _growth({n: (hooked(random_llama(n, 256, 704)), 128, STEPS) for n in (2, 4, 8, 16)})
+
+
+def growth_width() -> Rows:
+    """Width d (4 blocks, FFN 2.75 d, T = 128, m = 16)."""
+    return _growth({d: (hooked(random_llama(4, d, d * 11 // 4)), 128, STEPS) for d in (128, 256, 512, 1024)})
+
+
+def growth_steps() -> Rows:
+    """Steps m (4 blocks, d 256, FFN 704, T = 128)."""
+    model = hooked(random_llama(4, 256, 704))
+    return _growth({steps: (model, 128, steps) for steps in (4, 16, 64)})
+
+
+def demo() -> Rows:
+    """The demonstration model's sixty identification questions, four scorers together."""
+    model = na.load_model("demo")
+    splits = [na.load_task(task).split(identify=5, select=0, evaluate=1) for task in TASKS]
+    scores: dict[str, torch.Tensor] = {}
+
+    def run(engine: str) -> None:
+        found = [na.attribute_many(model, split.identify, SCORERS, engine=engine)["ace"].scores for split in splits]
+        scores[engine] = torch.stack(found)
+
+    run("replay")
+    taken = in_turns({engine: functools.partial(run, engine) for engine in ENGINES}, ROUNDS)
+    truth = scores["reference"]
+    return [
+        {
+            "engine": engine,
+            "seconds": taken[engine],
+            "reference / engine": taken["reference"] / taken[engine],
+            "relative difference": float((scores[engine] - truth).abs().max() / truth.abs().max()),
+        }
+        for engine in ENGINES
+    ]
+
+
+def precision() -> Rows:
+    """IG in float32, bfloat16 and float16 against float64: relative L2 error and shared neurons of the top 100."""
+    split = na.load_task("ner").split(identify=5, select=0, evaluate=1)
+    questions = [question(40, seed) for seed in range(6)]
+    models = {
+        "demo": (lambda dtype: na.load_model("demo", dtype=dtype), split.identify),
+        "random, 4 blocks, d 256": (lambda dtype: hooked(random_llama(4, 256, 704).to(dtype)), questions),
+    }
+    rows: Rows = []
+    for name, (load, asked) in models.items():
+        truth = na.attribute_many(load(torch.float64), asked, SCORERS, engine="replay")
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            got = na.attribute_many(load(dtype), asked, SCORERS, engine="replay")
+            for scorer in SCORERS:
+                a, b = got[scorer].example_scores.double(), truth[scorer].example_scores.double()
+                rows.append(
+                    {
+                        "model": name,
+                        "dtype": str(dtype).removeprefix("torch."),
+                        "scorer": scorer,
+                        "relative error": float((a - b).norm() / b.norm()),
+                        "top 100 shared, good": _shared(got[scorer].scores, truth[scorer].scores),
+                        "top 100 shared, bad": _shared(-got[scorer].scores, -truth[scorer].scores),
+                    }
+                )
+    return rows
+
+
+def _shared(a: torch.Tensor, b: torch.Tensor, k: int = 100) -> int:
+    top = [set(scores.flatten().topk(k).indices.tolist()) for scores in (a, b)]
+    return len(top[0] & top[1])
+
+
+SECTIONS: Mapping[str, Callable[[], Rows]] = {
+    "large": large,
+    "memory": memory,
+    "scorers": scorers,
+    "demo": demo,
+    "ablation": ablation,
+    "length": growth_length,
+    "layers": growth_layers,
+    "width": growth_width,
+    "steps": growth_steps,
+    "precision": precision,
+}

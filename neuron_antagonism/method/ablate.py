@@ -1,0 +1,78 @@
+"""Exact ablation: what silencing each single neuron does (the causal ground truth of every scorer)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neuron_antagonism.engine.base import Asked, Progress
+from neuron_antagonism.engine.choose import choose
+from neuron_antagonism.errors import UsageError
+from neuron_antagonism.plugin.base import Scorer, Target
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.types import Example, Question, as_examples
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from neuron_antagonism.model.hooked import HookedModel
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """The effect on F of each single neuron.
+
+    Attributes:
+        effects: F(w) − F(w with this neuron at zero at the last position), in the units of F, on the CPU, float32
+            or wider; positive: the neuron helps. Questions stand in the examples' order.
+        target: the name of F.
+        engine, engine_reason: how it was computed, and why so.
+    """
+
+    effects: Float[Tensor, "question layer neuron"]
+    target: str
+    engine: str
+    engine_reason: str
+
+
+def ablate(
+    model: HookedModel,
+    examples: Sequence[Example | Question],
+    target: str | Target = "ace",
+    *,
+    engine: str = "auto",
+    site: str = "post",
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> Ablation:
+    """Silence every neuron of every layer, one at a time, and measure the change of F.
+
+    Args:
+        model: the model; restored afterwards.
+        examples: examples or plain questions.
+        target: F, or the name of a scorer whose target it is.
+        engine, site, max_tokens, progress: see `Settings`.
+
+    Raises:
+        AntagonismError: one line that names what was wrong and what is accepted.
+    """
+    asked = as_examples(examples)
+    f = _target(target)
+    model.site(site)
+    questions = [Asked(model.encode(q), q.answer) for example in asked for q in example.proxies]
+    choice = choose(model, [q.encoded.ids for q in questions], engine)
+    effects = choice.engine(max_tokens).ablation_effects(model, questions, f, site, progress)
+    return Ablation(effects, f.name or type(f).__name__, choice.name, choice.reason)
+
+
+def _target(target: str | Target) -> Target:
+    if isinstance(target, str):
+        found = registry().make(Scorer, target).target
+        if found is None:
+            raise UsageError(f"scorer {target!r} has no target; accepted: one with gradients, or an na.Target")
+        return found
+    if not isinstance(target, Target):
+        raise UsageError(f"target {target!r:.80} is no na.Target; accepted: an instance, or the name of a scorer")
+    return target

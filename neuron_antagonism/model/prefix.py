@@ -1,0 +1,78 @@
+"""The tokens that prompts begin with, run once: their keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+
+    from neuron_antagonism.model.hooked import HookedModel
+
+PAD_ID = 0  # never attended to
+
+MIN_SHARED = 8
+"""Fewer common tokens than this are not worth a pass of their own."""
+
+
+class Prefix:
+    """Keys and values of the first tokens of prompts, computed under whatever edit is active.
+
+    Args:
+        model: the model.
+        ids: the tokens, equally many for each prompt; none where `after` holds them all.
+        after: what they follow, the same for every prompt.
+    """
+
+    def __init__(self, model: HookedModel, ids: Int[Tensor, "prompt position"], after: Prefix | None = None) -> None:
+        """Run the tokens."""
+        prompts, n = ids.shape
+        start = after.length if after is not None else 0
+        self.length: int = start + n
+        cache = after.cache(prompts) if after is not None else _bare([])
+        if n:
+            mask = {"attention_mask": torch.ones(prompts, self.length, dtype=torch.long, device=ids.device)}
+            with torch.no_grad():
+                model.forward(ids, past_key_values=cache, use_cache=True, **(mask if start else {}), **model.keep_last)
+        layers: list[Any] = cache.layers
+        self._kv: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in layers]
+
+    def cache(self, rows: int) -> Any:
+        """A fresh cache for a batch of `rows`, in which each prompt's keys and values stand equally often in turn."""
+        prompts = self._kv[0][0].shape[0]
+        return _bare([(_rows(k, rows, prompts), _rows(v, rows, prompts)) for k, v in self._kv])
+
+
+def shared_prefix(model: HookedModel, prompts: Sequence[Sequence[int]]) -> Prefix | None:
+    """The prefix that all prompts share, each keeping a token of its own; None where it is not worth a pass."""
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    n = min(sum(1 for _ in alike), min(len(ids) for ids in prompts) - 1)
+    if len(prompts) < 2 or n < MIN_SHARED:
+        return None
+    return Prefix(model, torch.tensor([prompts[0][:n]], device=model.device))
+
+
+def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor, "prompt position"]:
+    """Token ids padded on the right, where by causality no real position sees them, to one length."""
+    rows = torch.full((len(prompts), max(map(len, prompts))), PAD_ID, dtype=torch.long, device=device)
+    for row, ids in zip(rows, prompts, strict=True):
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return rows
+
+
+def _rows(values: Tensor, rows: int, prompts: int) -> Tensor:
+    if prompts == 1:
+        return values.expand(rows, *values.shape[1:])
+    return values.repeat_interleave(rows // prompts, 0) if rows != prompts else values
+
+
+def _bare(kv: Sequence[tuple[Any, Any]]) -> Any:
+    """A cache that was not made from the config, which would cut sliding-window layers short."""
+    from transformers import DynamicCache
+
+    return DynamicCache(list(kv)) if kv else DynamicCache()
