@@ -486,6 +486,17 @@ def test_no_parameter_takes_part_in_the_backward_pass(name):
     assert not model.forward(torch.tensor([[20, 21, 22]])).requires_grad
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_gradients_are_taken_whatever_the_callers_mode(engine, mode):
+    """Under no_grad and inference_mode attribution gives what it gives outside."""
+    model = tiny.load("llama")
+    expected = na.attribute(model, questions(), engine=engine, steps=2, budget=10)
+    with mode():
+        got = na.attribute(model, questions(), engine=engine, steps=2, budget=10)
+    assert torch.equal(got.scores, expected.scores)
+
+
 # --- completeness --------------------------------------------------------------------------------------------------
 
 

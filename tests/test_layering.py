@@ -25,6 +25,7 @@ LAYERS = (
     ("model",),
     ("engine",),
     ("method",),
+    ("testing",),
     ("runs",),
     ("cli", "__main__"),
 )

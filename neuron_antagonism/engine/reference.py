@@ -131,7 +131,7 @@ def _layer(
             scaled.requires_grad_()
             logits = model.last_logits([question.encoded.ids] * len(part))
             outputs = outputs_of(targets, logits, *letter_columns([question] * len(part), logits))
-        gradients = {t: torch.autograd.grad(f.sum(), scaled, retain_graph=True)[0] for t, f in outputs.items()}
+            gradients = {t: torch.autograd.grad(f.sum(), scaled, retain_graph=True)[0] for t, f in outputs.items()}
         # only now that nothing can run out of memory any more: a part that is tried again must not count twice
         for target, gradient in gradients.items():
             integrated[target] += wide(w) * (weights[part, None] * wide(gradient)).sum(0)

@@ -188,10 +188,13 @@ def _forward(
         logits = copies.logits(len(points), replace, path.site, layers.start if suffix else 0)
         each = letters[:, None].expand(-1, len(points), 4), answer[:, None].expand(-1, len(points))
         outputs = outputs_of(list(ig), logits, *each)
-    leaves = list(scaled.values())
-    for number, (target, f) in enumerate(outputs.items()):
-        gradients = torch.autograd.grad(f.sum(), leaves, retain_graph=number + 1 < len(outputs))
-        for (layer, own), gradient in zip(inside.items(), gradients, strict=True):
+        leaves = list(scaled.values())
+        gradients = [
+            torch.autograd.grad(f.sum(), leaves, retain_graph=number + 1 < len(outputs))
+            for number, f in enumerate(outputs.values())
+        ]
+    for (target, f), found in zip(outputs.items(), gradients, strict=True):
+        for (layer, own), gradient in zip(inside.items(), found, strict=True):
             weight = wide(gradient).new_tensor(weights[own.start : own.stop])
             ig[target][layer] += wide(w[layer]) * (weight[None, :, None] * wide(gradient)).sum(1)
             if own.stop == len(nodes):

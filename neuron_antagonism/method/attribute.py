@@ -183,7 +183,9 @@ def _gradients(
     steps = 16 if isinstance(settings.steps, str) else settings.steps
     while True:
         path = Path.of(settings.quadrature, steps, settings.site)
-        gradients = engine.integrated_gradients(model, questions, targets, path, settings.progress)
+        # whatever mode the caller is in, gradients are wanted here
+        with torch.inference_mode(False):
+            gradients = engine.integrated_gradients(model, questions, targets, path, settings.progress)
         if not bool(torch.isfinite(gradients.values).all()):
             raise ModelError(
                 f"{model.name} has neuron values that are not finite (dtype {model.dtype}); accepted: finite ones"

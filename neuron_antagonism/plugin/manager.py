@@ -119,7 +119,7 @@ class Registry:
         try:
             found = _offered(point.load(), f"{where}:{point.name}")
             for kind, thing in found:
-                _check(kind, thing)
+                check_plugin(kind, thing)
         # a plugin is foreign code: whatever it raises must be reported and must not stop the others
         except (Exception, SystemExit) as error:
             self.broken.append(Broken(point.name, where, _one_line(error)))
@@ -165,7 +165,8 @@ def _offered(plugin: Any, label: str) -> list[tuple[str, Any]]:
     return offered
 
 
-def _check(kind: str, thing: Any) -> None:
+def check_plugin(kind: str, thing: Any) -> None:
+    """Raise PluginError unless a class or instance of a kind can be registered."""
     cls = thing if isinstance(thing, type) else type(thing)
     if not issubclass(cls, KINDS[kind]):
         raise PluginError(f"{cls.__name__} is registered as a {kind} but does not subclass na.{KINDS[kind].__name__}")
