@@ -15,6 +15,9 @@ import pytest
 # before anything imports torch: threads that spin make small models very slow on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+collect_ignore = ["third_party"]
+"""An outside distribution, whose tests run where it is installed."""
+
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 

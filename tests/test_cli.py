@@ -113,7 +113,7 @@ class TestRefused:
         [
             (
                 ["--scorer", "acee"],
-                "unknown scorer 'acee'; did you mean 'ace'? accepted: ablation, ace, act, kn, qrnca, random, tn",
+                "unknown scorer 'acee'; did you mean 'ace'? accepted: ablation, ace, act, kn, neurons, ",
             ),
             (["--scorer", ""], "unknown scorer ''"),
             (["--scorer", "act"], "scorer 'act' was given twice"),
@@ -377,6 +377,7 @@ class TestOtherCommands:
             assert line in done.out.splitlines()
         assert f"[neuron-antagonism {na.__version__}]" in done.out
         assert "-o kn.threshold=0.2  (number > 0 < 1)" in done.out
+        assert "-o kn.share=None  (number > 0 <= 1 or 'adaptive' or unset)" in done.out
 
     def test_plugins_of_one_name(self, call):
         """`plugins NAME` shows one in full: kind, origin, paper, target, every option's description."""
@@ -394,9 +395,10 @@ class TestOtherCommands:
         assert listed["conflicts"] == {}
         by_name = {plugin["name"]: plugin for plugin in listed["plugins"]}
         assert by_name["kn"] == json.loads(call("plugins", "kn", "--json").out)
-        (option,) = by_name["kn"]["options"]
+        option, share = by_name["kn"]["options"]
         assert (option["name"], option["default"]) == ("kn.threshold", 0.2)
         assert option["schema"] == {"exclusiveMaximum": 1, "exclusiveMinimum": 0, "type": "number"}
+        assert (share["name"], share["default"]) == ("kn.share", None)
 
     def test_plugins_of_an_unknown_name(self, call, tmp_path):
         """An unknown name gets one line with the nearest."""

@@ -18,7 +18,9 @@ from neuron_antagonism.testing import InterventionTests, ScorerTests, TaskTests,
 one_thread = tiny.one_thread
 
 KITS = {"scorer": ScorerTests, "task": TaskTests, "intervention": InterventionTests}
-NOT_MEANT_TO_FIND = {"random": {"planted": 0.0}}
+FILE = Path(__file__).parent / "data" / "neurons.csv"
+SPECIAL = {"random": {"planted": 0.0}, "neurons": {"planted": 0.0, "options": {"file": str(FILE)}}}
+"""Neither is meant to find planted neurons; the second is nothing without its file."""
 CLASSES_OF_FILES = {"file"}  # a task only together with a file
 
 
@@ -28,9 +30,7 @@ def _classes() -> dict[str, type]:
     for entry in registry():
         if entry.distribution == "neuron-antagonism" and entry.kind in KITS and entry.name not in CLASSES_OF_FILES:
             name = f"Test{entry.name.capitalize()}"
-            made[name] = type(
-                name, (KITS[entry.kind],), {"plugin": entry.thing, **NOT_MEANT_TO_FIND.get(entry.name, {})}
-            )
+            made[name] = type(name, (KITS[entry.kind],), {"plugin": entry.thing, **SPECIAL.get(entry.name, {})})
     return made
 
 

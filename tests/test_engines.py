@@ -235,6 +235,24 @@ def test_bfloat16_takes_targets_in_float32():
         assert float((got - expected).norm() / expected.norm()) <= 0.1
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_small_probabilities_survive_float16(engine):
+    """A probability of 1e-6 has gradients that float16 can't hold by themselves; they come out right all the same."""
+
+    class Tiny(na.Target):
+        """p(right) over the vocabulary, made smaller."""
+
+        name = "tiny"
+
+        def __call__(self, logits, letters, answer):
+            return 1e-6 * logits.softmax(-1).gather(-1, letters).gather(-1, answer[..., None])[..., 0]
+
+    half, double = tiny.load("llama", torch.float16), tiny.load("llama")
+    target = Tiny()
+    got, expected = (gradients(m, engine, questions(), targets=[target]).integrated[target] for m in (half, double))
+    assert float((got - expected).norm() / expected.norm()) <= 0.02
+
+
 # --- choosing an engine --------------------------------------------------------------------------------------------
 
 

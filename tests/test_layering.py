@@ -27,12 +27,12 @@ LAYERS = (
     ("method",),
     ("testing",),
     ("runs",),
-    ("cli", "__main__"),
+    ("scaffold", "cli", "__main__"),
 )
 """From left to right: a module may import what stands to its left or beside it."""
 
 HEAVY = ("torch", "transformer_lens", "transformers")
-LIGHT = ("errors", "types", "demo", "plugin", "cli", "__main__", "runs.config")
+LIGHT = ("errors", "types", "demo", "plugin", "cli", "__main__", "runs.config", "runs.runfile")
 
 
 def files(package: str) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import neuron_antagonism as na
+from neuron_antagonism.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,8 +57,9 @@ def test_first_command_ends_with_the_table(default_run):
 
 def test_commands_exist():
     """Every `neuron-antagonism` command and long option that the README shows is known to the command line."""
-    used = re.findall(r"neuron-antagonism (run|plugins|doctor)", README)
-    assert set(used) == {"run", "plugins"} or set(used) == {"run", "plugins", "doctor"}
+    known = {command.name for command in app.registered_commands}
+    used = set(re.findall(r"neuron-antagonism ([a-z]+)", "\n".join(blocks("bash"))))
+    assert {"run", "new"} <= used <= known
     help_text = subprocess.run(
         [sys.executable, "-m", "neuron_antagonism", "run", "--help"],
         capture_output=True,

@@ -14,6 +14,8 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor
 
+ALL = slice(None)
+
 
 @contextmanager
 def patched(projection: torch.nn.Module, last: Tensor) -> Iterator[None]:
@@ -46,10 +48,10 @@ def probability(model: Any, projection: torch.nn.Module, ids: Tensor, last: Tens
     return logits.softmax(-1)[:, token]
 
 
-def procedure(model: Any, ids: Tensor, token: int, steps: int) -> Tensor:
+def procedure(model: Any, ids: Tensor, token: int, steps: int, layers: slice = ALL) -> Tensor:
     """Layer by layer: one forward for the values, one batch of all steps over the whole sequence, its gradients."""
     scores = []
-    for block in model.model.layers:
+    for block in model.model.layers[layers]:
         projection = block.mlp.down_proj
         w = values(model, projection, ids)
         scaled = (torch.arange(1, steps + 1, dtype=w.dtype)[:, None] / steps * w).requires_grad_()
@@ -59,10 +61,10 @@ def procedure(model: Any, ids: Tensor, token: int, steps: int) -> Tensor:
     return torch.stack(scores)
 
 
-def by_captum(model: Any, ids: Tensor, token: int, steps: int) -> Tensor:
+def by_captum(model: Any, ids: Tensor, token: int, steps: int, layers: slice = ALL) -> Tensor:
     """captum's integrated gradients of the patched activation, layer by layer."""
     scores = []
-    for block in model.model.layers:
+    for block in model.model.layers[layers]:
         projection = block.mlp.down_proj
         w = values(model, projection, ids)
         ig = IntegratedGradients(lambda last, at=projection: probability(model, at, ids, last, token))

@@ -35,10 +35,10 @@ def _large() -> tuple[Any, na.HookedModel]:
     return random_llama(**LARGE), hooked(random_llama(**LARGE))
 
 
-def _peer(way: Callable[..., torch.Tensor]) -> torch.Tensor:
+def _peer(way: Callable[..., torch.Tensor], **options: Any) -> torch.Tensor:
     encoded = _large()[1].encode(question(LENGTH))
     token = encoded.letters[question(LENGTH).answer]
-    return way(_large()[0], torch.tensor([encoded.ids]), token, STEPS)
+    return way(_large()[0], torch.tensor([encoded.ids]), token, STEPS, **options)
 
 
 LARGE_WAYS: Mapping[str, Callable[[], torch.Tensor]] = {
@@ -89,15 +89,17 @@ def peak(way: str) -> float:
     _large()
     _integrated("replay", _large()[1], length=8, steps=1)  # what torch allocates once
     before = high_water()
-    LARGE_WAYS[way]()
+    peers = {"public procedure": procedure, "captum": by_captum}
+    # one layer at a time, the lowest one keeps the most
+    _peer(peers[way], layers=slice(1)) if way in peers else LARGE_WAYS[way]()
     return high_water() - before
 
 
 def memory() -> Rows:
-    """Peak memory of each way on the large model, and what the engines plan for a token."""
+    """Peak memory of each way on the large model beyond the model itself, and what `replay` and `rows` had planned."""
     model = _large()[1]
-    copies = LARGE["layers"] * (STEPS + 1)
-    planned = {"replay": copies * bytes_per_token(model, LENGTH, "replay", grad=True) / 2**20}
+    copies = -(-LARGE["layers"] // 4) * (STEPS + 1)
+    planned = {kind: copies * bytes_per_token(model, LENGTH, kind, grad=True) / 2**20 for kind in ("replay", "rows")}
     return [{"way": way, "peak MB": peak_of(way), "planned MB": planned.get(way)} for way in LARGE_WAYS]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neuron_antagonism.cli import doctor, plugins, run
+from neuron_antagonism.cli import doctor, new, plugins, run
 from neuron_antagonism.errors import AntagonismError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("plugins")(plugins.plugins)
+app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 
 

@@ -46,10 +46,19 @@ def _described(entry: Registered) -> dict[str, Any]:
         "reference": getattr(cls, "reference", ""),
         "options": _options(entry),
     }
-    target = getattr(entry.thing, "target", None)
-    if entry.kind == "scorer" and target is not None:
-        described["target"] = target.name
+    if entry.kind == "scorer":
+        described["target"] = _target(entry)
     return described
+
+
+def _target(entry: Registered) -> str:
+    """The name of a scorer's target; of an instance, for it may depend on the options."""
+    try:
+        scorer = entry.thing() if isinstance(entry.thing, type) else entry.thing
+        target = scorer.target
+    except Exception:  # foreign code; what is wrong with it shows where it is used
+        return ""
+    return "" if target is None else target.name or type(target).__name__
 
 
 def _options(entry: Registered) -> list[dict[str, Any]]:
@@ -87,12 +96,12 @@ def _print_all(found: Registry) -> None:
 
 def _bounds(schema: dict[str, Any]) -> str:
     """Types and bounds of an option in words."""
-    if "anyOf" in schema:
-        inner = dict.fromkeys(_bounds(part) for part in schema["anyOf"])
-        return " or ".join(inner)
+    if "const" in schema:
+        return repr(schema["const"])
     if "enum" in schema:
         return " or ".join(repr(value) for value in schema["enum"])
-    words = {"null": "unset"}.get(schema.get("type", ""), schema.get("type", "any"))
+    inner = " or ".join(dict.fromkeys(_bounds(part) for part in schema.get("anyOf", ())))
+    words = inner or {"null": "unset"}.get(schema.get("type", ""), schema.get("type", "any"))
     limits = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<=", "gt": ">", "lt": "<"}
     return " ".join([words, *(f"{sign} {schema[key]}" for key, sign in limits.items() if key in schema)])
 

@@ -30,9 +30,14 @@ if TYPE_CHECKING:
 
 
 def run(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option(help="A run file (YAML, TOML, JSON) or an earlier manifest; options given go before.")
+    ] = None,
     model: Model = "demo",
     task: Annotated[
-        list[str] | None, typer.Option("--task", help="A task; repeatable. Default: the four shipped.")
+        list[str] | None,
+        typer.Option("--task", help="A task, or a file like task.yaml; repeatable. Default: the four shipped."),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -41,6 +46,10 @@ def run(
     scorer: Annotated[
         list[str] | None,
         typer.Option("--scorer", help="A scorer; repeatable. Default: ace tn qrnca kn act random."),
+    ] = None,
+    neurons: Annotated[
+        Path | None,
+        typer.Option(help="Evaluate a file of good and bad neurons, such as a run's neurons.csv, without attribution."),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -76,7 +85,7 @@ def run(
 
     With no arguments: the embedded demonstration model, its four tasks, ACE against five baselines.
     """
-    config = _config(locals())
+    asked = _config(dict(ctx.params), {name for name in ctx.params if _was_given(ctx, name)})
     start = time.monotonic()
     if resume and out is None:
         raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
@@ -93,7 +102,7 @@ def run(
     if not dry_run:
         check_out(directory.path, resume=resume)
     with reporter(quiet) as progress:
-        plan = make_plan(config, stored=directory.read_splits() if resume else None, progress=progress)
+        plan = make_plan(asked, stored=directory.read_splits() if resume else None, progress=progress)
         if dry_run:
             cost = _cost(plan)
             print_json(cost) if json else _print_dry(plan, cost)
@@ -110,11 +119,21 @@ def run(
         _print_result(result, time.monotonic() - start)
 
 
-def _config(given: dict[str, Any]) -> RunConfig:
-    from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
+def _was_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
+
+def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
+    """The run's options: those named on the command line, then those of a run file, then the defaults."""
+    from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
+    from neuron_antagonism.runs.runfile import merged, read_run_file
+
+    file = read_run_file(given["config"]) if given["config"] is not None else {}
     sizes = dict(FULL if given["full"] else SMALL)
     sizes |= {name: given[name] for name in SMALL if given[name] is not None}
+    if not given["full"]:
+        sizes = {name: size for name, size in sizes.items() if name not in file or name in named}
     data: dict[str, tuple[str, str | None]] = {}
     for name, files in pairs(given["data"] or [], "--data", "TASK=EVAL or TASK=EVAL,TRAIN"):
         source, _, train = files.partition(",")
@@ -130,18 +149,23 @@ def _config(given: dict[str, Any]) -> RunConfig:
         options.setdefault(plugin, {})[field] = _value(value)
     steps = given["steps"]
     chosen = {"tasks": given["task"], "scorers": given["scorer"]}
+    if given["neurons"] is not None:
+        # a scorer like any other, beside the baseline that needs no attribution either
+        options.setdefault("neurons", {})["file"] = str(given["neurons"])
+        chosen["scorers"] = [*(given["scorer"] or ["random"]), "neurons"]
     names = (
-        *("model", "budget", "seed", "engine", "max_tokens", "quadrature", "positions", "strengthen", "weaken"),
-        *("dtype", "device"),
+        *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "positions"),
+        *("strengthen", "weaken", "dtype", "device"),
     )
-    return RunConfig.of(
-        **{name: given[name] for name in names},
+    given["steps"] = int(steps) if steps.isdecimal() else steps
+    asked = {
+        **{name: given[name] for name in names if name in named or name not in file},
         **sizes,
         **{name: tuple(value) for name, value in chosen.items() if value},
-        data=data,
-        options=options,
-        steps=int(steps) if steps.isdecimal() else steps,
-    )
+        "data": data,
+        "options": options,
+    }
+    return RunConfig.of(**merged(file, asked))
 
 
 def _value(text: str) -> Any:

@@ -132,6 +132,27 @@ def outputs_of(
     return outputs
 
 
+def leaf_gradients(
+    f: Float[Tensor, "*row"], logits: Float[Tensor, "*row vocab"], leaves: Sequence[Tensor], *, retain: bool
+) -> tuple[list[Tensor], Float[Tensor, "*row"]]:
+    """Gradients of each row's F with respect to that row of the leaves, to be multiplied by the sizes returned.
+
+    A probability's gradient by the logits may be far below what float16 can hold. Rows don't see each other, so each
+    goes back at a size of about 1, and its own size comes back beside the gradients.
+
+    Args:
+        f, logits: of one target, with its graph.
+        leaves: what the gradients are wanted for.
+        retain: whether the graph from leaves to logits is needed again.
+    """
+    (start,) = torch.autograd.grad(f.sum(), logits)
+    largest = start.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(start.dtype).tiny)
+    # a power of two: then no rounding differs, wherever in the model precision is lower
+    size = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
+    found = torch.autograd.grad(logits, leaves, start / size, retain_graph=retain)
+    return [wide(gradient) for gradient in found], size[..., 0]
+
+
 def _problem(f: object, logits: Tensor) -> str:
     if not isinstance(f, torch.Tensor):
         return type(f).__name__

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, letter_columns, outputs_of, wide
+from neuron_antagonism.engine.base import (
+    Asked,
+    Gradients,
+    Path,
+    Progress,
+    leaf_gradients,
+    letter_columns,
+    outputs_of,
+    wide,
+)
 from neuron_antagonism.engine.memory import TokenLimit
 
 if TYPE_CHECKING:
@@ -131,10 +140,10 @@ def _layer(
             scaled.requires_grad_()
             logits = model.last_logits([question.encoded.ids] * len(part))
             outputs = outputs_of(targets, logits, *letter_columns([question] * len(part), logits))
-            gradients = {t: torch.autograd.grad(f.sum(), scaled, retain_graph=True)[0] for t, f in outputs.items()}
+            found = {t: leaf_gradients(f, logits, [scaled], retain=True) for t, f in outputs.items()}
         # only now that nothing can run out of memory any more: a part that is tried again must not count twice
-        for target, gradient in gradients.items():
-            integrated[target] += wide(w) * (weights[part, None] * wide(gradient)).sum(0)
+        for target, ((gradient,), size) in found.items():
+            integrated[target] += wide(w) * ((weights[part] * size.to(w.device))[:, None] * gradient).sum(0)
             if part[-1] == len(nodes) - 1:
                 change[target] = full[target] - outputs[target][-1].detach()
 

@@ -12,6 +12,7 @@ from neuron_antagonism.engine.base import (
     Gradients,
     Path,
     Progress,
+    leaf_gradients,
     letter_columns,
     outputs_of,
     wide,
@@ -189,14 +190,15 @@ def _forward(
         each = letters[:, None].expand(-1, len(points), 4), answer[:, None].expand(-1, len(points))
         outputs = outputs_of(list(ig), logits, *each)
         leaves = list(scaled.values())
-        gradients = [
-            torch.autograd.grad(f.sum(), leaves, retain_graph=number + 1 < len(outputs))
+        found = [
+            leaf_gradients(f, logits, leaves, retain=number + 1 < len(outputs))
             for number, f in enumerate(outputs.values())
         ]
-    for (target, f), found in zip(outputs.items(), gradients, strict=True):
-        for (layer, own), gradient in zip(inside.items(), found, strict=True):
-            weight = wide(gradient).new_tensor(weights[own.start : own.stop])
-            ig[target][layer] += wide(w[layer]) * (weight[None, :, None] * wide(gradient)).sum(1)
+    for (target, f), (gradients, size) in zip(outputs.items(), found, strict=True):
+        for (layer, own), gradient in zip(inside.items(), gradients, strict=True):
+            at = layer * len(nodes) + own.start - points.start
+            weight = gradient.new_tensor(weights[own.start : own.stop]) * size[:, at : at + len(own)].to(gradient)
+            ig[target][layer] += wide(w[layer]) * (weight[..., None] * gradient).sum(1)
             if own.stop == len(nodes):
                 last = (layer + 1) * len(nodes) - 1 - points.start
                 zeroed[target][:, layer] = f.detach()[:, last]

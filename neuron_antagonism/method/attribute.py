@@ -14,6 +14,7 @@ from neuron_antagonism.engine.choose import Choice, choose
 from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknown
 from neuron_antagonism.functional import resolve_z
 from neuron_antagonism.method.attribution import Attribution
+from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
 from neuron_antagonism.plugin.manager import registry
@@ -144,8 +145,9 @@ def attribute_each(
     results = []
     for scorer, mine in zip(scorers, own, strict=True):
         if mine:
-            result = scorer.attribute(model, asked, settings)
-            _check_result(scorer, result.scores, model)
+            with left_as_it_was(model, f"scorer {scorer.name!r}", questions[0].encoded.ids):
+                result = scorer.attribute(model, asked, settings)
+            _check_own(scorer, result, model, len(asked))
         else:
             assert found is not None
             result = _aggregated(model, scorer, asked, *found, settings)
@@ -161,12 +163,12 @@ def _with_settings(scorer: Scorer, model: HookedModel, settings: Settings) -> Sc
 
 
 def with_fixed_z(scorer: Scorer, n_total: int, budget: int) -> Scorer:
-    """The scorer with its z, where it has one, as a count for a model of `n_total` neurons.
+    """The scorer with its z, where it uses one, as a count for a model of `n_total` neurons.
 
     Raises:
         UsageError: a z that is larger than the model.
     """
-    if not isinstance(scorer.options, Scorer.Options):
+    if not isinstance(scorer.options, Scorer.Options) or not scorer.options.reorders:
         return scorer
     return scorer.with_options(z=resolve_z(scorer.options.z, n_total, budget, f"{scorer.name}.z"))
 
@@ -232,6 +234,21 @@ def _aggregated(
         site=settings.site,
         roles=tuple(scorer.roles),
     )
+
+
+def _check_own(scorer: Scorer, result: object, model: HookedModel, examples: int) -> None:
+    """Check what a scorer's own attribute() gave."""
+    if not isinstance(result, Attribution):
+        raise PluginError(
+            f"scorer {scorer.name!r} returned {type(result).__name__} from attribute(); accepted: na.Attribution"
+        )
+    _check_result(scorer, result.scores, model)
+    shape = (examples, model.n_layers, model.n_neurons)
+    if tuple(result.example_scores.shape) != shape or not bool(torch.isfinite(result.example_scores).all()):
+        raise PluginError(
+            f"scorer {scorer.name!r} returned example_scores of shape {tuple(result.example_scores.shape)}; "
+            f"accepted: finite ones of shape {shape}"
+        )
 
 
 def _check_result(scorer: Scorer, scores: object, model: HookedModel) -> None:

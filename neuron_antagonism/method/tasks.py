@@ -26,21 +26,36 @@ BLOCK = 24
 DEMONSTRATION_CANDIDATES = 20
 
 
-def load_task(name: str | Task, *, source: str | Path | None = None, train: str | Path | None = None) -> LoadedTask:
+def make_task(thing: str | Path | Task) -> Task:
+    """The task of a name, of a file that states one, or the instance itself.
+
+    Raises:
+        PluginError: an unknown task.
+        DataError: a malformed task file.
+        UsageError: something else.
+    """
+    task = registry().task(thing) if isinstance(thing, str | Path) else thing
+    if not isinstance(task, Task):
+        raise UsageError(f"task {thing!r:.80} is neither a name, a file nor an instance of na.Task")
+    return task
+
+
+def load_task(
+    name: str | Path | Task, *, source: str | Path | None = None, train: str | Path | None = None
+) -> LoadedTask:
     """Load a task with its data.
 
     Args:
-        name: a registered task, or an instance.
-        source: a file in the data set's official format, or `hub:dataset-id`; None = the embedded sample.
+        name: a registered task, a file that states one (such as `my_task.yaml`), or an instance.
+        source: a file in the data set's official format, or `hub:dataset-id`; None = the embedded sample, or the
+            data that a task file names.
         train: the data set's training part likewise, where it is a file of its own.
 
     Raises:
         PluginError: an unknown task.
-        DataError: from `split`: an unreadable or malformed source.
+        DataError: a malformed task file; from `split`: an unreadable or malformed source.
     """
-    task = registry().make(Task, name) if isinstance(name, str) else name
-    if not isinstance(task, Task):
-        raise UsageError(f"task {name!r:.80} is neither a name nor an instance of na.Task")
+    task = make_task(name)
     if not task.role or not task.rule or not task.stems:
         raise PluginError(f"task {task.name!r} lacks role, rule or stems; accepted: all three")
     if train is not None and source is None:
@@ -62,7 +77,7 @@ class LoadedTask:
 
     def __repr__(self) -> str:
         """Name and source."""
-        return f"LoadedTask({self.name!r}, source={self.source or 'embedded'!r})"
+        return f"LoadedTask({self.name!r}, source={self.source or 'its own'!r})"
 
     def split(
         self,
@@ -140,9 +155,10 @@ class LoadedTask:
     def _pools(self, seed: int, report: SplitReport) -> tuple[list[Item], list[Item]]:
         test, train = self.items(seed)
         if not test:
-            raise DataError(f"task {self.name!r}: {self.source or 'the embedded sample'} holds no examples")
+            raise DataError(f"task {self.name!r}: {self.source or 'its own data'} holds no examples")
         check_stems(self.task.stems, test[0])
-        seen: set[object] = set()
+        # a demonstration of the task's own must not be asked as well
+        seen: set[object] = set() if self.task.demonstration is None else {self.task.demonstration.key}
         usable = list(self._usable(test, seen, seed, report))
         return usable, list(self._usable(train, seen, seed, report))
 

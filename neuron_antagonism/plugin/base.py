@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,6 +54,9 @@ class Configurable:
             return cls.Options(**values)
         except ValidationError as error:
             first = error.errors()[0]
+            if not first["loc"]:  # a plugin's own check of its options together
+                reason = str(first.get("ctx", {}).get("error", first["msg"]))
+                raise UsageError(f"options of {cls.name}: {' '.join(reason.split())}") from None
             option = ".".join(str(part) for part in first["loc"][:1])
             if first["type"] == "extra_forbidden":
                 accepted_names = [f"{cls.name}.{known}" for known in cls.Options.model_fields]
@@ -139,6 +143,11 @@ class Scorer(Configurable):
             "'drop' (the paper): 0; 'keep': the sum",
         )
 
+        @property
+        def reorders(self) -> bool:
+            """Whether scores come from additive reordering, so that `z` is to be fixed; override where not always."""
+            return True
+
     def aggregate(
         self,
         example_scores: Float[Tensor, "example layer neuron"],
@@ -163,14 +172,25 @@ class Task:
         stems: three templates with `{text}` and any meta key of the items, plain names only.
         demonstration: the item of the one-shot demonstration; None = one more example, used nowhere else.
         hub: how to read this task from the Hub; the description shown in `plugins`.
+        suffixes: endings of the files that `from_file` reads; such a file's path works wherever a task's name does.
     """
 
-    name: ClassVar[str] = ""
+    name: str = ""
     role: str = ""
     rule: str = ""
     stems: tuple[str, ...] = ()
     demonstration: Item | None = None
+    suffixes: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """A task that a file states; its `name` is the file's own, or the file's stem.
+
+        Raises:
+            DataError: an unreadable or malformed file; names file, line and field.
+        """
+        raise PluginError(f"task {cls.name!r} is not read from files; accepted: one that overrides from_file()")
 
     def examples(self, source: str | None, seed: int) -> Iterable[Item]:
         """Yield the items of a source.

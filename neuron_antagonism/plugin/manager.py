@@ -6,11 +6,12 @@ import importlib.metadata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pluggy
 
-from neuron_antagonism.errors import AntagonismError, PluginError, UsageError, unknown
+from neuron_antagonism.errors import AntagonismError, DataError, PluginError, UsageError, unknown
 from neuron_antagonism.plugin import hookspecs
 from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Task
 
@@ -18,6 +19,8 @@ GROUP = "neuron_antagonism"
 KINDS: dict[str, type] = {"scorer": Scorer, "task": Task, "intervention": Intervention, "observer": Observer}
 
 T = TypeVar("T")
+
+_NAME = "a lowercase name without spaces or any of . = /"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Registry:
 
     Attributes:
         broken: plugins that could not be used, and why.
-        conflicts: by name, the line that refuses it because two plugins have it; neither can be used.
+        conflicts: by name, or by ending of task files, the line that refuses it because two plugins have it; neither
+            can be used.
     """
 
     def __init__(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
@@ -61,6 +65,7 @@ class Registry:
         self.broken: list[Broken] = []
         self.conflicts: dict[str, str] = {}
         self._entries: dict[str, Registered] = {}
+        self._readers: dict[str, Registered] = {}
         for point in importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points:
             self._load(point)
 
@@ -109,6 +114,40 @@ class Registry:
         made: T = thing
         return made
 
+    def task(self, name: str | Path) -> Task:
+        """The task of a registered name, or of a file whose ending a registered task reads.
+
+        Raises:
+            PluginError: an unknown name or ending, or one that two plugins have.
+            AntagonismError: the file can't be read, or its task's name can't be used.
+        """
+        path = str(name)
+        # names hold no dot, so that what ends in one of these is a path
+        endings = [ending for ending in self._readers if path.lower().endswith(ending)]
+        if not endings:
+            if isinstance(name, str) and not Path(name).suffix:
+                return self.make(Task, name)
+            line = unknown("task", path, self.names("task"))
+            raise PluginError(f"{line}, or a file that ends in {', '.join(sorted(self._readers)) or 'nothing known'}")
+        ending = max(endings, key=len)
+        if ending in self.conflicts:
+            raise PluginError(self.conflicts[ending])
+        entry = self.entry(self._readers[ending].name, "task")
+        try:
+            made = entry.cls.from_file(path)  # type: ignore[attr-defined]
+        except AntagonismError:
+            raise
+        except Exception as error:  # foreign code: whatever it raises must name its plugin
+            raise PluginError(
+                f"task {entry.name!r} of {entry.distribution} can't read {path}: {_one_line(error)}"
+            ) from error
+        if not isinstance(made, Task):
+            raise PluginError(
+                f"task {entry.name!r} of {entry.distribution} made {made!r:.80} of {path}; accepted: a task"
+            )
+        self._check_own_name(path, made.name)
+        return made
+
     def names(self, kind: str) -> list[str]:
         """Usable names of one kind, sorted."""
         return [entry.name for entry in self if entry.kind == kind]
@@ -135,6 +174,23 @@ class Registry:
             self.conflicts[entry.name] = (
                 f"two plugins are named {entry.name!r}: a {other.kind} of {other.distribution} and a {entry.kind} of "
                 f"{entry.distribution}; accepted: one; uninstall or rename one of them"
+            )
+        for ending in entry.cls.suffixes if issubclass(entry.cls, Task) else ():
+            first = self._readers.setdefault(ending, entry)
+            if first is not entry:
+                self.conflicts[ending] = (
+                    f"two tasks read files that end in {ending}: {first.name!r} of {first.distribution} and "
+                    f"{entry.name!r} of {entry.distribution}; accepted: one; uninstall one of them"
+                )
+
+    def _check_own_name(self, path: str, name: Any) -> None:
+        if not _is_name(name):
+            raise DataError(f"{path}: its task is named {name!r:.80}; accepted: {_NAME}, in the file's field name")
+        if name in self._entries:
+            taken = self._entries[name]
+            raise DataError(
+                f"{path}: its task is named {name!r}, as a {taken.kind} of {taken.distribution} is; "
+                "accepted: a name that no plugin has, in the file's field name"
             )
 
 
@@ -171,10 +227,12 @@ def check_plugin(kind: str, thing: Any) -> None:
     if not issubclass(cls, KINDS[kind]):
         raise PluginError(f"{cls.__name__} is registered as a {kind} but does not subclass na.{KINDS[kind].__name__}")
     name = thing.name
-    if not isinstance(name, str) or not name or name != name.lower() or any(c in name for c in " .=/"):
-        raise PluginError(f"{cls.__name__}.name is {name!r}; accepted: a lowercase name without spaces or any of . = /")
+    if not _is_name(name):
+        raise PluginError(f"{cls.__name__}.name is {name!r}; accepted: {_NAME}")
     if issubclass(cls, Scorer):
         _check_scorer(cls)
+    if issubclass(cls, Task):
+        _check_task(cls)
     if issubclass(cls, Configurable):
         for option, field in cls.Options.model_fields.items():
             if not field.description:
@@ -189,6 +247,22 @@ def _check_scorer(cls: type[Scorer]) -> None:
         raise PluginError(f"{cls.__name__}.roles is {cls.roles!r}; accepted: ('good', 'bad') or ('good',)")
     if cls.draws and "seed" not in cls.Options.model_fields:
         raise PluginError(f"{cls.__name__} draws its scores; its Options must have the field seed")
+
+
+def _check_task(cls: type[Task]) -> None:
+    endings = cls.suffixes
+    if not isinstance(endings, tuple) or not all(
+        isinstance(e, str) and len(e) > 1 and e[0] == "." and e == e.lower() for e in endings
+    ):
+        raise PluginError(f"{cls.__name__}.suffixes is {endings!r}; accepted: a tuple of lowercase endings like '.abc'")
+    if endings and getattr(cls.from_file, "__func__", None) is Task.from_file.__func__:  # type: ignore[attr-defined]
+        raise PluginError(f"{cls.__name__} has suffixes but no from_file(); accepted: both, or neither")
+
+
+def _is_name(name: Any) -> bool:
+    if not isinstance(name, str) or not name or not name.isprintable():
+        return False
+    return name == name.lower() and not any(character in name for character in " .=/")
 
 
 def _hook_names() -> str:

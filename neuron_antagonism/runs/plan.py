@@ -17,7 +17,7 @@ from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.method.attribute import with_fixed_z
 from neuron_antagonism.method.splits import Split
-from neuron_antagonism.method.tasks import LoadedTask, load_task
+from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
@@ -61,7 +61,7 @@ def make_plan(
     config: RunConfig,
     *,
     model: HookedModel | None = None,
-    tasks: Sequence[str | Task] = (),
+    tasks: Sequence[str | Path | Task] = (),
     scorers: Sequence[str | Scorer] = (),
     stored: Mapping[str, tuple[str, Split]] | None = None,
     reference: HookedModel | None = None,
@@ -72,7 +72,7 @@ def make_plan(
     Args:
         config: what was asked for.
         model: a loaded model instead of `config.model`.
-        tasks, scorers: names or instances instead of the config's names.
+        tasks, scorers: names (of tasks also files) or instances instead of the config's names.
         stored: by task, the key and split of an earlier run in the same directory.
         reference: the model whose understanding stratifies; default: the model itself.
         progress: called while examples are chosen.
@@ -197,16 +197,17 @@ def _intervention(name: str, options: Mapping[str, Mapping[str, Any]]) -> Interv
     return registry().make(Intervention, name, options.get(name))
 
 
-def _tasks(things: Sequence[str | Task], data: Mapping[str, tuple[str, str | None]]) -> list[LoadedTask]:
-    names = [thing if isinstance(thing, str) else thing.name for thing in things]
+def _tasks(things: Sequence[str | Path | Task], data: Mapping[str, tuple[str, str | None]]) -> list[LoadedTask]:
+    made = [make_task(thing) for thing in things]
+    names = [task.name for task in made]
     _once("task", names)
     for name in data:
         if name not in names:
             raise UsageError(f"data was given for {unknown('task', name, names)}")
     loaded = []
-    for thing, name in zip(things, names, strict=True):
+    for task, name in zip(made, names, strict=True):
         source, train = data.get(name, (None, None))
-        loaded.append(load_task(thing, source=source, train=train))
+        loaded.append(load_task(task, source=source, train=train))
     return loaded
 
 

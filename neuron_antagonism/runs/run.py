@@ -20,6 +20,7 @@ from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.compare import compare
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import evaluate_many
+from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.method.sweeps import Sweep
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
@@ -29,6 +30,7 @@ from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
+from neuron_antagonism.runs.runfile import merged, read_run_file
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -36,10 +38,11 @@ PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "safetensors",
 
 
 def run(
-    model: str | HookedModel = "demo",
-    tasks: Sequence[str | Task] | None = None,
+    model: str | HookedModel | None = None,
+    tasks: Sequence[str | Path | Task] | None = None,
     scorers: Sequence[str | Scorer] | None = None,
     *,
+    config: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     reference: HookedModel | None = None,
@@ -49,8 +52,10 @@ def run(
     """Find the good and bad neurons of tasks, edit them, and measure the effect.
 
     Args:
-        model: a name (see `load_model`) or a loaded model.
-        tasks, scorers: registered names or instances; default: the four tasks and six scorers that are shipped.
+        model: a name (see `load_model`) or a loaded model; default: the embedded one.
+        tasks, scorers: registered names or instances, of tasks also files that state one; default: the four tasks and
+            six scorers that are shipped.
+        config: a run file (see `read_run_file`), or an earlier run's manifest; what is given here goes before it.
         out: the run's directory; None = nothing is written.
         resume: complete a run that was interrupted in `out`: what is there and still fits is not computed again.
         reference: the model whose understanding stratifies the sets; default: the model itself.
@@ -62,18 +67,19 @@ def run(
         RunError: the run failed under way; what it had finished is in `out`.
     """
     names = {
-        "model": model if isinstance(model, str) else model.name,
+        "model": model.name if isinstance(model, HookedModel) else model,
         "tasks": _names(tasks),
         "scorers": _names(scorers),
     }
-    config = RunConfig.of(**{k: v for k, v in names.items() if v is not None}, **options)
-    loaded = None if isinstance(model, str) else model
+    given = {**{name: value for name, value in names.items() if value is not None}, **options}
+    asked = RunConfig.of(**merged(read_run_file(config) if config is not None else {}, given))
+    loaded = model if isinstance(model, HookedModel) else None
     directory = RunDirectory(Path(out)) if out is not None else None
     if directory is not None:
         check_out(directory.path, resume=resume)
     stored = directory.read_splits() if directory is not None and resume else None
     plan = make_plan(
-        config,
+        asked,
         model=loaded,
         tasks=tasks or (),
         scorers=scorers or (),
@@ -221,7 +227,9 @@ class _Execution:
         def fitted(intervention: Intervention) -> Intervention:
             if not intervention.needs_fit or intervention.fitted:
                 return intervention
-            return intervention.fit(plan.model, task.split.identify, touched)
+            ids = plan.model.encode(task.split.identify[0].proxies[0]).ids
+            with left_as_it_was(plan.model, f"intervention {intervention.name!r}", ids):
+                return intervention.fit(plan.model, task.split.identify, touched)
 
         return Editing(config.budget, config.positions, config.site, fitted(plan.strengthen), fitted(plan.weaken))
 
@@ -303,8 +311,9 @@ def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:
             raise PluginError(f"observer {observer.name!r} failed in {event}(): {reason}") from error
 
 
-def _names(things: Sequence[str | Scorer | Task] | None) -> tuple[str, ...] | None:
-    return None if things is None else tuple(t if isinstance(t, str) else t.name for t in things)
+def _names(things: Sequence[str | Path | Scorer | Task] | None) -> tuple[str, ...] | None:
+    # a file stands as it was given: its task's name is in the results
+    return None if things is None else tuple(str(t) if isinstance(t, str | Path) else t.name for t in things)
 
 
 def _manifest(plan: Plan) -> dict[str, Any]:
@@ -317,7 +326,7 @@ def _manifest(plan: Plan) -> dict[str, Any]:
         "plugins": {
             entry.name: f"{entry.distribution} {entry.version}"
             for entry in registry()
-            if entry.name in {s.name for s in plan.scorers} | {t.name for t in plan.tasks}
+            if entry.name in {s.name for s in plan.scorers} or entry.cls in {type(t.loaded.task) for t in plan.tasks}
         },
         "machine": {
             "python": platform.python_version(),

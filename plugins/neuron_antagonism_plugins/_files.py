@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import neuron_antagonism as na
 
 _SHOWN = 80  # characters of a malformed line that an error repeats
+_LISTED = 20  # names that an error lists
 _BLANKS = re.compile(r"[ \t]+")
 
 
@@ -25,12 +26,20 @@ def at(path: str | Path, number: int) -> str:
     return f"{path}, line {number}"
 
 
-def lines(path: str | Path, accepted: str) -> Iterator[tuple[int, str]]:
+def listed(names: Iterable[object]) -> str:
+    """Different names in a line; of many the first."""
+    shown = [" ".join(str(name).split()) for name in dict.fromkeys(names)]
+    more = f", … ({len(shown)} in all)" if len(shown) > _LISTED else ""
+    return ", ".join(shown[:_LISTED]) + more
+
+
+def lines(path: str | Path, accepted: str, *, hub: bool = True) -> Iterator[tuple[int, str]]:
     r"""Yield number (from 1) and text of each line, without its line end; a byte order mark is dropped.
 
     Args:
         path: the file; a leading `~` is the home directory.
         accepted: the format in a few words, for the errors.
+        hub: whether a `hub:` source would be accepted in the file's place.
 
     Raises:
         DataError: a missing or unreadable file, a directory, bytes that aren't UTF-8, only blank lines.
@@ -49,13 +58,13 @@ def lines(path: str | Path, accepted: str) -> Iterator[tuple[int, str]]:
                 empty = empty and not text.strip()
                 yield number, text
     except FileNotFoundError:
-        raise na.DataError(f"{path}: no such file; accepted: {accepted}, or hub:dataset-id") from None
+        raise na.DataError(f"{path}: no such file; accepted: {accepted}{', or hub:dataset-id' * hub}") from None
     except IsADirectoryError:
-        raise na.DataError(f"{path}: a directory; accepted: a file, {accepted}, or hub:{path}") from None
+        raise na.DataError(f"{path}: a directory; accepted: a file, {accepted}{f', or hub:{path}' * hub}") from None
     except OSError as error:
         raise na.DataError(f"{path}: {error.strerror}; accepted: a readable file, {accepted}") from None
     if empty:
-        raise na.DataError(f"{path}: an empty data set; accepted: {accepted}")
+        raise na.DataError(f"{path}: an empty {'data set' if hub else 'file'}; accepted: {accepted}")
 
 
 def columns(line: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,10 @@ class Kn(na.Scorer):
 
     The score is the count plus a tie-break below 1/2 from the summed IG. A neuron without a point is scored by the
     same count on −IG, negated: the mirrored bad set, which the original does not have.
+
+    The option `share` keeps only neurons that score a point in at least that share of the questions, as the original
+    does: 0.7 in Dai et al., who adapt it until 2 to 5 neurons are left (share=adaptive); EleutherAI's port has
+    threshold=0.3 and share=0.5. The others score 0.
     """
 
     name = "kn"
@@ -31,24 +35,50 @@ class Kn(na.Scorer):
         threshold: float = Field(
             default=0.2, gt=0, lt=1, description="share of a question's largest IG that a neuron must exceed, 0 to 1"
         )
+        share: Annotated[float, Field(gt=0, le=1)] | Literal["adaptive"] | None = Field(
+            default=None,
+            description="share of the questions in which a neuron must score a point, above 0, at most 1, else it "
+            "scores 0; 'adaptive': 0.7, in steps of 0.05 raised while more than 5 good neurons are left, then lowered "
+            "while fewer than 2 are; unset: one question is enough",
+        )
 
     def aggregate(
         self,
         example_scores: Float[Tensor, "example layer neuron"],
         question_scores: Float[Tensor, "question layer neuron"],
     ) -> Float[Tensor, "layer neuron"]:
-        """Counts of good points, or minus the counts of mirrored ones."""
+        """Counts of good points, or minus the counts of mirrored ones, of neurons with enough of them."""
         summed = question_scores.sum(0)
         tie = summed / summed.abs().max().clamp_min(1e-30) * 0.49
         good = self._points(question_scores)
         bad = self._points(-question_scores)
         score = (good + tie) * (good > 0) - (bad - tie) * ((good == 0) & (bad > 0))
+        share = self.options.share
+        if share is not None:
+            # divided, not multiplied: 11 of 20 is 0.55, but 0.55 · 20 is more than 11
+            good_share, bad_share = (points.double() / len(question_scores) for points in (good, bad))
+            share = _adapted(good_share) if share == "adaptive" else share
+            score = score * (good_share.where(good > 0, bad_share) >= share)
         return score.to(question_scores.dtype)
 
     def _points(self, question_scores: Float[Tensor, "question layer neuron"]) -> Float[Tensor, "layer neuron"]:
         largest = question_scores.amax(dim=(1, 2), keepdim=True)
         points: Tensor = ((question_scores > self.options.threshold * largest) & (question_scores > 0)).sum(0)
         return points
+
+
+def _adapted(good_share: Float[Tensor, "layer neuron"]) -> float:
+    """The share that leaves 2 to 5 good neurons; where steps of 0.05 jump over that, the highest that leaves two."""
+
+    def left(twentieths: int) -> int:
+        return int((good_share >= twentieths / 20).sum())
+
+    twentieths = 14
+    while twentieths < 20 and left(twentieths) > 5:
+        twentieths += 1
+    while twentieths > 1 and left(twentieths) < 2:
+        twentieths -= 1
+    return twentieths / 20
 
 
 @na.hookimpl

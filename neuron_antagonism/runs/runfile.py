@@ -1,0 +1,71 @@
+"""Run files: the options of a run in YAML, TOML or JSON, or those of an earlier run, from its manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from neuron_antagonism.errors import DataError, UsageError, unknown
+from neuron_antagonism.runs.config import RunConfig
+
+ACCEPTED = "a YAML, TOML or JSON file of a run's options, or a run's manifest.json"
+READERS = (".yaml", ".yml", ".toml", ".json")
+
+
+def read_run_file(path: str | Path) -> dict[str, Any]:
+    """Options by name, as `RunConfig` takes them; relative paths in them are left as they stand.
+
+    Raises:
+        DataError: an unreadable or malformed file; names file and line.
+        UsageError: an unknown option.
+    """
+    file = Path(path).expanduser()
+    if file.suffix.lower() not in READERS:
+        raise UsageError(f"{path} ends in {file.suffix!r}; accepted: {', '.join(READERS)}")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; accepted: {ACCEPTED}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
+        raise DataError(f"{path}: {reason}; accepted: {ACCEPTED}") from None
+    found = _parsed(text, file)
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds a {type(found).__name__}; accepted: {ACCEPTED}")
+    if "schema" in found and isinstance(found.get("config"), dict):
+        found = found["config"]
+    for name in found:
+        if name not in RunConfig.model_fields:
+            raise UsageError(f"{path}: {unknown('option', str(name), RunConfig.model_fields)}")
+    for name in ("data", "options"):
+        if not isinstance(found.get(name, {}), dict):
+            raise UsageError(f"{path}: {name}={found[name]!r:.60}; accepted: a mapping by name")
+    return {**found, "data": {task: _files(files) for task, files in found.get("data", {}).items()}}
+
+
+def merged(file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What was given goes before what the file says; data by task, options by plugin and option."""
+    both = {**file, **given}
+    both["data"] = {**file.get("data", {}), **given.get("data", {})}
+    options = (file.get("options", {}), given.get("options", {}))
+    both["options"] = {name: {**options[0].get(name, {}), **options[1].get(name, {})} for o in options for name in o}
+    return both
+
+
+def _files(files: Any) -> Any:
+    """One file is the evaluation data."""
+    return (files, None) if isinstance(files, str) else files
+
+
+def _parsed(text: str, file: Path) -> Any:
+    import tomllib
+
+    import yaml
+
+    try:
+        if file.suffix.lower() == ".toml":
+            return tomllib.loads(text)
+        return json.loads(text) if file.suffix.lower() == ".json" else yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{file}: {' '.join(str(error).split())}; accepted: {ACCEPTED}") from None

@@ -1,0 +1,213 @@
+"""The schema of task files, and what its fields must satisfy together."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+import neuron_antagonism as na
+from neuron_antagonism_plugins._files import listed, malformed
+
+N_WRONG = 3
+"""Wrong answers that every question shows."""
+
+Where = Callable[..., str]
+"""How an error names a field: file, line where it is known, and the field's path."""
+
+
+def _one(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _by_value(value: Any) -> Any:
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        return value
+    # a list that repeats stays one, and is refused
+    return {label: label for label in value} if len(set(value)) == len(value) else value
+
+
+def _test_alone(value: Any) -> Any:
+    return {"test": value} if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_one)]
+
+
+class Data(na.Options):
+    """Where the rows are."""
+
+    test: Text = Field(description="a file (relative to the task file) or hub:dataset-id")
+    train: Text | None = Field(
+        default=None,
+        description="a file or hub:dataset-id for identification, selection and demonstration; unset: from test",
+    )
+    split: Text | None = Field(
+        default=None, description="the Hub split that is the test part; unset: test, validation or dev"
+    )
+
+
+class Columns(na.Options):
+    """Which column holds what; a dot reaches into an object, as in `choices.text`."""
+
+    text: Text = Field(description="the column of the text or question")
+    answer: Text = Field(
+        description="the column of the answer: its text, a key of labels, or with options a letter, index or text"
+    )
+    distractors: Texts = Field(
+        default=(), description="three or more columns of wrong answers, or one that holds a list of them"
+    )
+    options: Texts = Field(
+        default=(), description="four or more columns of options, in order, or one that holds a list of them"
+    )
+    meta: dict[str, Text] = Field(
+        default_factory=dict, description="further columns by the plain names that the stems use"
+    )
+
+
+class Demonstration(na.Options):
+    """The answered question at the head of every prompt."""
+
+    text: Text = Field(description="its text")
+    answer: Text = Field(description="its right answer; with labels one of them")
+    distractors: Texts = Field(default=(), description="three wrong answers or more; with labels: unset, the others")
+    meta: dict[str, Text] = Field(default_factory=dict, description="a text for each name in columns.meta")
+
+
+class Spec(na.Options):
+    """What a task file states."""
+
+    name: Text | None = Field(default=None, description="the task's name; unset: the file's, without its ending")
+    data: Annotated[Data, BeforeValidator(_test_alone)] = Field(
+        description="a file or hub:dataset-id, or test, train and split"
+    )
+    format: Literal["csv", "tsv", "jsonl", "json", "parquet"] | None = Field(
+        default=None, description="csv, tsv, jsonl, json or parquet; unset: by the file's ending"
+    )
+    columns: Columns = Field(description="text, answer, and distractors or options; meta")
+    labels: Annotated[dict[str, Text], BeforeValidator(_by_value)] = Field(
+        default_factory=dict,
+        description="a list of different label texts, or the label's text for each value of columns.answer",
+    )
+    fillers: Texts = Field(default=(), description="labels that are never right, where there are fewer than four")
+    answers: Literal["letter", "index", "number", "text"] | None = Field(
+        default=None,
+        description="letter (from A), index (from 0), number (from 1) or text, with columns.options; "
+        "unset: letter, index or text, whichever fits",
+    )
+    role: Text = Field(default="You answer multiple-choice questions.", description="the first line of every prompt")
+    rule: Text = Field(default="Reply with one letter only: A, B, C or D.", description="the second line")
+    stems: Texts = Field(
+        default=("Question: {text}", "Read the question: {text}\nWhich answer is right?", "{text}\nChoose an answer."),
+        description="three templates with {text} and the names in columns.meta, or one that serves three times; "
+        "needed with labels",
+    )
+    demonstration: Demonstration | None = Field(
+        default=None, description="text, answer, distractors, meta; unset: one more example, used nowhere else"
+    )
+
+
+def check(spec: Spec, where: Where) -> None:
+    """Check what concerns several fields together.
+
+    Raises:
+        DataError: names the field.
+    """
+    columns = spec.columns
+    given = [
+        name
+        for name, value in (
+            ("columns.distractors", columns.distractors),
+            ("columns.options", columns.options),
+            ("labels", spec.labels),
+        )
+        if value
+    ]
+    if len(given) != 1:
+        raise malformed(
+            where("columns"), " and ".join(given) or "none", "one of columns.distractors, columns.options and labels"
+        )
+    for name, named, least in (
+        ("distractors", columns.distractors, N_WRONG),
+        ("options", columns.options, N_WRONG + 1),
+    ):
+        if 1 < len(named) < least:
+            raise malformed(where("columns", name), list(named), f"{least} columns or more, or one that holds a list")
+    used = [columns.text, columns.answer, *columns.distractors, *columns.options]
+    twice = sorted({name for name in used if used.count(name) > 1})
+    if twice:
+        raise malformed(where("columns"), f"{twice[0]} twice", "a different column for each")
+    for name in columns.meta:
+        if not name.isidentifier() or name == "text":
+            raise malformed(where("columns", "meta", name), name, "a plain name other than text")
+    if spec.answers and not columns.options:
+        raise malformed(where("answers"), spec.answers, "answers only together with columns.options")
+    _check_labels(spec, where)
+    _check_stems(spec, where)
+    if spec.demonstration is not None:
+        _check_demonstration(spec, spec.demonstration, where)
+
+
+def label_set(spec: Spec) -> tuple[str, ...]:
+    """The different labels, fillers last."""
+    return tuple(dict.fromkeys((*spec.labels.values(), *spec.fillers)))
+
+
+def _check_labels(spec: Spec, where: Where) -> None:
+    if not spec.labels:
+        if spec.fillers:
+            raise malformed(where("fillers"), list(spec.fillers), "fillers only together with labels")
+        return
+    if len(label_set(spec)) <= N_WRONG:
+        least = f"at least {N_WRONG + 1} different labels, fillers among them"
+        raise malformed(where("labels"), list(label_set(spec)), least)
+    right = set(spec.labels.values()) & set(spec.fillers)
+    if right:
+        raise malformed(where("fillers"), sorted(right)[0], "texts that are no label of columns.answer")
+
+
+def _check_stems(spec: Spec, where: Where) -> None:
+    if "stems" not in spec.model_fields_set and spec.labels:
+        raise na.DataError(f"{where('stems')}: is missing; accepted: {accepted(['stems'])}")
+    if len(spec.stems) not in (1, 3):
+        raise malformed(where("stems"), f"{len(spec.stems)} stems", "three, or one that serves three times")
+    names = ("text", *spec.columns.meta)
+    usable = f"{', '.join('{' + name + '}' for name in names)}, plain names only, {{{{ and }}}} for braces"
+    for number, stem in enumerate(spec.stems):
+        try:
+            found = [field for field in string.Formatter().parse(stem) if field[1] is not None]
+        except ValueError:
+            raise malformed(where("stems", number), stem, usable) from None
+        for _, name, form, conversion in found:
+            if name not in names or form or conversion:
+                shown = stem if name in names else "{" + str(name) + "}"
+                raise malformed(where("stems", number), shown, usable)
+        if "text" not in {name for _, name, _, _ in found}:
+            raise malformed(where("stems", number), stem, "a stem that holds {text}")
+
+
+def _check_demonstration(spec: Spec, shown: Demonstration, where: Where) -> None:
+    if spec.labels and shown.answer not in spec.labels.values():
+        raise malformed(where("demonstration", "answer"), shown.answer, f"a label: {listed(spec.labels.values())}")
+    wrong = set(shown.distractors) - {shown.answer}
+    if (shown.distractors or not spec.labels) and len(wrong) < N_WRONG:
+        least = f"at least {N_WRONG} wrong answers, different from each other and from the right one"
+        raise malformed(where("demonstration", "distractors"), list(shown.distractors), least)
+    if set(shown.meta) != set(spec.columns.meta):
+        names = f"the names in columns.meta: {listed(spec.columns.meta) or 'none'}"
+        raise malformed(where("demonstration", "meta"), list(shown.meta), names)
+
+
+def fields(loc: Sequence[str | int]) -> Mapping[str, Any]:
+    """The fields of the model at a place in the schema."""
+    models: dict[str, type[na.Options]] = {"data": Data, "columns": Columns, "demonstration": Demonstration}
+    return models[str(loc[0])].model_fields if loc else Spec.model_fields
+
+
+def accepted(loc: Sequence[str | int]) -> str:
+    """What the field at a place accepts; of a list's or mapping's entry, what that list or mapping does."""
+    nested = loc[:1] if loc[0] in ("data", "columns", "demonstration") and len(loc) > 1 else ()
+    return str(fields(nested)[str(loc[len(nested)])].description)

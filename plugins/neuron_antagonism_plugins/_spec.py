@@ -1,0 +1,117 @@
+"""Reading task files: one error line that names file, line, field and what is accepted."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+import neuron_antagonism as na
+from neuron_antagonism_plugins._files import at, lines, malformed
+from neuron_antagonism_plugins._schema import Spec, Where, accepted, check, fields
+
+_FILE = "a task file in YAML or TOML with the fields data and columns"
+_DEPTH = 4  # the schema nests less; bounds what aliases can unfold to
+
+Lines = dict[tuple[str | int, ...], int]
+"""Where fields stand, by their paths."""
+
+
+def read_spec(path: str | Path) -> Spec:
+    """Read and check a task file.
+
+    Raises:
+        DataError: an unreadable file, a syntax error, or a wrong field; names file, line, field, what is accepted.
+    """
+    whole = "\n".join(text for _, text in lines(path, _FILE, hub=False))
+    values, known = _toml(path, whole) if str(path).lower().endswith(".toml") else _yaml(path, whole)
+    if not isinstance(values, dict):
+        raise malformed(f"{path}", values, _FILE)
+
+    def where(*loc: str | int) -> str:
+        line = next((known[loc[:size]] for size in range(len(loc), 0, -1) if loc[:size] in known), None)
+        return f"{path if line is None else at(path, line)}, field {_dotted(loc)}"
+
+    try:
+        spec = Spec.model_validate(values)
+    except ValidationError as error:
+        raise _refused(error, where) from None
+    check(spec, where)
+    return spec
+
+
+def _refused(error: ValidationError, where: Where) -> na.DataError:
+    # an unknown field first: it is often the cause of a missing one
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    first = problems[0]
+    loc = first["loc"]
+    if first["type"] == "extra_forbidden":
+        return na.DataError(f"{where(*loc)}: unknown; accepted: {', '.join(fields(loc[:-1]))}")
+    if first["type"] == "missing":
+        return na.DataError(f"{where(*loc)}: is missing; accepted: {accepted(loc)}")
+    return malformed(where(*loc), first["input"], accepted(loc))
+
+
+def _dotted(loc: Sequence[str | int]) -> str:
+    shown = (f"[{part}]" if isinstance(part, int) else "." + " ".join(part.split()) for part in loc)
+    return "".join(shown).removeprefix(".")
+
+
+def _yaml(path: str | Path, whole: str) -> tuple[Any, Lines]:
+    try:
+        root = yaml.compose(whole, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        number = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise na.DataError(
+            f"{at(path, number)}: no YAML: {error.problem or error.context}; accepted: {_FILE}"
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise na.DataError(f"{path}: no YAML: {' '.join(str(error).split())}; accepted: {_FILE}") from None
+    known: Lines = {}
+    return (None if root is None else _plain(path, root, (), known)), known
+
+
+def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known: Lines) -> Any:
+    """A node's value with every scalar as the text that it is: `yes`, `no` and `0` are labels, not booleans."""
+    number = node.start_mark.line + 1
+    known.setdefault(loc, number)
+    if len(loc) > _DEPTH:
+        raise malformed(f"{at(path, number)}, field {_dotted(loc)}", "deeper nesting", _FILE)
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(path, inner, (*loc, i), known) for i, inner in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return node.value
+    found: dict[str, Any] = {}
+    for key, inner in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise malformed(at(path, line), "a field without a plain name", _FILE)
+        if key.value in found:
+            raise malformed(at(path, line), f"{key.value} twice", "each field once")
+        known[(*loc, key.value)] = line
+        found[key.value] = _plain(path, inner, (*loc, key.value), known)
+    return found
+
+
+def _toml(path: str | Path, whole: str) -> tuple[dict[str, Any], Lines]:
+    try:
+        values = tomllib.loads(whole)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        line = re.search(r"at line (\d+)", str(error))
+        number = int(line[1]) if line else whole.count("\n") + 1
+        raise na.DataError(f"{at(path, number)}: no TOML: {error}; accepted: {_FILE}") from None
+    # tomllib keeps no lines: these are where tables and keys are written in the usual way
+    known: Lines = {}
+    table: tuple[str, ...] = ()
+    for number, line_text in enumerate(whole.split("\n"), 1):
+        if header := re.match(r"\s*\[([\w.-]+)\]", line_text):
+            table = tuple(header[1].split("."))
+            known.setdefault(table, number)
+        elif key := re.match(r"""\s*["']?([\w.-]+)["']?\s*=""", line_text):
+            known.setdefault((*table, *key[1].split(".")), number)
+    return values, known

@@ -1,0 +1,194 @@
+"""Reading rows by column name from CSV, TSV, JSON, Parquet and the Hub, and the values of their cells."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import neuron_antagonism as na
+from neuron_antagonism_plugins._files import at, lines, listed, malformed
+from neuron_antagonism_plugins._hub import is_hub, splits
+
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+
+_TABLE = "a table with a line of column names, then rows of as many cells"
+_OBJECTS = "a JSON object on each line, or a file that is one JSON array of objects"
+_LIST = 'a list of texts (in CSV and TSV as JSON, such as ["a", "b", "c"])'
+
+
+class Row(NamedTuple):
+    """One row: its part of the data set ("train", "test" or ""), where it stands (for errors), its values."""
+
+    part: str
+    where: str
+    values: dict[str, Any]
+
+
+def rows(source: str, form: str | None, accepted: str, split: str | None = None) -> Iterator[Row]:
+    """Yield the rows of a source in its order.
+
+    Args:
+        source: a file, or `hub:dataset-id`.
+        form: one of `FORMATS`; None = what the file's ending says.
+        accepted: the columns that are read, for errors.
+        split: the Hub split that is the test part; None = test, validation or dev.
+
+    Raises:
+        DataError: an unreadable, malformed or empty source; names file and line or row.
+        UsageError: a package is missing that the source needs.
+    """
+    if is_hub(source):
+        loaded = splits(source, accepted, test=(split,)) if split else splits(source, accepted)
+        for found in loaded:
+            yield from (Row(found.part, where, values) for where, values in found.rows())
+        return
+    form = form or Path(source).suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        endings = ", ".join(f".{known}" for known in FORMATS)
+        raise na.DataError(
+            f"{source}: an unknown ending; accepted: {endings}, hub:dataset-id, or the field format in the task file"
+        )
+    read = {"csv": _separated, "tsv": _separated, "parquet": _parquet}.get(form, _json)
+    empty = True
+    for where, values in read(source, form):
+        empty = False
+        yield Row("", where, values)
+    if empty:
+        raise na.DataError(f"{source}: holds no rows; accepted: {accepted}")
+
+
+def cell(row: Row, column: str, field: str) -> Any:
+    """The value of a column; a dot reaches into an object (`choices.text`).
+
+    Args:
+        row: where to look.
+        column: the column's name.
+        field: what asks for it, for the error.
+
+    Raises:
+        DataError: there is no such column; names those there are.
+    """
+    value: Any = row.values
+    for name in [column] if column in row.values else column.split("."):
+        if not isinstance(value, dict) or name not in value:
+            there = listed(value) if isinstance(value, dict) else "no object to reach into"
+            raise na.DataError(f"{row.where}: has no column {column!r}, which {field} names; accepted: {there}")
+        value = value[name]
+    return value
+
+
+def text(row: Row, column: str, field: str) -> str:
+    """The text of a cell that may not be empty."""
+    value = cell(row, column, field)
+    found = as_text(value)
+    if not found:
+        raise malformed(f"{row.where}, column {column!r}", value, "a text or number that isn't empty")
+    return found
+
+
+def texts(row: Row, columns: tuple[str, ...], field: str) -> list[str]:
+    """The texts of several columns, or of the one that holds a list; empty ones stay, as ""."""
+    if len(columns) > 1:
+        values = [cell(row, column, field) for column in columns]
+    else:
+        values = cell(row, columns[0], field)
+        if isinstance(values, str):
+            try:
+                values = json.loads(values)
+            except (ValueError, RecursionError):
+                raise malformed(f"{row.where}, column {columns[0]!r}", values, _LIST) from None
+        if not isinstance(values, list):
+            raise malformed(f"{row.where}, column {columns[0]!r}", values, _LIST)
+    found = [as_text(value) for value in values]
+    for value, one in zip(values, found, strict=True):
+        if one is None:
+            raise malformed(f"{row.where}, {field}", value, "texts or numbers")
+    return [one or "" for one in found]
+
+
+def as_text(value: Any) -> str | None:
+    """A value as an option shows it: "" for a missing one, None for what is neither text nor number."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    # NaN, which differs from itself, is how tables of numbers write a missing one
+    if value is None or value != value:
+        return ""
+    return str(value).strip() if isinstance(value, str | int | float) else None
+
+
+def _separated(path: str, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    dialect = "excel-tab" if form == "tsv" else "excel"
+    # line ends put back: a quoted cell may hold some
+    reader = csv.reader((f"{line}\n" for _, line in lines(path, _TABLE)), dialect, strict=True)
+    header: list[str] = []
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise na.DataError(f"{at(path, number)}: {error}; accepted: {_TABLE}") from None
+        if not any(one.strip() for one in cells):
+            continue
+        if not header:
+            header = [one.strip() for one in cells]
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice:
+                raise na.DataError(f"{at(path, number)}: two columns are named {twice[0]!r}; accepted: different names")
+        elif len(cells) != len(header):
+            raise malformed(at(path, number), cells, f"{len(header)} cells, one for each column: {listed(header)}")
+        else:
+            yield at(path, number), dict(zip(header, cells, strict=True))
+
+
+def _json(path: str, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    numbered = list(lines(path, _OBJECTS))
+    whole = "\n".join(line for _, line in numbered)
+    if form == "json" and whole.lstrip().startswith("["):
+        try:
+            array = json.loads(whole)
+        except json.JSONDecodeError as error:
+            raise na.DataError(f"{at(path, error.lineno)}: {error.msg}; accepted: {_OBJECTS}") from None
+        except RecursionError:
+            raise na.DataError(f"{path}: nested too deeply; accepted: {_OBJECTS}") from None
+        found = [(f"{path}, row {number}", value) for number, value in enumerate(array)]
+    else:
+        found = [(at(path, number), _object(at(path, number), line)) for number, line in numbered if line.strip()]
+    for where, value in found:
+        if not isinstance(value, dict):
+            raise malformed(where, value, _OBJECTS)
+        yield where, value
+
+
+def _object(where: str, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise malformed(where, line, _OBJECTS) from None
+
+
+def _parquet(path: str, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        raise na.UsageError(
+            f"{path}: needs the package pyarrow, which is not installed; install neuron-antagonism[data]"
+        ) from None
+    name = Path(path).expanduser()
+    if not name.is_file():
+        raise na.DataError(f"{path}: no such file; accepted: a Parquet file, or hub:dataset-id")
+    number = 0
+    try:
+        with parquet.ParquetFile(name) as file:
+            for batch in file.iter_batches():
+                for values in batch.to_pylist():
+                    yield f"{path}, row {number}", values
+                    number += 1
+    except Exception as error:  # pyarrow raises many kinds, from the file system's to its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise na.DataError(f"{path}: can't be read: {reason}; accepted: a Parquet file") from error

@@ -1,0 +1,1 @@
+"""Plugins for neuron_antagonism that its authors did not write."""
