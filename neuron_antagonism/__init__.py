@@ -12,6 +12,7 @@ from neuron_antagonism.errors import (
     AntagonismError,
     AntagonismWarning,
     DataError,
+    ExportError,
     ModelError,
     PluginError,
     RunError,
@@ -22,12 +23,15 @@ from neuron_antagonism.plugin.hookspecs import hookimpl
 from neuron_antagonism.types import Example, Item, Question
 
 if TYPE_CHECKING:
+    from neuron_antagonism.exports.export import Export, export
     from neuron_antagonism.method.ablate import Ablation, ablate
     from neuron_antagonism.method.attribute import Settings, attribute, attribute_many
     from neuron_antagonism.method.attribution import Attribution
     from neuron_antagonism.method.compare import Comparison, compare
+    from neuron_antagonism.method.describe import Description, describe
     from neuron_antagonism.method.edits import Edit, degrader, edit, enhancer
     from neuron_antagonism.method.evaluate import Evaluation, evaluate, evaluate_many
+    from neuron_antagonism.method.generate import generate
     from neuron_antagonism.method.qatt import build_examples
     from neuron_antagonism.method.splits import Split
     from neuron_antagonism.method.tasks import LoadedTask, load_task
@@ -45,6 +49,7 @@ _LAZY = {
     "Comparison": "method.compare",
     "Edit": "method.edits",
     "Evaluation": "method.evaluate",
+    "Export": "exports.export",
     "HookedModel": "model.hooked",
     "LoadedTask": "method.tasks",
     "NeuronSet": "neurons",
@@ -57,10 +62,14 @@ _LAZY = {
     "build_examples": "method.qatt",
     "compare": "method.compare",
     "degrader": "method.edits",
+    "Description": "method.describe",
+    "describe": "method.describe",
+    "generate": "method.generate",
     "edit": "method.edits",
     "enhancer": "method.edits",
     "evaluate": "method.evaluate",
     "evaluate_many": "method.evaluate",
+    "export": "exports.export",
     "load_model": "model.load",
     "load_run": "runs.store",
     "load_task": "method.tasks",
@@ -74,9 +83,12 @@ __all__ = [
     "Attribution",
     "Comparison",
     "DataError",
+    "Description",
     "Edit",
     "Evaluation",
     "Example",
+    "Export",
+    "ExportError",
     "HookedModel",
     "Intervention",
     "Item",
@@ -102,10 +114,13 @@ __all__ = [
     "build_examples",
     "compare",
     "degrader",
+    "describe",
     "edit",
     "enhancer",
     "evaluate",
     "evaluate_many",
+    "export",
+    "generate",
     "hookimpl",
     "load_model",
     "load_run",

@@ -34,6 +34,12 @@ class RunError(AntagonismError):
     exit_code = 1
 
 
+class ExportError(AntagonismError):
+    """An export that failed under way, or that does not do what the live edit does; nothing of it is left."""
+
+    exit_code = 1
+
+
 def unknown(kind: str, name: str, accepted: Iterable[str]) -> str:
     """One line for an unknown name: the nearest accepted one first, then all of them."""
     names = sorted(accepted)

@@ -89,6 +89,13 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "broken" / "manifest.json").write_text("{}", encoding="utf-8")
     (tmp_path / "broken" / "questions.jsonl").write_text('{"task": "sentim', encoding="utf-8")
     (tmp_path / "nothing").mkdir()
+    for name, changes in {
+        "code": {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.OwnModel"}},
+        "odd": {"intermediate_size": 385},
+    }.items():
+        shutil.copytree(demo.directory(), tmp_path / name)
+        config = json.loads((tmp_path / name / "config.json").read_text(encoding="utf-8"))
+        (tmp_path / name / "config.json").write_text(json.dumps({**config, **changes}), encoding="utf-8")
     return tmp_path
 
 
@@ -157,6 +164,14 @@ class TestRefused:
             (["--weaken", "ace"], "unknown intervention 'ace'; accepted: excite, silence"),
             (["--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'?"),
             (["--device", "gpu"], "device 'gpu' can't be used: "),
+            (["--device-map", "atuo"], "unknown device_map 'atuo'; did you mean 'auto'?"),
+            (["--device-map", "{a}"], "--device-map '{a}': "),
+            (["--device-map", "auto", "--device", "cpu"], "device and device_map were both given"),
+            (["--quantize", "3bit"], "quantize='3bit': input should be '8bit' or '4bit'"),
+            (["--revision", "v2"], "revision 'v2' was given for demo, a directory"),
+            (["--chat-template"], "has no chat template; accepted: a chat-tuned model, or no --chat-template"),
+            (["--model", "code"], "the checkpoint code comes with Python code of its own"),
+            (["--model", "odd"], "in the shape (128, 384); accepted: (128, 385), which its config.json asks for"),
             (["-o", "nonsense"], "-o 'nonsense' is malformed; accepted: NAME.OPTION=VALUE"),
             (["-o", "ace=1"], "-o 'ace' names no option; accepted: NAME.OPTION=VALUE"),
             (["-o", "acee.z=1"], "unknown plugin 'acee'; did you mean 'ace'?"),
@@ -413,6 +428,35 @@ class TestOtherCommands:
         names = [check["name"] for check in document["checks"]]
         assert {"packages", "plugins", "model", "letters", "engine"} <= set(names)
         assert all(check["ok"] and check["detail"] for check in document["checks"])
+
+    def test_doctor_of_a_run(self, call):
+        """With --task the run is planned: its examples, engine, memory and time are estimated."""
+        done = call("doctor", "--task", "sentiment", "--scorer", "ace", "--budget", "8", "--device-map", '{"": "cpu"}')
+        assert done.code == 0
+        for line in ("finite: no NaN or inf in float32", "task sentiment: examples: 5 to", "time of the run: about "):
+            assert f"ok   {line}" in done.out
+        assert re.search(r"ok   memory of the run: weights 5\.\d\d MB; a forward is planned at .* are free\n", done.out)
+
+    def test_doctor_measures_a_dtype_by_its_own_precision(self, call):
+        """A healthy model in bfloat16 passes every check."""
+        done = call("doctor", "--dtype", "bfloat16")
+        assert (done.code, "FAIL" in done.out) == (0, False)
+        assert "finite: no NaN or inf in bfloat16" in done.out
+
+    def test_doctor_finds_what_a_dtype_can_not_hold(self, call, tmp_path):
+        """A weight too large for float16 is a failed check that names the dtype, and exit code 1."""
+        from safetensors.torch import load_file, save_file
+
+        model = tmp_path / "large"
+        shutil.copytree(demo.directory(), model)
+        weights = load_file(model / "model.safetensors")
+        (model / "model.safetensors").unlink()
+        weights = {name: weight * (1e5 if "up_proj" in name else 1) for name, weight in weights.items()}
+        save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+        done = call("doctor", "--model", "large", "--dtype", "float16")
+        assert done.code == 1
+        assert "FAIL finite: some NaN or inf in float16" in done.out
+        assert "Traceback" not in done.out + done.err
 
     def test_doctor_of_a_missing_model(self, call):
         """A model that can't be loaded is a failed check with its line, and exit code 1."""

@@ -27,6 +27,7 @@ LAYERS = (
     ("method",),
     ("testing",),
     ("runs",),
+    ("exports",),
     ("scaffold", "cli", "__main__"),
 )
 """From left to right: a module may import what stands to its left or beside it."""
@@ -184,7 +185,10 @@ def modules_after(code: str) -> set[str]:
             "try: main()\n"
             "except SystemExit as left: assert not left.code\n"
             "None"
-            for words in (["--help"], ["run", "--help"], ["plugins", "-h"], ["doctor", "--help"], ["--version"])
+            for words in (
+                *(["--help"], ["--version"], ["plugins", "-h"]),
+                *(["run", "--help"], ["doctor", "--help"], ["export", "--help"]),
+            )
         ),
     ],
 )
@@ -225,8 +229,8 @@ def test_names_of_the_contract_are_public():
     """What the public contract lists for this version can be reached from the package."""
     promised = (
         "load_model load_task Question Item Example build_examples attribute attribute_many Attribution NeuronSet edit "
-        "enhancer degrader Edit evaluate evaluate_many compare run load_run Target Scorer Task Intervention Observer "
-        "Options hookimpl AntagonismError"
+        "enhancer degrader Edit evaluate evaluate_many compare run load_run export Target Scorer Task Intervention "
+        "Observer Options hookimpl AntagonismError"
     )
     assert set(promised.split()) <= set(na.__all__)
 

@@ -57,7 +57,8 @@ def test_first_command_ends_with_the_table(default_run):
 
 def test_commands_exist():
     """Every `neuron-antagonism` command and long option that the README shows is known to the command line."""
-    known = {command.name for command in app.registered_commands}
+    groups = {group.typer_instance.info.name for group in app.registered_groups if group.typer_instance}
+    known = {command.name for command in app.registered_commands} | groups
     used = set(re.findall(r"neuron-antagonism ([a-z]+)", "\n".join(blocks("bash"))))
     assert {"run", "new"} <= used <= known
     help_text = subprocess.run(

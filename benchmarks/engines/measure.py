@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-
-MEGABYTE = 2**20
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -30,10 +27,21 @@ def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def high_water() -> float:
-    """The process's largest resident memory so far, in MB."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * 1024 / MEGABYTE if sys.platform != "darwin" else kilobytes / MEGABYTE
+def peak_megabytes(work: Callable[[], object]) -> float:
+    """MB of resident memory at the height of the work, beyond what was there before it (Linux).
+
+    The kernel's high-water mark is set back first: loading a model may have stood higher than the work does.
+    """
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    work()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(field: str) -> int:
+    """A figure of the process, in kB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def peak_of(way: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from measure import high_water, in_turns, peak_of
+from measure import in_turns, peak_megabytes, peak_of
 from models import hooked, question, random_llama
 from peers import by_captum, procedure
 
@@ -88,11 +88,10 @@ def peak(way: str) -> float:
     """MB beyond the loaded model; for a process of its own."""
     _large()
     _integrated("replay", _large()[1], length=8, steps=1)  # what torch allocates once
-    before = high_water()
     peers = {"public procedure": procedure, "captum": by_captum}
-    # one layer at a time, the lowest one keeps the most
-    _peer(peers[way], layers=slice(1)) if way in peers else LARGE_WAYS[way]()
-    return high_water() - before
+    # they go layer by layer, and the lowest keeps the most
+    work = functools.partial(_peer, peers[way], layers=slice(1)) if way in peers else LARGE_WAYS[way]
+    return peak_megabytes(work)
 
 
 def memory() -> Rows:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neuron_antagonism.cli import doctor, new, plugins, run
+from neuron_antagonism.cli import doctor, export, generate, neuron, new, plugins, run
 from neuron_antagonism.errors import AntagonismError
 
 app = typer.Typer(
@@ -20,8 +20,11 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("plugins")(plugins.plugins)
+app.command("generate")(generate.generate)
+app.add_typer(neuron.neuron)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
+app.command("export")(export.export)
 
 
 def _version(value: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from logging import ERROR, getLogger
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,17 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback for error
 Model = Annotated[str, typer.Option("--model", help="'demo' (embedded), a local directory, or a Hub id.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16, bfloat16 or float64.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="Spread the blocks over several devices: auto, balanced, … or JSON by module.")
+]
+Quantize = Annotated[str | None, typer.Option(metavar="8bit|4bit", help="Quantize the weights; needs bitsandbytes.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub id.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the Python code that the checkpoint brings along.")
+]
+ChatTemplate = Annotated[
+    bool, typer.Option("--chat-template", help="Put prompts through the tokenizer's chat template.")
+]
 
 
 def print_json(value: Any) -> None:
@@ -31,6 +43,8 @@ def quiet_libraries() -> None:
     theirs: Any = logging
     theirs.disable_progress_bar()
     theirs.set_verbosity_error()
+    # a notice for every product
+    getLogger("bitsandbytes").setLevel(ERROR)
     warnings.filterwarnings("ignore", module=r"transformer_lens|transformers|torch|huggingface_hub")
 
 
@@ -47,6 +61,20 @@ def pairs(values: list[str], what: str, form: str) -> list[tuple[str, str]]:
             raise UsageError(f"{what} {value!r} is malformed; accepted: {form}")
         found.append((name, rest))
     return found
+
+
+def parsed_map(value: str | None) -> Any:
+    """A name, or a mapping written as JSON.
+
+    Raises:
+        UsageError: malformed JSON.
+    """
+    if value is None or not value.lstrip().startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise UsageError(f'--device-map {value!r}: {error}; accepted: auto, … or JSON such as {{"": 0}}') from None
 
 
 def note(line: str) -> None:

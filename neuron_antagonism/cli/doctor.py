@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neuron_antagonism.cli.common import (
+    ChatTemplate,
     Debug,
     Device,
+    DeviceMap,
     Dtype,
     Json,
     Model,
+    Quantize,
     Quiet,
+    Revision,
+    TrustRemoteCode,
+    parsed_map,
     print_json,
     quiet_libraries,
 )
@@ -22,6 +28,7 @@ from neuron_antagonism.errors import AntagonismError
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.runs.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -35,15 +42,46 @@ class Check:
 
 def doctor(
     model: Model = "demo",
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A task of the run to estimate; repeatable. Default: the model alone."),
+    ] = None,
+    scorer: Annotated[
+        list[str] | None, typer.Option("--scorer", help="A scorer of that run; repeatable. Default: those of run.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="That run at the paper's sizes.")] = False,
+    budget: Annotated[int, typer.Option(help="Neurons touched by an edit of that run.")] = 100,
+    engine: Annotated[str, typer.Option(help="auto, replay, rows or reference.")] = "auto",
     dtype: Dtype = None,
     device: Device = None,
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    chat_template: ChatTemplate = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check the installation, the plugins and a model. Exits with 1 when a check fails."""
+    """Check the installation, the plugins and a model, and estimate a run of it. Exits with 1 when a check fails."""
+    from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
+
+    config = RunConfig.of(
+        model=model,
+        budget=budget,
+        engine=engine,
+        dtype=dtype,
+        device=device,
+        device_map=parsed_map(device_map),
+        quantize=quantize,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        chat_template=chat_template,
+        **(FULL if full else SMALL),
+        **{name: tuple(value) for name, value in {"tasks": task, "scorers": scorer}.items() if value},
+    )
     checks: list[Check] = []
-    for check in _checks(model, dtype, device):
+    for check in _checks(config, estimated=bool(task)):
         checks.append(check)
         if not json:
             print(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}", flush=True)
@@ -53,20 +91,29 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _checks(name: str, dtype: str | None, device: str | None) -> Iterator[Check]:
-    from neuron_antagonism.runs.health import installation, loaded_with_proof, model_checks
+def _checks(config: RunConfig, *, estimated: bool) -> Iterator[Check]:
+    from neuron_antagonism.runs.health import installation, loaded_with_proof, model_checks, run_checks
 
     quiet_libraries()
     yield from (Check(*row) for row in installation())
     try:
-        loaded, same = loaded_with_proof(name, dtype, device)
+        loaded, same = loaded_with_proof(config)
     except AntagonismError as error:
         yield Check("model", False, str(error))
+        return
+    # a diagnosis must survive whatever it diagnoses
+    except Exception as error:
+        yield Check("model", False, f"{type(error).__name__}: {' '.join(str(error).split())}")
         return
     yield Check("model", True, repr(loaded))
     yield Check("logits equal Hugging Face's", *same)
     for label, check in model_checks():
         yield _tried(label, check, loaded)
+    if estimated:
+        try:
+            yield from (Check(*row) for row in run_checks(loaded, config))
+        except AntagonismError as error:
+            yield Check("run", False, str(error))
 
 
 def _tried(label: str, check: Callable[[HookedModel], tuple[bool, str]], model: HookedModel) -> Check:

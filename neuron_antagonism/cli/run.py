@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neuron_antagonism.cli.common import (
+    ChatTemplate,
     Debug,
     Device,
+    DeviceMap,
     Dtype,
     Json,
     Model,
+    Quantize,
     Quiet,
+    Revision,
+    TrustRemoteCode,
     note,
     pairs,
+    parsed_map,
     print_json,
     quiet_libraries,
 )
@@ -77,6 +83,11 @@ def run(
     ] = False,
     dtype: Dtype = None,
     device: Device = None,
+    device_map: DeviceMap = None,
+    quantize: Quantize = None,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    chat_template: ChatTemplate = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -155,8 +166,10 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         chosen["scorers"] = [*(given["scorer"] or ["random"]), "neurons"]
     names = (
         *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "positions"),
-        *("strengthen", "weaken", "dtype", "device"),
+        *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),
+        *("trust_remote_code", "chat_template"),
     )
+    given["device_map"] = parsed_map(given["device_map"])
     given["steps"] = int(steps) if steps.isdecimal() else steps
     asked = {
         **{name: given[name] for name in names if name in named or name not in file},

@@ -45,7 +45,9 @@ class TokenLimit:
         # attention among n copies takes 2·n·d products a token, a block's weights one each
         self._copies = max(1, int(ATTENTION_SHARE * model.block_parameters / (2 * model.width)))
         if given is None:
-            fits = int(SHARE * free_bytes(model.device) / bytes_per_token(model, length, kind, grad=grad))
+            # as if each of several devices had to take the whole forward: the blocks may be spread unevenly
+            free = min(free_bytes(device) for device in model.devices)
+            fits = int(SHARE * free / bytes_per_token(model, length, kind, grad=grad))
             fast = FAST.get(model.device.type, FAST["cuda"]) // (4 if grad else 1)
             self.tokens = max(1, min(fits, fast))
         else:
@@ -126,6 +128,13 @@ def bytes_per_token(model: HookedModel, length: int, kind: str, *, grad: bool) -
     cached = 3 * 2 * model.width * size * (length if kind == "rows" else 1)
     logits = model.vocabulary * (size + 4 * (4 if grad else 2))
     return (model.n_layers if grad else 1) * block + model.n_layers * cached + logits
+
+
+def weight_bytes(model: HookedModel) -> int:
+    """Memory that the model's parameters take, those kept on disk included; shared memory counts once."""
+    parameters: list[torch.nn.Parameter] = list(model.bridge.original_model.parameters())
+    there = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in parameters if not p.is_meta}
+    return sum(there.values()) + sum(p.numel() * p.element_size() for p in parameters if p.is_meta)
 
 
 def free_bytes(device: torch.device) -> int:

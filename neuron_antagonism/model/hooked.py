@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
+from neuron_antagonism.model.chat import ChatTemplate
+from neuron_antagonism.model.fingerprint import fingerprint
 from neuron_antagonism.model.letters import Encoded, Letters
+from neuron_antagonism.model.loading import Loading
 from neuron_antagonism.model.prefix import PAD_ID, Prefix, padded
 from neuron_antagonism.types import Question
 
@@ -44,11 +46,30 @@ class HookedModel:
         max_context: the longest prompt in tokens, or None where the model names no limit.
         tokenizer: the user's own, unchanged.
         planted: good and bad neurons that are known by construction, or None (the rule).
+        source: what `load_model` loads it from again, or None for a pair that was given in memory.
+        loading: how it was loaded from there.
+        chat: the chat template that every question's prompt goes through, or None.
     """
 
-    def __init__(self, bridge: Any, tokenizer: Any, name: str, planted: Mapping[str, NeuronSet] | None = None) -> None:
-        """Wrap a bridge; one short forward finds the neurons of every block."""
+    def __init__(
+        self,
+        bridge: Any,
+        tokenizer: Any,
+        name: str,
+        planted: Mapping[str, NeuronSet] | None = None,
+        source: str | None = None,
+        *,
+        loading: Loading | None = None,
+        chat: bool = False,
+    ) -> None:
+        """Wrap a bridge; one short forward finds the neurons of every block.
+
+        Raises:
+            ModelError: a model whose blocks have no neurons to hook; `chat` without a chat template.
+        """
         self.planted = planted
+        self.source = source
+        self.loading = loading or Loading()
         self._active: list[Edit] = []
         self.bridge = bridge
         self.tokenizer = tokenizer
@@ -65,15 +86,29 @@ class HookedModel:
         self._can_keep = "logits_to_keep" in accepted
         label = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
         unknown_id = getattr(tokenizer, "unk_token_id", None)
+        self.chat = ChatTemplate(tokenizer, label) if chat else None
+        # a chat template writes the special tokens itself: the tokenizer must not add them again
+        special = self.chat is None
         # a question is encoded for each of several passes, and each time its prompt is tokenised with every letter
-        tokenize = lru_cache(maxsize=16_384)(lambda text: list(tokenizer(text)["input_ids"]))
-        self.letters = Letters(tokenize, label, unknown_id)
+        tokenize = lru_cache(maxsize=16_384)(
+            lambda text: list(tokenizer(text, add_special_tokens=special)["input_ids"])
+        )
+        self.letters = Letters(tokenize, label, unknown_id, self.chat)
         self.n_layers, self.n_neurons = self._shape()
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go."""
-        return torch.device(next(self.bridge.original_model.parameters()).device)
+        """Where inputs go; a model that is spread over devices takes them on any and gives its logits back there."""
+        devices = (parameter.device for parameter in self.bridge.original_model.parameters())
+        # what accelerate keeps on disk has no device of its own
+        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Every device that a forward computes on; several where accelerate has spread the blocks."""
+        spread = getattr(self.bridge.original_model, "hf_device_map", None) or {}
+        found = {torch.device(where) for where in spread.values() if where not in ("cpu", "disk")}
+        return sorted(found, key=str) or [self.device]
 
     @property
     def keep_last(self) -> dict[str, int]:
@@ -82,19 +117,21 @@ class HookedModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The parameters' dtype."""
-        found: torch.dtype = next(self.bridge.original_model.parameters()).dtype
+        """The parameters' dtype; of a quantized model, that of the parameters left whole."""
+        dtypes = (parameter.dtype for parameter in self.bridge.original_model.parameters())
+        found: torch.dtype = next(dtype for dtype in dtypes if dtype.is_floating_point)
         return found
 
+    @cached_property
+    def keeps_tuples(self) -> bool:
+        """Whether the model's cache is a tuple of keys and values by layer, as in code for earlier transformers."""
+        ids = torch.full((1, 2), PAD_ID, device=self.device)
+        with torch.no_grad():
+            return isinstance(self.forward_and_cache(ids)[1], tuple)
+
     def fingerprint(self) -> str:
-        """A hash over name, shape, sum and ends of every parameter: other weights give another one."""
-        digest = hashlib.sha256(self.architecture.encode())
-        for name, parameter in self.bridge.original_model.named_parameters():
-            flat = parameter.detach().flatten()
-            ends = torch.cat([flat[:64], flat[-64:]]).float().cpu().tolist()
-            total = float(flat.float().sum())
-            digest.update(repr((name, tuple(parameter.shape), str(parameter.dtype), total, ends)).encode())
-        return digest.hexdigest()
+        """A hash of the weights, and of the chat template where there is one: others give another one."""
+        return fingerprint(self)
 
     def __repr__(self) -> str:
         """Name and shape."""
@@ -124,6 +161,11 @@ class HookedModel:
         """The bridge's logits; keyword arguments go to the Hugging Face model."""
         logits: Tensor = self.bridge(ids, return_type="logits", **kwargs)
         return logits
+
+    def forward_and_cache(self, ids: Int[Tensor, "batch position"], **kwargs: Any) -> tuple[Tensor, Any]:
+        """The bridge's logits, and the cache of keys and values that it returns."""
+        logits, cache = self.bridge(ids, return_type="logits_and_cache", use_cache=True, **kwargs)
+        return logits, cache
 
     def last_logits(
         self, prompts: Sequence[Sequence[int]], shared: Prefix | None = None

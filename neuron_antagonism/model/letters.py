@@ -41,9 +41,16 @@ class Letters:
     earlier tokens stay as they were; all four letters take the same form, " A" before "A".
     """
 
-    def __init__(self, tokenize: Tokenize, tokenizer_name: str, unknown_id: int | None = None) -> None:
-        """Remember the tokenizer and its token for unknown text; nothing is resolved yet."""
+    def __init__(
+        self,
+        tokenize: Tokenize,
+        tokenizer_name: str,
+        unknown_id: int | None = None,
+        frame: Callable[[str], str] | None = None,
+    ) -> None:
+        """Remember the tokenizer, its token for unknown text, and what every prompt is put into (a chat template)."""
         self._unknown_id = unknown_id
+        self._frame = frame or str
         self._tokenize = tokenize
         self._tokenizer_name = tokenizer_name
         self.chosen: dict[tuple[str, tuple[str, ...]], LetterForm] = {}
@@ -54,6 +61,7 @@ class Letters:
         Raises:
             ModelError: no suffix works; names tokenizer, letter and tokens.
         """
+        prompt = self._frame(prompt)
         key = _key(prompt, letters)
         known = self.chosen.get(key)
         if known is not None:
@@ -69,12 +77,17 @@ class Letters:
                     return encoded
         raise ModelError(self._explain(prompt, letters))
 
+    def tokens(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, in its frame, with nothing after it."""
+        return list(self._tokenize(self._frame(prompt)))
+
     def length(self, prompt: str, letters: Sequence[str]) -> int:
         """How many tokens `encode` gives; the letters are resolved only where the ending is new."""
-        known = self.chosen.get(_key(prompt, letters))
+        framed = self._frame(prompt)
+        known = self.chosen.get(_key(framed, letters))
         if known is None:
             return len(self.encode(prompt, letters).ids)
-        return len(self._tokenize(prompt + known.suffix))
+        return len(self._tokenize(framed + known.suffix))
 
     def _try(self, prompt: str, letters: Sequence[str], choice: LetterForm) -> Encoded | None:
         ids = self._tokenize(prompt + choice.suffix)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from neuron_antagonism import demo
-from neuron_antagonism.errors import ModelError, UsageError, unknown
+from neuron_antagonism.errors import ModelError, UsageError
+from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
 from neuron_antagonism.neurons import NeuronSet
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
-ACCEPTED = "'demo' (the embedded model), a local directory, or a Hub id"
+WIDE_ATTENTION = ("BaichuanForCausalLM", "BaiChuanForCausalLM")
+"""Architectures whose attention weights TransformerLens 4.3 leaves in float32, which narrower values can't meet."""
 
 
 def load_model(
@@ -29,6 +32,12 @@ def load_model(
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
+    device_map: str | Mapping[str, int | str] | None = None,
+    load_in_8bit: bool = False,
+    load_in_4bit: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    chat_template: bool = False,
 ) -> HookedModel:
     """Load a model with hooks on every FFN neuron.
 
@@ -38,132 +47,66 @@ def load_model(
             parts of it in place, it is put in evaluation mode, and its parameters stop requiring gradients.
         tokenizer: its tokenizer; used unchanged for all tokenising.
         dtype: "float32", "float16", "bfloat16" or "float64"; default: float32 on the CPU, the checkpoint's own on
-            a GPU; an in-memory model keeps its own.
+            a GPU, bfloat16 beside quantized weights; an in-memory model keeps its own.
         device: "cpu", "cuda", "cuda:1", …; default: a GPU where there is one; an in-memory model stays where it is.
+        device_map: instead of a device, how accelerate spreads the blocks over several: "auto", "balanced", … or a
+            mapping of module names to devices, "cpu" and "disk" among them.
+        load_in_8bit, load_in_4bit: quantize the weights on loading; needs bitsandbytes.
+        revision: branch, tag or commit of a Hub id.
+        trust_remote_code: run the Python code that a checkpoint brings along, with all the rights of this process.
+        chat_template: put every question's prompt through the tokenizer's chat template, as a user's message that
+            the model is to answer.
 
     Raises:
         ModelError: no such model, or one that can't be hooked.
         UsageError: arguments that contradict each other.
     """
+    loading = Loading(dtype, device, device_map, load_in_8bit, load_in_4bit, revision, trust_remote_code)
     if hf_model is not None:
-        wanted = _dtype(dtype)
         if name is not None or tokenizer is None:
             raise UsageError("load_model takes either a name, or both hf_model= and tokenizer=")
-        if wanted is not None or device is not None:
-            moved: Any = hf_model
-            hf_model = moved.to(device=device, dtype=wanted)
         label = str(getattr(hf_model.config, "name_or_path", "") or type(hf_model).__name__)
-        return _hook(hf_model, tokenizer, label)
+        return _hook(_placed(hf_model, loading), tokenizer, label, chat=chat_template)
     if name is None or tokenizer is not None:
         raise UsageError(f"load_model takes either a name ({ACCEPTED}), or both hf_model= and tokenizer=")
-    loaded, tokenizer = load_pair(str(name), dtype=dtype, device=device)
-    return _hook(loaded, tokenizer, str(name))
+    loaded, tokenizer = read_checkpoint(str(name), loading)
+    # a directory by its full path: the working directory may be another one by the time it is loaded again
+    source = str(Path(name).resolve()) if str(name) != "demo" and Path(name).is_dir() else str(name)
+    return _hook(loaded, tokenizer, str(name), source, loading=loading, chat=chat_template)
 
 
 def load_pair(
-    name: str, *, dtype: str | torch.dtype | None = None, device: str | torch.device | None = None
+    name: str, *, dtype: str | torch.dtype | None = None, device: str | torch.device | None = None, **loading: Any
 ) -> tuple[Any, Any]:
     """The Hugging Face model and tokenizer of a name, not hooked yet; arguments and errors as in `load_model`."""
-    wanted, target = _dtype(dtype), _device(device)
-    if wanted is None and target.type == "cpu":
-        wanted = torch.float32
-    model, tokenizer = _from_pretrained(name, wanted)
-    return model.to(target), tokenizer
+    return read_checkpoint(name, Loading(dtype, device, **loading))
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype not in DTYPES:
-        raise UsageError(unknown("dtype", dtype, DTYPES))
-    return DTYPES[dtype]
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    # torch raises RuntimeError, AssertionError or its own classes here, depending on the build
-    except Exception as error:
-        line = str(error).splitlines()[0]
+def _placed(hf_model: Any, loading: Loading) -> Any:
+    """A model that was given in memory, in the precision and place that were asked for."""
+    dtype = checked_dtype(loading.dtype)
+    rest = replace(loading, dtype=None, device=None)
+    for field in fields(rest):
+        if getattr(rest, field.name) != field.default:
+            raise UsageError(f"{field.name}= was given for a model that is loaded already; accepted: with a name")
+    if dtype is None and loading.device is None:
+        return hf_model
+    if getattr(hf_model, "hf_device_map", None) or getattr(hf_model, "is_quantized", False):
         raise UsageError(
-            f"device {str(device)!r} can't be used: {line}; accepted: 'cpu', or a GPU that is here"
-        ) from None
-    return found
-
-
-def _from_pretrained(name: str, dtype: torch.dtype | None) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    path = demo.directory() if name == "demo" else Path(name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"the directory {name} holds no config.json; accepted: a Hugging Face model directory")
-        source = str(path)
-    elif path.exists():
-        raise ModelError(f"the model {name} is a file; accepted: {ACCEPTED}")
-    else:
-        source = name
-    here = path.is_dir() or not _on_hub(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=here, trust_remote_code=False)
-        loader: Any = AutoModelForCausalLM  # its annotations don't know of output_loading_info
-        model, found = loader.from_pretrained(
-            source,
-            output_loading_info=True,
-            dtype=dtype or "auto",
-            attn_implementation="eager",
-            low_cpu_mem_usage=True,
-            local_files_only=here,
-            trust_remote_code=False,
+            "dtype= or device= was given for a model that is quantized or spread over devices; accepted: neither"
         )
-    # transformers and safetensors raise a dozen unrelated classes for a checkpoint that can't be read
-    except Exception as error:
-        if here and not path.is_dir():
-            raise _unknown(name, "the Hub can't be reached and the model is not in the local cache") from None
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"can't load the model {name}: {type(error).__name__}: {reason}") from None
-    # transformers fills both gaps by itself: with random weights, and with a tokenizer that knows no words
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
-        raise ModelError(
-            f"the checkpoint {name} lacks {len(missing)} weights, {missing[0]} among them; accepted: a complete one"
-        )
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelError(f"the model {name} has no tokenizer; accepted: a checkpoint with its tokenizer's files")
-    return model, tokenizer
+    return hf_model.to(device=None if loading.device is None else checked_device(loading.device), dtype=dtype)
 
 
-def _on_hub(name: str) -> bool:
-    """Whether the Hub has the model; False where it can't be reached.
-
-    Asked once and briefly: `from_pretrained` itself retries for most of a minute before it gives up.
-
-    Raises:
-        ModelError: the Hub says that there is no such model.
-    """
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        HfApi().model_info(name, timeout=10)
-    except (HFValidationError, HfHubHTTPError) as error:
-        raise _unknown(name, " ".join(str(error).split())[:160]) from None
-    # no connection: which class says so depends on the HTTP library below
-    except Exception:
-        return False
-    return True
-
-
-def _unknown(name: str, reason: str) -> ModelError:
-    return ModelError(f"{unknown('model', name, ['demo'])}, a local directory, or a Hub id ({reason})")
-
-
-def _hook(hf_model: Any, tokenizer: Any, name: str) -> HookedModel:
+def _hook(
+    hf_model: Any,
+    tokenizer: Any,
+    name: str,
+    source: str | None = None,
+    *,
+    loading: Loading | None = None,
+    chat: bool = False,
+) -> HookedModel:
     # importing TransformerLens takes seconds and configures logging: only where a model is really loaded
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -189,7 +132,10 @@ def _hook(hf_model: Any, tokenizer: Any, name: str) -> HookedModel:
         logging.root.setLevel(level)
     # TransformerLens makes parameters of its own where it splits a joint projection
     bridge.requires_grad_(False)
-    return HookedModel(bridge, tokenizer, name, _planted(name))
+    if hf_model.config.architectures[0] in WIDE_ATTENTION and hf_model.dtype.itemsize < 4:
+        for block in bridge.blocks:
+            block.attn.hook_pattern.register_forward_hook(lambda _, args, weights: weights.to(hf_model.dtype))
+    return HookedModel(bridge, tokenizer, name, _planted(name), source, loading=loading, chat=chat)
 
 
 def _planted(name: str) -> dict[str, NeuronSet] | None:

@@ -34,18 +34,27 @@ class Prefix:
         prompts, n = ids.shape
         start = after.length if after is not None else 0
         self.length: int = start + n
-        cache = after.cache(prompts) if after is not None else _bare([])
+        self._tuples = model.keeps_tuples
+        cache: Any = after.cache(prompts) if after is not None else None if self._tuples else _bare([])
         if n:
             mask = {"attention_mask": torch.ones(prompts, self.length, dtype=torch.long, device=ids.device)}
+            kwargs = {"past_key_values": cache, **(mask if start else {}), **model.keep_last}
             with torch.no_grad():
-                model.forward(ids, past_key_values=cache, use_cache=True, **(mask if start else {}), **model.keep_last)
-        layers: list[Any] = cache.layers
-        self._kv: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in layers]
+                if self._tuples:
+                    _, cache = model.forward_and_cache(ids, **kwargs)
+                else:
+                    model.forward(ids, use_cache=True, **kwargs)
+        self._kv: list[tuple[Tensor, Tensor]] = (
+            [(keys, values) for keys, values in cache]
+            if self._tuples
+            else [(layer.keys, layer.values) for layer in cache.layers]
+        )
 
     def cache(self, rows: int) -> Any:
         """A fresh cache for a batch of `rows`, in which each prompt's keys and values stand equally often in turn."""
         prompts = self._kv[0][0].shape[0]
-        return _bare([(_rows(k, rows, prompts), _rows(v, rows, prompts)) for k, v in self._kv])
+        kv = [(_rows(k, rows, prompts), _rows(v, rows, prompts)) for k, v in self._kv]
+        return tuple(kv) if self._tuples else _bare(kv)
 
 
 def shared_prefix(model: HookedModel, prompts: Sequence[Sequence[int]]) -> Prefix | None:

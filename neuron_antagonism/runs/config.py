@@ -42,6 +42,19 @@ class RunConfig(BaseModel):
     weaken: str = "silence"
     dtype: str | None = None
     device: str | None = None
+    device_map: str | dict[str, int | str] | None = Field(
+        default=None, description="'auto', 'balanced', 'balanced_low_0', 'sequential', or devices by module"
+    )
+    quantize: Literal["8bit", "4bit"] | None = Field(default=None, description="'8bit', '4bit', or nothing")
+    revision: str | None = None
+    trust_remote_code: bool = False
+    chat_template: bool = False
+
+    def loading(self) -> dict[str, Any]:
+        """The keyword arguments of `load_model` beside the name."""
+        same = ("dtype", "device", "device_map", "revision", "trust_remote_code", "chat_template")
+        bits = {f"load_in_{bits}": self.quantize == bits for bits in ("8bit", "4bit")}
+        return {**{name: getattr(self, name) for name in same}, **bits}
 
     @classmethod
     def of(cls, **values: Any) -> Self:

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from neuron_antagonism.engine.memory import TokenLimit, bytes_per_token, free_bytes, weight_bytes
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.sweeps import N_RATIOS
+from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.plan import Plan
 
@@ -32,6 +34,9 @@ def estimate(plan: Plan) -> dict[str, Any]:
     reported = sum(len(e.proxies) for t in plan.tasks for e in t.split.evaluate)
     at_all = 2 * sum(not scorer.draws for scorer in plan.scorers)
     full = reported * at_all + swept
+    longest = max(
+        len(model.encode(question).ids) for t in plan.tasks for e in t.split.identify for question in e.proxies
+    )
     steps = 16 if isinstance(config.steps, str) else config.steps
     seconds = gradient * _gradient(plan) + swept * per_task * _edited(plan) + full * _full(plan)
     return {
@@ -42,13 +47,36 @@ def estimate(plan: Plan) -> dict[str, Any]:
         "edited_answers": swept * per_task,
         "full_passes": full,
         "seconds": round(seconds, 1),
+        **memory(model, longest, plan.engine.name, config.max_tokens),
+    }
+
+
+def memory(model: HookedModel, length: int, engine: str, max_tokens: int | None = None) -> dict[str, int]:
+    """Bytes: of the weights, of the largest forward that is planned, of one with a single prompt, and what is free.
+
+    Args:
+        model: the model, loaded.
+        length: tokens of the longest prompt.
+        engine: the engine's name.
+        max_tokens: the user's own limit.
+    """
+    planned = [
+        TokenLimit(model, length, engine, grad=grad, given=max_tokens).tokens
+        * bytes_per_token(model, length, engine, grad=grad)
+        for grad in (True, False)
+    ]
+    return {
+        "weight_bytes": weight_bytes(model),
+        "forward_bytes": max(planned),
+        "smallest_forward_bytes": length * bytes_per_token(model, length, engine, grad=False),
+        "free_bytes": min(free_bytes(device) for device in model.devices),
     }
 
 
 def _gradient(plan: Plan) -> float:
     """Seconds for the gradients of one question."""
     c = plan.config
-    settings = Settings(c.steps, c.quadrature, c.engine, c.site, max_tokens=c.max_tokens)
+    settings = Settings(c.steps, c.quadrature, c.engine, c.site, c.budget, max_tokens=c.max_tokens)
     one = plan.tasks[0].split.identify[0].proxies[:1]
     return _timed(plan, lambda: attribute_each(plan.model, one, plan.scorers, settings))
 
@@ -74,6 +102,7 @@ def _timed(plan: Plan, work: Callable[[], object]) -> float:
     work()  # the first time also allocates and proves the engine
     start = time.perf_counter()
     work()
-    if plan.model.device.type == "cuda":
-        torch.cuda.synchronize()
+    for device in plan.model.devices:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
     return time.perf_counter() - start

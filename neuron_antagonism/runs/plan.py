@@ -90,7 +90,7 @@ def make_plan(
     if config.steps != "auto":
         IntegrationPath.of(config.quadrature, config.steps, config.site)
     pools = [task.items(config.seed) for task in loaded]
-    ready = model or load_model(config.model, dtype=config.dtype, device=config.device)
+    ready = model or load_model(config.model, **config.loading())
     if ready.is_edited:
         raise UsageError("a run was started inside model.edited(); accepted: outside, a run makes its own edits")
     n_total = ready.n_layers * ready.n_neurons

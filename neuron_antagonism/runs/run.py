@@ -342,6 +342,7 @@ def _manifest(plan: Plan) -> dict[str, Any]:
             "layers": model.n_layers,
             "neurons_per_layer": model.n_neurons,
             "dtype": str(model.dtype).removeprefix("torch."),
+            "chat_template": model.chat is not None,
             "fingerprint": plan.model_hash,
         },
         "letters": [

@@ -1,0 +1,96 @@
+"""The command `export`: an edit of a run as files that other programs load."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neuron_antagonism.cli.common import Debug, Device, Json, Quiet, note, print_json, quiet_libraries
+
+if TYPE_CHECKING:
+    from neuron_antagonism.exports.export import Export
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    form: Annotated[str, typer.Option("--format", help="ia3 (PEFT adapter), checkpoint, json or csv.")],
+    out: Annotated[Path, typer.Option(help="A new or empty directory.")],
+    task: Annotated[str | None, typer.Option(help="Whose edit; needed where the run has several tasks.")] = None,
+    scorer: Annotated[str | None, typer.Option(help="Whose neurons; needed where it has several scorers.")] = None,
+    mode: Annotated[str | None, typer.Option(help="enhance or degrade.")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the run's model is now. Default: where it was.")] = None,
+    device: Device = None,
+    max_shard_size: Annotated[str, typer.Option(help="Of a checkpoint's files.")] = "5GB",
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Load it in a fresh process and compare it with the live edit.")
+    ] = True,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a run's edit, at all positions, as an adapter, a checkpoint or a list of neurons."""
+    if not quiet and sys.stderr.isatty():
+        note("loading …")
+    from neuron_antagonism.cli.progress import reporter
+    from neuron_antagonism.exports.export import export as write
+
+    quiet_libraries()
+    with reporter(quiet) as progress:
+        done = write(
+            run,
+            format=form,
+            out=out,
+            model=model,
+            task=task,
+            scorer=scorer,
+            mode=mode,
+            verify=verify,
+            max_shard_size=max_shard_size,
+            device=device,
+            progress=progress,
+        )
+    if json:
+        print_json(done.to_json())
+    else:
+        _print(done)
+
+
+def _print(done: Export) -> None:
+    edit, names = done.edit, done.names or {}
+    neurons = f"{edit.n_good or 0} good and {edit.n_bad or 0} bad neurons in {len(edit.layers)} layers"
+    print(f"{done.format} of {', '.join(names.values())}: {neurons}, at all positions")
+    width = max(map(len, done.files))
+    for name, size in done.files.items():
+        print(f"  {name:{width}s}  {_size(size):>10s}")
+    print(_effect(done.effect))
+    if done.difference is not None:
+        print(
+            f"verified: loaded in a fresh process, its logits differ from the live edit's by {done.difference:.1e} of "
+            "the largest"
+        )
+    elif done.unverified:
+        print(f"NOT VERIFIED: {done.unverified}")
+    if done.format == "ia3":
+        print("use:")
+        print("  from peft import PeftModel; from transformers import AutoModelForCausalLM as Auto")
+        print(f"  model = PeftModel.from_pretrained(Auto.from_pretrained({done.base!r}), {str(done.path)!r})")
+        print("  with model.disable_adapter(): ...  # the edit is off in here; model.merge_and_unload() folds it in")
+    print(f"written to {done.path}")
+
+
+def _effect(effect: dict[str, Any] | None) -> str:
+    if effect is None:
+        return "effect: not measured in this form (of scorers that draw, runs measure only the mean of the draws)"
+    rac, rcc = ("n/a" if effect[name] is None else f"{effect[name]:+.1f} %" for name in ("rac", "rcc"))
+    return (
+        f"effect: Acc {effect['acc_before']:.1%} -> {effect['acc_after']:.1%}, RAC {rac}, RCC {rcc} "
+        f"(measured at all positions on {effect['examples']} examples)"
+    )
+
+
+def _size(size: int) -> str:
+    power = next((power for power in (3, 2, 1) if size >= 1000**power), 0)
+    return f"{size / 1000**power:.1f} {('', 'kB', 'MB', 'GB')[power]}" if power else f"{size} bytes"

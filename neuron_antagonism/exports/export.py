@@ -1,0 +1,160 @@
+"""`na.export`: an edit, or a run's edit, as files that other programs load."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.exports import verify as verifying
+from neuron_antagonism.exports.checkpoint import check_shard_size, write_checkpoint
+from neuron_antagonism.exports.choose import Chosen, base_model, check_foldable, choose
+from neuron_antagonism.exports.ia3 import base_of, write_ia3
+from neuron_antagonism.exports.neurons import PROVENANCE, provenance, write_csv, write_provenance
+from neuron_antagonism.exports.place import check_free, placed, sizes
+from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.plain import is_whole
+from neuron_antagonism.runs.store import RunResult
+
+WEIGHTS = ("ia3", "checkpoint")
+FORMATS = (*WEIGHTS, "json", "csv")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        path: the directory.
+        format: "ia3", "checkpoint", "json" or "csv".
+        files: bytes of each file, by its path inside the directory.
+        edit: what was exported: of a run, the chosen edit at all positions.
+        difference: the largest difference between logits of the export, loaded in a fresh process, and of the live
+            edit, as a share of the largest logit; None where that was not compared.
+        unverified: why it was not compared and how to do it; empty where it was, and for neurons without weights.
+        effect: what the edit was measured to do in this form (`Comparison.to_json`), or None where it was not.
+        base: the model that it is for, as Hugging Face's loaders know it; empty where none was given.
+        names: task, scorer and mode of a run's edit.
+    """
+
+    path: Path
+    format: str
+    files: dict[str, int]
+    edit: Edit
+    difference: float | None = None
+    unverified: str = ""
+    effect: dict[str, Any] | None = None
+    base: str = ""
+    names: dict[str, str] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        shown = {name: value for name, value in vars(self).items() if name not in ("edit", "names")}
+        return {**shown, "path": str(self.path), **(self.names or {}), "neurons": count(self.edit)}
+
+
+def count(edit: Edit) -> int:
+    """How many neurons an edit touches."""
+    return sum(len(part.neurons) for part in edit.parts)
+
+
+def export(
+    what: RunResult | Edit | str | Path,
+    *,
+    format: str,  # noqa: A002  # the name of the public contract
+    out: str | Path,
+    model: HookedModel | str | None = None,
+    task: str | None = None,
+    scorer: str | None = None,
+    mode: str | None = None,
+    verify: bool = True,
+    max_shard_size: str | int = "5GB",
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Export:
+    """Write an edit into a new directory.
+
+    Args:
+        what: a run's result or directory, or an edit. A run's edit is exported as it is at all positions.
+        format: "ia3", a PEFT adapter; "checkpoint", a whole model with its tokenizer; "json" or "csv", its neurons.
+        out: a new or empty directory; it appears whole or not at all.
+        model: the model of an edit; of a run, where its own can't be loaded by name.
+        task, scorer, mode: which of a run's edits; needed where it has several.
+        verify: whether an adapter or checkpoint is loaded in a fresh process and compared with the live edit.
+        max_shard_size: of a checkpoint's files.
+        device: where a run's model is loaded.
+        progress: called with what is being done, how much is done and how much there is.
+
+    Raises:
+        UsageError: an open choice, an edit that weights can't stand for, or a directory that can't be written.
+        ExportError: the export failed or does not do what the live edit does; nothing of it is left.
+    """
+    if format not in FORMATS:
+        raise UsageError(unknown("format", str(format), FORMATS))
+    check_shard_size(max_shard_size)
+    out = Path(out)
+    check_free(out)
+    chosen = choose(what, task, scorer, mode)
+    base: HookedModel | None = None
+    if format in WEIGHTS:
+        check_foldable(chosen.edit, format)
+        base = base_model(chosen, model, device)
+    elif model is not None:
+        base = base_model(chosen, model, device)
+    if base is not None:
+        chosen.edit.check(base)
+    stages = _Stages(progress, 2 if verify and format in WEIGHTS else 1)
+    difference, unverified = None, ""
+    with placed(out) as folder:
+        _write(folder, chosen, base, format, max_shard_size)
+        stages.done()
+        if base is not None and format in WEIGHTS:
+            unverified = _obstacle(out, base, format, verify)
+            if not unverified:
+                difference = verifying.verify(folder, base, chosen.edit)
+                stages.done()
+    source = base_of(base) if base is not None else ""
+    files = sizes(out)
+    return Export(out, format, files, chosen.edit, difference, unverified, chosen.effect, source, chosen.names or None)
+
+
+def _write(folder: Path, chosen: Chosen, base: HookedModel | None, form: str, max_shard_size: str | int) -> None:
+    if form == "csv":
+        write_csv(folder, chosen.edit)
+        return
+    if base is not None and form == "ia3":
+        write_ia3(folder, base, chosen.edit)
+    elif base is not None and form == "checkpoint":
+        write_checkpoint(folder, base, chosen.edit, max_shard_size)
+    name = PROVENANCE if form in WEIGHTS else "neurons.json"
+    write_provenance(folder, name, provenance(chosen, base, form))
+
+
+def _obstacle(out: Path, base: HookedModel, form: str, verify: bool) -> str:
+    """Why an export is not verified, and how it can be; empty where it is going to be."""
+    command = f"python -m {verifying.__name__} {out}"
+    if base.source is None:
+        command += " --base (the model's directory)"
+    if not verify:
+        return f"not asked for; {command} does it"
+    if form == "ia3" and base.source is None and not is_whole(base):
+        return f"its base, quantized or spread in memory, can't be loaded again; {command} does it on another"
+    if form == "ia3" and importlib.util.find_spec("peft") is None:
+        return f"peft is not installed; pip install 'neuron-antagonism[export]', then {command}"
+    return ""
+
+
+class _Stages:
+    """Reports finished stages."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.finished = progress, total, 0
+
+    def done(self) -> None:
+        self.finished += 1
+        if self.progress is not None:
+            self.progress("export", self.finished, self.total)
