@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.neurons import NeuronSet
+    from neuron_antagonism.plugin.manager import target_of
     from neuron_antagonism.runs.run import run
     from neuron_antagonism.runs.store import RunResult, load_run
 
@@ -74,6 +75,7 @@ _LAZY = {
     "load_run": "runs.store",
     "load_task": "method.tasks",
     "run": "runs.run",
+    "target_of": "plugin.manager",
 }
 
 __all__ = [
@@ -126,6 +128,7 @@ __all__ = [
     "load_run",
     "load_task",
     "run",
+    "target_of",
 ]
 
 

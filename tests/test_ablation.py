@@ -144,6 +144,13 @@ def test_a_wrong_target_is_named(target, said):
         na.ablate(tiny.load("llama"), questions(), target)
 
 
+def test_a_wrong_target_is_found_before_a_run_creates_anything(tmp_path):
+    """The option's scorer is looked up while the run is planned."""
+    with pytest.raises(na.PluginError, match="unknown scorer 'nonsense'"):
+        na.run(scorers=["ablation"], options={"ablation": {"target": "nonsense"}}, out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
 def test_ablation_finds_planted_neurons():
     """On the demonstration model, the strongest effects are planted neurons' far beyond chance."""
     model = na.load_model("demo")

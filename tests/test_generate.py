@@ -196,6 +196,13 @@ def test_neuron_show_command(finished, monkeypatch, capsys):
     assert found["values"][0]["questions"] == 12
 
 
+def test_the_group_alone_prints_its_help(monkeypatch, capsys):
+    """`neuron` without a command is no error."""
+    code, out, err = call(monkeypatch, capsys, "neuron")
+    assert (code, err) == (0, "")
+    assert "show" in out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

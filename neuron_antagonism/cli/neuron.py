@@ -15,12 +15,14 @@ from neuron_antagonism.errors import UsageError, unknown
 if TYPE_CHECKING:
     from neuron_antagonism.method.describe import Description, Standing
 
-neuron = typer.Typer(name="neuron", help="What single neurons do.", no_args_is_help=True)
+neuron = typer.Typer(name="neuron", help="What single neurons do.")
 
 
-@neuron.callback()
-def _group() -> None:
+@neuron.callback(invoke_without_command=True)
+def _group(ctx: typer.Context) -> None:
     """What single neurons do."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
 
 
 @neuron.command("show")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from neuron_antagonism.engine.base import Asked, Progress
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.errors import UsageError
-from neuron_antagonism.plugin.base import Scorer, Target
-from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.plugin.base import Target
+from neuron_antagonism.plugin.manager import target_of
 from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
@@ -69,10 +69,7 @@ def ablate(
 
 def _target(target: str | Target) -> Target:
     if isinstance(target, str):
-        found = registry().make(Scorer, target).target
-        if found is None:
-            raise UsageError(f"scorer {target!r} has no target; accepted: one with gradients, or an na.Target")
-        return found
+        return target_of(target)
     if not isinstance(target, Target):
         raise UsageError(f"target {target!r:.80} is no na.Target; accepted: an instance, or the name of a scorer")
     return target

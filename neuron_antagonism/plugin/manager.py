@@ -13,7 +13,7 @@ import pluggy
 
 from neuron_antagonism.errors import AntagonismError, DataError, PluginError, UsageError, unknown
 from neuron_antagonism.plugin import hookspecs
-from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Task
+from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Target, Task
 
 GROUP = "neuron_antagonism"
 KINDS: dict[str, type] = {"scorer": Scorer, "task": Task, "intervention": Intervention, "observer": Observer}
@@ -198,6 +198,19 @@ class Registry:
 def registry() -> Registry:
     """The installed plugins, loaded once per process."""
     return Registry()
+
+
+def target_of(scorer: str) -> Target:
+    """The target of a registered scorer, with its default options.
+
+    Raises:
+        PluginError: an unknown scorer.
+        UsageError: one without gradients.
+    """
+    found = registry().make(Scorer, scorer).target
+    if found is None:
+        raise UsageError(f"scorer {scorer!r} has no target; accepted: one with gradients, or an na.Target")
+    return found
 
 
 def _offered(plugin: Any, label: str) -> list[tuple[str, Any]]:

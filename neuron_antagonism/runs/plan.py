@@ -189,6 +189,8 @@ def _scorers(things: Sequence[str | Scorer], options: Mapping[str, Mapping[str, 
             made.append(thing.with_options(**options.get(thing.name, {})))
         else:
             raise UsageError(f"scorer {thing!r} is neither a name nor an instance of na.Scorer")
+        # a target may depend on the options, and refuse them
+        _ = made[-1].target
     _once("scorer", [scorer.name for scorer in made])
     return made
 

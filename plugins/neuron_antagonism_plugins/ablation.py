@@ -27,6 +27,11 @@ class Ablation(na.Scorer):
 
         target: str = Field(default="ace", description="the scorer whose target F is")
 
+    @property
+    def target(self) -> na.Target:  # type: ignore[override]  # a property, as contracts allow
+        """The other scorer's target."""
+        return na.target_of(self.options.target)
+
     def attribute(self, model: na.HookedModel, examples: Sequence[na.Example], settings: na.Settings) -> na.Attribution:
         """Silence every neuron at the last position, one at a time."""
         import torch
@@ -34,7 +39,7 @@ class Ablation(na.Scorer):
         found = na.ablate(
             model,
             examples,
-            self.options.target,
+            self.target,
             engine=settings.engine,
             site=settings.site,
             max_tokens=settings.max_tokens,
