@@ -85,6 +85,8 @@ def test_generation_ends_at_the_context():
         ("", {}, "is empty; accepted: some text"),
         ("w1 " * 70, {}, "is 70 tokens long; accepted: some text, shorter than 64 tokens"),
         (PROMPT, {"temperature": -1}, "temperature is -1; accepted: 0"),
+        (PROMPT, {"temperature": float("inf")}, "temperature is inf"),
+        (PROMPT, {"temperature": 1e-320}, "temperature is 1e-320"),
         (PROMPT, {"temperature": float("nan")}, "temperature is nan"),
         (PROMPT, {"max_new_tokens": 0}, "max_new_tokens is 0; accepted: a whole number from 1"),
     ],
@@ -203,6 +205,38 @@ def test_the_group_alone_prints_its_help(monkeypatch, capsys):
     assert "show" in out
 
 
+def test_a_neuron_that_is_not_there_is_named_beside_a_run(finished, monkeypatch, capsys):
+    """With a run's scores too, one line says which neurons there are."""
+    code, _, err = call(monkeypatch, capsys, "neuron", "show", "9.75", str(finished), "-q")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "neuron 9.75 does not exist in this model" in err
+
+
+def test_the_runs_own_way_of_loading_is_kept(finished, monkeypatch, capsys):
+    """`generate` and `neuron show` load the model as the run did, chat template and all."""
+    from neuron_antagonism.model import load
+    from neuron_antagonism.runs import store
+
+    seen = []
+    real, read = load.load_model, store.load_run
+
+    def loaded(path):
+        result = read(path)
+        result.manifest["config"] |= {"dtype": "float64", "revision": "main"}
+        return result
+
+    def load_model(name, **options):
+        seen.append((name, options["dtype"], options["revision"]))
+        return real(name, dtype=options["dtype"])
+
+    monkeypatch.setattr(load, "load_model", load_model)
+    monkeypatch.setattr(store, "load_run", loaded)
+    words = [str(finished), "the cat", "--mode", "degrade", "--scorer", "ace", "--tokens", "2", "-q"]
+    assert call(monkeypatch, capsys, "generate", *words)[0] == 0
+    assert call(monkeypatch, capsys, "neuron", "show", "0.0", str(finished), "-q", "--json")[0] == 0
+    assert seen == [("demo", "float64", "main")] * 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -210,6 +244,8 @@ def test_the_group_alone_prints_its_help(monkeypatch, capsys):
         (["9.0", "--task", "ner"], "neuron 9.0 does not exist in this model; accepted: layers 0 to 5"),
         (["0.0", "--task", "nre"], "unknown task 'nre'; did you mean 'ner'?"),
         (["0.0", "no/run"], "holds no finished run"),
+        (["0.0", "no/run", "--model", "demo"], "--model demo was given beside a run"),
+        (["99999999999999999999.1"], "does not exist in this model"),
     ],
 )
 def test_neuron_show_refuses(words, said, monkeypatch, capsys):

@@ -50,6 +50,10 @@ def test_a_runs_neurons_are_read_by_task_and_scorer(tmp_path):
     file.write_text("\n".join(["task,scorer,role,rank,layer,neuron,score", *rows]) + "\n")
     assert scored(file, task="chunking").scores[2, 3] == -0.5
     assert scored(file, task="ner", scorer="tn").scores[1, 3] == 0.5
+    file.write_text("\n".join(["task,layer,neuron,role", "ner,0,3,good"]) + "\n")
+    with pytest.warns(na.AntagonismWarning, match="holds neurons of the task 'ner'; they stand for whatever task"):
+        scored(file)
+    file.write_text("\n".join(["task,scorer,role,rank,layer,neuron,score", *rows]) + "\n")
     with pytest.raises(na.DataError, match=r"has several tasks; accepted: -o neurons.task= one of chunking, ner"):
         scored(file)
     with pytest.raises(na.DataError, match=r"has several scorers; accepted: -o neurons.scorer= one of ace, tn"):
@@ -69,6 +73,7 @@ def test_a_runs_neurons_are_read_by_task_and_scorer(tmp_path):
         ("layer,neuron\n1,2\n", "a role, or a score whose sign tells it"),
         ("layer,neuron,score\n1,2,0\n", "a score other than 0"),
         ("layer,neuron,score\n1,2,nan\n", "line 2: found"),
+        ("layer,neuron,role\n1.7,2,good\n", "line 2: found"),
         ("layer,neuron,score\n-1,2,3\n", "line 2: found"),
         ("layer,neuron,score\n3,2,3\n", "neuron 3.2 does not exist in this model; accepted: layers 0 to 2"),
     ],

@@ -128,6 +128,9 @@ def test_data_in_a_run_file(tmp_path):
         ("run.yaml", "options: [ace]", "options=['ace']; accepted: a mapping by name"),
         ("run.yaml", "budget: many", "budget='many': input should be a valid integer"),
         ("run.yaml", "options: {ace: {zz: 3}}", "unknown option 'ace.zz'"),
+        ("run.yaml", "options: {ace: 5}", "options of ace are 5; accepted: a mapping by option"),
+        ("run.yaml", "steps: yes", "steps=True"),
+        ("run.toml", "identify = true", "identify=True: input should be a valid integer"),
     ],
 )
 def test_what_is_refused(name, text, said, tmp_path, monkeypatch, capsys):
@@ -140,3 +143,21 @@ def test_what_is_refused(name, text, said, tmp_path, monkeypatch, capsys):
     assert said in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"options": {"ace": 5}}, "options of ace are 5; accepted: a mapping by option"),
+        ({"options": 5}, "options=5; accepted: a mapping by name"),
+        ({"data": 5}, "data=5; accepted: a mapping by name"),
+        ({"steps": True}, "steps=True"),
+        ({"tasks": "ner"}, "the text 'ner'; accepted: a list of names"),
+        ({"scorers": "ace"}, "the text 'ace'; accepted: a list of names"),
+    ],
+)
+def test_what_python_is_refused(given, said):
+    """The same mistakes from Python are one line too."""
+    with pytest.raises(na.UsageError) as caught:
+        na.run(**given)
+    assert said in str(caught.value)

@@ -94,3 +94,14 @@ def test_the_command(as_json, tmp_path, monkeypatch, capsys):
         assert len(json.loads(out)["files"]) == 4
     else:
         assert "next: cd neuron-antagonism-legs && pip install -e '.[test]' && pytest" in out
+
+
+def test_a_taken_name_is_refused(tmp_path, monkeypatch, capsys):
+    """A name that is registered already would take the shipped plugin down with it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["neuron-antagonism", "new", "scorer", "ace"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "'ace' is a scorer of neuron-antagonism already; accepted: another name" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

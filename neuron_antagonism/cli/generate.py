@@ -22,6 +22,7 @@ def generate(
     tokens: Annotated[int, typer.Option(help="New tokens at most.")] = 50,
     temperature: Annotated[float, typer.Option(help="0: the likeliest token; above: drawn.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Where the run's model is now. Default: where it was.")] = None,
     dtype: Dtype = None,
     device: Device = None,
     json: Json = False,
@@ -32,12 +33,16 @@ def generate(
 
     An edit at `last` acts on the last position of every forward: on the prompt's last token and on each new one.
     """
-    text = sys.stdin.read() if prompt == "-" else prompt
+    try:
+        text = sys.stdin.buffer.read().decode() if prompt == "-" else prompt.encode().decode()
+    except UnicodeError:
+        raise UsageError("the prompt holds bytes that are not UTF-8; accepted: UTF-8 text") from None
     if not quiet:
         note("loading …")
     from neuron_antagonism.method.generate import generate as pieces
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.runs.choose import chosen_edit
+    from neuron_antagonism.runs.config import RunConfig
     from neuron_antagonism.runs.store import load_run
 
     quiet_libraries()
@@ -50,10 +55,11 @@ def generate(
             f"the run's interventions {', '.join(sorted({p.intervention.name for p in edit.parts}))} must be fitted "
             "again; accepted: na.generate from Python with fitted ones"
         )
-    config = result.manifest["config"]
-    model = load_model(config["model"], dtype=dtype or config["dtype"], device=device or config["device"])
+    config = RunConfig.of(**result.manifest["config"])
+    loading = {**config.loading(), **{k: v for k, v in (("dtype", dtype), ("device", device)) if v is not None}}
+    hooked = load_model(model or config.model, **loading)
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
-    sides = (pieces(model, text, None, **how), pieces(model, text, edit, **how))
+    sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:
         before, after = ("".join(side) for side in sides)
         print_json({"prompt": text, **names, "positions": edit.positions, **how, "before": before, "after": after})

@@ -44,21 +44,23 @@ def show(
     match = re.fullmatch(r"(\d+)\.(\d+)", which)
     if match is None:
         raise UsageError(f"{which!r} names no neuron; accepted: layer and neuron, such as 3.117")
+    if run is not None and model is not None:
+        raise UsageError(f"--model {model} was given beside a run, which has its own; accepted: one of them")
     if not quiet:
         note("loading …")
-    from neuron_antagonism.method.describe import describe, standing
+    from neuron_antagonism.method.describe import check_neuron, describe, standing
     from neuron_antagonism.method.tasks import load_task
     from neuron_antagonism.model.load import load_model
-    from neuron_antagonism.runs.config import DEFAULT_TASKS
+    from neuron_antagonism.runs.config import DEFAULT_TASKS, RunConfig
     from neuron_antagonism.runs.store import load_run
 
     quiet_libraries()
     layer, index = int(match[1]), int(match[2])
     result = load_run(run) if run is not None else None
-    config = result.manifest["config"] if result is not None else {}
-    hooked = load_model(
-        model or config.get("model", "demo"), dtype=dtype or config.get("dtype"), device=device or config.get("device")
-    )
+    config = RunConfig.of(**(result.manifest["config"] if result is not None else {"model": model or "demo"}))
+    loading = {**config.loading(), **{k: v for k, v in (("dtype", dtype), ("device", device)) if v is not None}}
+    hooked = load_model(config.model, **loading)
+    check_neuron(layer, index, hooked.n_layers, hooked.n_neurons)
     if result is not None:
         for name in task or ():
             if name not in result.splits:

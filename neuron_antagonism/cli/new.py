@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from neuron_antagonism.cli.common import Debug, Json, Quiet, print_json
+from neuron_antagonism.errors import UsageError
 
 
 def new(
@@ -19,7 +20,13 @@ def new(
     debug: Debug = False,
 ) -> None:
     """Write an installable distribution with a working plugin and its tests, to change into your own."""
+    from neuron_antagonism.plugin.manager import registry
     from neuron_antagonism.scaffold import scaffold
+
+    taken = next((entry for entry in registry() if entry.name == name), None)
+    if taken is not None:
+        # installed, both would be refused, and with them every run that uses the name
+        raise UsageError(f"{name!r} is a {taken.kind} of {taken.distribution} already; accepted: another name")
 
     directory = out or Path(f"neuron-antagonism-{name}")
     written = scaffold(kind, name, directory)

@@ -163,7 +163,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
     if given["neurons"] is not None:
         # a scorer like any other, beside the baseline that needs no attribution either
         options.setdefault("neurons", {})["file"] = str(given["neurons"])
-        chosen["scorers"] = [*(given["scorer"] or ["random"]), "neurons"]
+        chosen["scorers"] = [*(given["scorer"] or file.get("scorers") or ["random"]), "neurons"]
     names = (
         *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "positions"),
         *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from neuron_antagonism.engine.base import wide
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.functional import ranked
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import edit
@@ -84,8 +84,8 @@ def describe(
     """
     if tokens < 1:
         raise UsageError(f"tokens is {tokens!r}; accepted: a whole number from 1")
+    check_neuron(layer, neuron, model.n_layers, model.n_neurons)
     alone = NeuronSet.of([(layer, neuron)])
-    alone.check(model.n_layers, model.n_neurons)
     asked = as_examples(examples)
     questions = [q for example in asked for q in example.proxies]
     found = torch.tensor([_value(model, question, layer, neuron) for question in questions])
@@ -125,9 +125,19 @@ def output_tokens(
     return named(order[:n]), named(order.flip(0)[:n])
 
 
+def check_neuron(layer: int, neuron: int, n_layers: int, n_neurons: int) -> None:
+    """Raise DataError unless the neuron exists in a model of this shape."""
+    if not (0 <= layer < n_layers and 0 <= neuron < n_neurons):
+        raise DataError(
+            f"neuron {layer}.{neuron} does not exist in this model; "
+            f"accepted: layers 0 to {n_layers - 1}, neurons 0 to {n_neurons - 1}"
+        )
+
+
 def standing(attribution: Attribution, layer: int, neuron: int) -> Standing:
     """Where a neuron stands in an attribution."""
     n = attribution.scores.shape[1]
+    check_neuron(layer, neuron, len(attribution.scores), n)
     place = int((ranked(attribution.scores) == layer * n + neuron).nonzero())
     return Standing(float(attribution.scores[layer, neuron]), place + 1, attribution.scores.numel())
 

@@ -39,11 +39,11 @@ def generate(
         seed: of the draws; the same seed gives the same text.
 
     Raises:
-        UsageError: a negative temperature, or fewer than one new token.
+        UsageError: a temperature out of bounds, or fewer than one new token.
         DataError: an empty prompt, or one that fills the model's context.
     """
-    if not temperature >= 0:
-        raise UsageError(f"temperature is {temperature!r}; accepted: 0 (the likeliest token) or above")
+    if temperature != 0 and not 1e-4 <= temperature <= 1e4:
+        raise UsageError(f"temperature is {temperature!r}; accepted: 0 (the likeliest token), or 0.0001 to 10000")
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens is {max_new_tokens!r}; accepted: a whole number from 1")
     if edit is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,9 @@ DEFAULT_SCORERS = ("ace", "tn", "qrnca", "kn", "act", "random")
 DEFAULT_TASKS = ("ner", "chunking", "sentiment", "commonsense")
 SMALL = {"identify": 5, "select": 32, "evaluate": 48}
 FULL = {"identify": 5, "select": 50, "evaluate": 100}
+
+
+Count = Annotated[int, Field(strict=True)]  # yes and true are no numbers, though pydantic takes them for 1
 
 
 class RunConfig(BaseModel):
@@ -24,18 +27,21 @@ class RunConfig(BaseModel):
     data: dict[str, tuple[str, str | None]] = Field(default_factory=dict, description="task: (evaluation, training)")
     scorers: tuple[str, ...] = Field(default=DEFAULT_SCORERS, min_length=1)
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by plugin name")
-    budget: int = Field(default=100, ge=1, description="neurons touched by an edit, at least 1")
-    seed: int = Field(default=0, ge=0, description="a whole number from 0")
-    identify: int = Field(default=SMALL["identify"], ge=1, description="identification examples, at least 1")
-    select: int = Field(default=SMALL["select"], ge=2, description="examples that choose the ratio, at least 2")
-    evaluate: int = Field(default=SMALL["evaluate"], ge=2, description="examples that are reported on, at least 2")
-    random_draws: int = Field(default=20, ge=1, description="draws of RANDOM, at least 1")
+    budget: Count = Field(default=100, ge=1, description="neurons touched by an edit, at least 1")
+    seed: Count = Field(default=0, ge=0, description="a whole number from 0")
+    identify: Count = Field(default=SMALL["identify"], ge=1, description="identification examples, at least 1")
+    select: Count = Field(default=SMALL["select"], ge=2, description="examples that choose the ratio, at least 2")
+    evaluate: Count = Field(default=SMALL["evaluate"], ge=2, description="examples that are reported on, at least 2")
+    random_draws: Count = Field(default=20, ge=1, description="draws of RANDOM, at least 1")
     engine: str = "auto"
-    steps: int | Literal["auto"] = Field(default=16, description="a whole number of at least 1, or 'auto'")
+    steps: Count | Literal["auto"] = Field(default=16, description="a whole number of at least 1, or 'auto'")
     quadrature: str = "right"
     site: str = "post"
-    max_tokens: int | None = Field(
-        default=None, ge=1, description="tokens in one forward, at least 1, or nothing to plan it from the free memory"
+    max_tokens: Count | None = Field(
+        strict=True,
+        default=None,
+        ge=1,
+        description="tokens in one forward, at least 1, or nothing to plan it from the free memory",
     )
     positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
     strengthen: str = "excite"

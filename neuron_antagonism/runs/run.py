@@ -14,7 +14,7 @@ import torch
 
 import neuron_antagonism
 from neuron_antagonism.engine.base import Progress
-from neuron_antagonism.errors import AntagonismError, DataError, PluginError, RunError
+from neuron_antagonism.errors import AntagonismError, DataError, PluginError, RunError, UsageError
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.compare import compare
@@ -312,6 +312,8 @@ def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:
 
 
 def _names(things: Sequence[str | Path | Scorer | Task] | None) -> tuple[str, ...] | None:
+    if isinstance(things, str):
+        raise UsageError(f"tasks or scorers are the text {things!r}; accepted: a list of names, files or instances")
     # a file stands as it was given: its task's name is in the results
     return None if things is None else tuple(str(t) if isinstance(t, str | Path) else t.name for t in things)
 

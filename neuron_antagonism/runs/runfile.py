@@ -38,19 +38,30 @@ def read_run_file(path: str | Path) -> dict[str, Any]:
     for name in found:
         if name not in RunConfig.model_fields:
             raise UsageError(f"{path}: {unknown('option', str(name), RunConfig.model_fields)}")
-    for name in ("data", "options"):
-        if not isinstance(found.get(name, {}), dict):
-            raise UsageError(f"{path}: {name}={found[name]!r:.60}; accepted: a mapping by name")
+    try:
+        _check_mappings(found)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     return {**found, "data": {task: _files(files) for task, files in found.get("data", {}).items()}}
 
 
 def merged(file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """What was given goes before what the file says; data by task, options by plugin and option."""
+    _check_mappings(given)
     both = {**file, **given}
     both["data"] = {**file.get("data", {}), **given.get("data", {})}
     options = (file.get("options", {}), given.get("options", {}))
     both["options"] = {name: {**options[0].get(name, {}), **options[1].get(name, {})} for o in options for name in o}
     return both
+
+
+def _check_mappings(found: dict[str, Any]) -> None:
+    for name in ("data", "options"):
+        if not isinstance(found.get(name, {}), dict):
+            raise UsageError(f"{name}={found[name]!r:.60}; accepted: a mapping by name")
+    for plugin, options in found.get("options", {}).items():
+        if not isinstance(options, dict):
+            raise UsageError(f"options of {plugin} are {options!r:.60}; accepted: a mapping by option")
 
 
 def _files(files: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +91,12 @@ class Neurons(na.Scorer):
             raise na.DataError(
                 f"{self.options.file} has {problem}; accepted: -o neurons.{column}= one of {', '.join(there)}"
             )
+        if there and column == "task" and not self.options.task:
+            warnings.warn(
+                f"{self.options.file} holds neurons of the task {wanted!r}; they stand for whatever task is run",
+                na.AntagonismWarning,
+                stacklevel=2,
+            )
         return [(where, row) for where, row in rows if not there or str(row.get(column)) == wanted]
 
 
@@ -117,7 +124,8 @@ def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _row(where: str, row: Mapping[str, Any], by_place: float) -> Row:
     try:
-        layer, neuron = int(row["layer"]), int(row["neuron"])
+        # as text: 1.7 and true are no indices, though int() takes them
+        layer, neuron = int(str(row["layer"])), int(str(row["neuron"]))
         given = row.get("score")
         score = float(given) if given not in (None, "") else None
     except (KeyError, TypeError, ValueError):
