@@ -265,3 +265,24 @@ def test_a_chat_tuned_model_is_asked_as_it_was_trained():
     expected = "".join(na.generate(plain, f"w5 {PROMPT} w6", max_new_tokens=6))
     assert text(chat, max_new_tokens=6) == expected
     assert text(plain, max_new_tokens=6) != expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("results.json", "{}"),
+        ("results.json", "[]"),
+        ("manifest.json", "5"),
+        ("manifest.json", '{"finished": true}'),
+    ],
+)
+def test_a_damaged_run_is_one_line(name, content, finished, tmp_path, monkeypatch, capsys):
+    """Files of a run that hold something else are named as damage, not as an internal error."""
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "r")
+    (tmp_path / "r" / name).write_text(content)
+    words = [str(tmp_path / "r"), "x", "--mode", "degrade", "-q"]
+    code, _, err = call(monkeypatch, capsys, "generate", *words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "holds a damaged run" in err or "holds no finished run" in err

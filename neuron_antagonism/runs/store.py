@@ -156,7 +156,14 @@ def load_run(path: str | Path) -> RunResult:
     Raises:
         DataError: no such directory, or a run that did not finish.
     """
-    directory = RunDirectory(Path(path))
+    try:
+        return _load(RunDirectory(Path(path)), path)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path} holds a damaged run ({reason}); accepted: a directory that a run wrote") from None
+
+
+def _load(directory: RunDirectory, path: str | Path) -> RunResult:
     manifest, results = directory.read_json("manifest.json"), directory.read_json("results.json")
     if manifest is None or results is None or not manifest.get("finished"):
         raise DataError(
