@@ -170,7 +170,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         *("trust_remote_code", "chat_template"),
     )
     given["device_map"] = parsed_map(given["device_map"])
-    given["steps"] = int(steps) if steps.isdecimal() else steps
+    given["steps"] = int(steps) if steps.removeprefix("-").isdecimal() else steps
     asked = {
         **{name: given[name] for name in names if name in named or name not in file},
         **sizes,
