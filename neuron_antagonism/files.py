@@ -1,9 +1,11 @@
-"""Writing files so that they appear whole or not at all."""
+"""Writing files so that they appear whole or not at all, and saying where that can't be."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from neuron_antagonism.errors import UsageError
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -22,3 +24,21 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def there(path: Path) -> bool:
+    """Whether a path exists.
+
+    Raises:
+        OSError: it can't be reached, which `exists` would hide.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def unwritable(out: Path, reason: str | None) -> UsageError:
+    """The error for a directory that can't be written."""
+    return UsageError(f"can't write to {out}: {reason or 'unknown reason'}; accepted: a directory that can be written")

@@ -56,8 +56,7 @@ def generate(
             "again; accepted: na.generate from Python with fitted ones"
         )
     config = RunConfig.of(**result.manifest["config"])
-    loading = {**config.loading(), **{k: v for k, v in (("dtype", dtype), ("device", device)) if v is not None}}
-    hooked = load_model(model or config.model, **loading)
+    hooked = load_model(model or config.model, **config.loading(dtype=dtype, device=device))
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:

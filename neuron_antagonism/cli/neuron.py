@@ -58,8 +58,7 @@ def show(
     layer, index = int(match[1]), int(match[2])
     result = load_run(run) if run is not None else None
     config = RunConfig.of(**(result.manifest["config"] if result is not None else {"model": model or "demo"}))
-    loading = {**config.loading(), **{k: v for k, v in (("dtype", dtype), ("device", device)) if v is not None}}
-    hooked = load_model(config.model, **loading)
+    hooked = load_model(config.model, **config.loading(dtype=dtype, device=device))
     check_neuron(layer, index, hooked.n_layers, hooked.n_neurons)
     if result is not None:
         for name in task or ():

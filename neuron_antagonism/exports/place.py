@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from neuron_antagonism.errors import ExportError, UsageError
+from neuron_antagonism.files import there, unwritable
 
 
 def check_free(out: Path) -> None:
@@ -23,13 +24,13 @@ def check_free(out: Path) -> None:
         if out.is_dir() and any(out.iterdir()):
             raise UsageError(f"{out} is not empty; accepted: a new or empty directory")
         # stat, not exists(): that hides why a path can't be reached
-        nearest = next(path for path in out.absolute().parents if _there(path))
+        nearest = next(path for path in out.absolute().parents if there(path))
     except OSError as error:
-        raise _unwritable(out, error.strerror) from None
+        raise unwritable(out, error.strerror) from None
     if not nearest.is_dir():
-        raise _unwritable(out, f"{nearest} is not a directory")
+        raise unwritable(out, f"{nearest} is not a directory")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unwritable(out, "no permission")
+        raise unwritable(out, "no permission")
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def placed(out: Path) -> Iterator[Path]:
             out.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir()
         except OSError as error:
-            raise _unwritable(out, error.strerror) from None
+            raise unwritable(out, error.strerror) from None
         try:
             yield partial
             # safetensors makes files that only their owner can read
@@ -78,15 +79,3 @@ def sizes(folder: Path) -> dict[str, int]:
     """Bytes of each file by its path inside the directory."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-def _there(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _unwritable(out: Path, reason: str | None) -> UsageError:
-    return UsageError(f"can't write to {out}: {reason or 'unknown reason'}; accepted: a directory that can be written")

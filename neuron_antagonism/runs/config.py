@@ -56,11 +56,12 @@ class RunConfig(BaseModel):
     trust_remote_code: bool = False
     chat_template: bool = False
 
-    def loading(self) -> dict[str, Any]:
-        """The keyword arguments of `load_model` beside the name."""
+    def loading(self, **given: str | None) -> dict[str, Any]:
+        """The keyword arguments of `load_model` beside the name; what is given, and not None, goes before."""
         same = ("dtype", "device", "device_map", "revision", "trust_remote_code", "chat_template")
         bits = {f"load_in_{bits}": self.quantize == bits for bits in ("8bit", "4bit")}
-        return {**{name: getattr(self, name) for name in same}, **bits}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return {**{name: getattr(self, name) for name in same}, **bits, **chosen}
 
     @classmethod
     def of(cls, **values: Any) -> Self:

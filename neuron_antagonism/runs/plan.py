@@ -15,6 +15,7 @@ from neuron_antagonism.engine.base import Path as IntegrationPath
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.files import there, unwritable
 from neuron_antagonism.method.attribute import with_fixed_z
 from neuron_antagonism.method.splits import Split
 from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
@@ -140,16 +141,16 @@ def check_out(out: Path, *, resume: bool) -> None:
     """
     try:
         # stat, not exists(): that hides why a path can't be reached
-        taken = _there(out / "manifest.json")
-        nearest = next(path for path in (out.absolute(), *out.absolute().parents) if _there(path))
+        taken = there(out / "manifest.json")
+        nearest = next(path for path in (out.absolute(), *out.absolute().parents) if there(path))
     except OSError as error:
-        raise _unwritable(out, error.strerror) from None
+        raise unwritable(out, error.strerror) from None
     if taken and not resume:
         raise UsageError(f"{out} holds a run already; accepted: another directory, or --resume to complete that run")
     if not nearest.is_dir():
-        raise _unwritable(out, f"{nearest} is not a directory")
+        raise unwritable(out, f"{nearest} is not a directory")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unwritable(out, "no permission")
+        raise unwritable(out, "no permission")
 
 
 def make_out(out: Path) -> None:
@@ -165,19 +166,7 @@ def make_out(out: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise _unwritable(out, error.strerror) from None
-
-
-def _there(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _unwritable(out: Path, reason: str | None) -> UsageError:
-    return UsageError(f"can't write to {out}: {reason or 'unknown reason'}; accepted: a directory that can be written")
+        raise unwritable(out, error.strerror) from None
 
 
 def _scorers(things: Sequence[str | Scorer], options: Mapping[str, Mapping[str, Any]]) -> list[Scorer]:
