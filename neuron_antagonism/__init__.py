@@ -20,7 +20,7 @@ from neuron_antagonism.errors import (
 )
 from neuron_antagonism.plugin.base import Intervention, Observer, Options, Scorer, Target, Task
 from neuron_antagonism.plugin.hookspecs import hookimpl
-from neuron_antagonism.types import Example, Item, Question
+from neuron_antagonism.types import Example, Item, LabelQuestion, Question
 
 if TYPE_CHECKING:
     from neuron_antagonism.exports.export import Export, export
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.attribute import Settings, attribute, attribute_many
     from neuron_antagonism.method.attribution import Attribution
     from neuron_antagonism.method.compare import Comparison, compare
+    from neuron_antagonism.method.concepts import ConceptSplit, concept_split
     from neuron_antagonism.method.describe import Description, describe
     from neuron_antagonism.method.edits import Edit, degrader, edit, enhancer
     from neuron_antagonism.method.evaluate import Evaluation, evaluate, evaluate_many
     from neuron_antagonism.method.generate import generate
+    from neuron_antagonism.method.moments import Moments, gaussian_overlap
+    from neuron_antagonism.method.observe import Observation, ValueStatistics, observe, value_statistics
     from neuron_antagonism.method.qatt import build_examples
     from neuron_antagonism.method.splits import Split
     from neuron_antagonism.method.tasks import LoadedTask, load_task
@@ -48,20 +51,25 @@ _LAZY = {
     "Ablation": "method.ablate",
     "Attribution": "method.attribution",
     "Comparison": "method.compare",
+    "ConceptSplit": "method.concepts",
     "Edit": "method.edits",
     "Evaluation": "method.evaluate",
     "Export": "exports.export",
     "HookedModel": "model.hooked",
     "LoadedTask": "method.tasks",
+    "Moments": "method.moments",
     "NeuronSet": "neurons",
+    "Observation": "method.observe",
     "RunResult": "runs.store",
     "Settings": "method.attribute",
     "Split": "method.splits",
+    "ValueStatistics": "method.observe",
     "ablate": "method.ablate",
     "attribute": "method.attribute",
     "attribute_many": "method.attribute",
     "build_examples": "method.qatt",
     "compare": "method.compare",
+    "concept_split": "method.concepts",
     "degrader": "method.edits",
     "Description": "method.describe",
     "describe": "method.describe",
@@ -71,11 +79,14 @@ _LAZY = {
     "evaluate": "method.evaluate",
     "evaluate_many": "method.evaluate",
     "export": "exports.export",
+    "gaussian_overlap": "method.moments",
     "load_model": "model.load",
     "load_run": "runs.store",
     "load_task": "method.tasks",
+    "observe": "method.observe",
     "run": "runs.run",
     "target_of": "plugin.manager",
+    "value_statistics": "method.observe",
 }
 
 __all__ = [
@@ -84,6 +95,7 @@ __all__ = [
     "AntagonismWarning",
     "Attribution",
     "Comparison",
+    "ConceptSplit",
     "DataError",
     "Description",
     "Edit",
@@ -94,9 +106,12 @@ __all__ = [
     "HookedModel",
     "Intervention",
     "Item",
+    "LabelQuestion",
     "LoadedTask",
     "ModelError",
+    "Moments",
     "NeuronSet",
+    "Observation",
     "Observer",
     "Options",
     "PluginError",
@@ -109,12 +124,14 @@ __all__ = [
     "Target",
     "Task",
     "UsageError",
+    "ValueStatistics",
     "__version__",
     "ablate",
     "attribute",
     "attribute_many",
     "build_examples",
     "compare",
+    "concept_split",
     "degrader",
     "describe",
     "edit",
@@ -122,13 +139,16 @@ __all__ = [
     "evaluate",
     "evaluate_many",
     "export",
+    "gaussian_overlap",
     "generate",
     "hookimpl",
     "load_model",
     "load_run",
     "load_task",
+    "observe",
     "run",
     "target_of",
+    "value_statistics",
 ]
 
 

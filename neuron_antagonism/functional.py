@@ -38,9 +38,9 @@ def quadrature_rule(name: str, steps: object) -> tuple[list[float], list[float]]
 
 
 def option_log_probabilities(
-    logits: Float[Tensor, "*batch vocab"], letters: Int[Tensor, "*batch 4"]
-) -> Float[Tensor, "*batch 4"]:
-    """Log-softmax over the four letters' logits."""
+    logits: Float[Tensor, "*batch vocab"], letters: Int[Tensor, "*batch option"]
+) -> Float[Tensor, "*batch option"]:
+    """Log-softmax over the letters' logits."""
     return torch.gather(logits, -1, letters).log_softmax(-1)
 
 

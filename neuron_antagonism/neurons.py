@@ -1,11 +1,11 @@
-"""A set of neurons, strongest first, that can be saved, loaded and combined."""
+"""A set of neurons, or of other units, strongest first, that can be saved, loaded and combined."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
 COLUMNS = ("layer", "neuron", "score")
 
+FFN_SITES = ("post", "up")
+"""Sites whose units are the same FFN neurons."""
+
 
 @dataclass(frozen=True, eq=False)
 class NeuronSet:
-    """FFN neurons by layer and index, strongest first; no neuron twice.
+    """FFN neurons, or units of another site, by layer and index, strongest first; none twice.
 
     Args:
         layers: block index of each neuron.
         neurons: index within the block.
         scores: the score each was chosen by; NaN where none is known.
+        site: where they are: "post" or "up" (FFN neurons), or "resid_post" (dimensions of the residual stream).
 
     Raises:
         DataError: lengths differ, an index is negative, or a neuron is there twice.
@@ -37,6 +41,7 @@ class NeuronSet:
     layers: Int[Tensor, " k"]
     neurons: Int[Tensor, " k"]
     scores: Float[Tensor, " k"]
+    site: str = "post"
 
     def __post_init__(self) -> None:
         """Check the set once, where it is made."""
@@ -49,13 +54,14 @@ class NeuronSet:
             raise DataError("a neuron set names a neuron twice; accepted: each once")
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[int, int]]) -> NeuronSet:
+    def of(cls, pairs: Iterable[tuple[int, int]], site: str = "post") -> NeuronSet:
         """The set of these (layer, neuron) pairs, without scores."""
         rows = list(pairs)
         return cls(
             torch.tensor([layer for layer, _ in rows], dtype=torch.int64),
             torch.tensor([neuron for _, neuron in rows], dtype=torch.int64),
             torch.full((len(rows),), float("nan")),
+            site,
         )
 
     def __len__(self) -> int:
@@ -71,32 +77,45 @@ class NeuronSet:
         return pair in set(self)
 
     def __eq__(self, other: object) -> bool:
-        """The same neurons in the same order; scores don't count."""
-        return isinstance(other, NeuronSet) and list(self) == list(other)
+        """The same neurons of the same site in the same order; scores don't count."""
+        return isinstance(other, NeuronSet) and self.site == other.site and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # tensors inside: compared by value, not a key
 
     def __repr__(self) -> str:
         """Size and the strongest few."""
         shown = ", ".join(f"{layer}.{neuron}" for layer, neuron in list(self)[:3])
-        return f"NeuronSet({len(self)}: {shown}{', …' if len(self) > 3 else ''})"
+        where = "" if self.site == "post" else f" at {self.site}"
+        return f"NeuronSet({len(self)}{where}: {shown}{', …' if len(self) > 3 else ''})"
 
     def top(self, k: int) -> NeuronSet:
         """The strongest `k`, or all where there are fewer."""
-        return NeuronSet(self.layers[:k], self.neurons[:k], self.scores[:k])
+        return replace(self, layers=self.layers[:k], neurons=self.neurons[:k], scores=self.scores[:k])
+
+    def at(self, site: str) -> NeuronSet:
+        """The same neurons at another site.
+
+        Raises:
+            UsageError: its units are others, as those of the residual stream are.
+        """
+        if site != self.site and not {site, self.site} <= set(FFN_SITES):
+            raise UsageError(
+                f"units at {self.site!r} are none at {site!r}; accepted: {self.site!r}, or sets chosen there"
+            )
+        return replace(self, site=site)
 
     def __or__(self, other: NeuronSet) -> NeuronSet:
         """Union: this set's neurons first, then the other's new ones."""
-        return _joined(self, other - self)
+        return _joined(self, self._here(other) - self)
 
     def __and__(self, other: NeuronSet) -> NeuronSet:
         """Intersection in this set's order, with this set's scores."""
-        theirs = set(other)
+        theirs = set(self._here(other))
         return self._where([pair in theirs for pair in self])
 
     def __sub__(self, other: NeuronSet) -> NeuronSet:
         """Difference in this set's order."""
-        theirs = set(other)
+        theirs = set(self._here(other))
         return self._where([pair not in theirs for pair in self])
 
     def by_layer(self) -> dict[int, Int[Tensor, " n"]]:
@@ -113,19 +132,21 @@ class NeuronSet:
                 )
 
     def save(self, path: str | Path) -> None:
-        """Write `layer,neuron,score` as CSV, or as JSON where the path ends in .json.
+        """Write `layer,neuron,score` as CSV, or as JSON where the path ends in .json; of another site also `site`.
 
         Raises:
             DataError: it can't be written there.
         """
-        rows = [(*pair, score) for pair, score in zip(self, self.scores.tolist(), strict=True)]
+        # FFN neurons are what everybody's files hold: theirs need not say so
+        columns, site = (COLUMNS, ()) if self.site == "post" else ((*COLUMNS, "site"), (self.site,))
+        rows = [(*pair, score, *site) for pair, score in zip(self, self.scores.tolist(), strict=True)]
         path = Path(path)
         if path.suffix == ".json":
-            keyed = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+            keyed = [dict(zip(columns, row, strict=True)) for row in rows]
             text = json.dumps([{k: v for k, v in row.items() if v == v} for row in keyed], indent=1)
         else:
-            shown = ((a, b, "" if score != score else repr(score)) for a, b, score in rows)
-            text = "".join(",".join(map(str, row)) + "\n" for row in (COLUMNS, *shown))
+            shown = ((a, b, "" if score != score else repr(score), *site) for a, b, score, *site in rows)
+            text = "".join(",".join(map(str, row)) + "\n" for row in (columns, *shown))
         try:
             write_whole(path, text.encode())
         except OSError as error:
@@ -133,11 +154,11 @@ class NeuronSet:
 
     @classmethod
     def load(cls, path: str | Path) -> NeuronSet:
-        """Read a set from CSV or JSON with the fields layer and neuron, and score where it is known.
+        """Read a set from CSV or JSON with the fields layer and neuron, and score and site where they are known.
 
         Raises:
-            DataError: no such file, a missing field, a value that is no number, or a neuron that is there twice;
-                names the line.
+            DataError: no such file, a missing field, a value that is no number, a neuron that is there twice, or two
+                sites; names the line.
         """
         path = Path(path)
         try:
@@ -146,6 +167,7 @@ class NeuronSet:
             raise DataError(f"can't read neurons from {path}: {error}; accepted: a CSV or JSON file") from None
         layers, neurons, scores = [], [], []
         seen: set[tuple[int, int]] = set()
+        sites: list[str] = []
         for place, row in _json_rows(text, path) if path.suffix == ".json" else _csv_rows(text, path):
             try:
                 layers.append(_index(row["layer"]))
@@ -160,15 +182,23 @@ class NeuronSet:
             if (layers[-1], neurons[-1]) in seen:
                 raise DataError(f"{path}, {place}: neuron {layers[-1]}.{neurons[-1]} is there twice; accepted: once")
             seen.add((layers[-1], neurons[-1]))
+            sites.append(str(row.get("site") or "post"))
+            if sites[-1] != sites[0]:
+                raise DataError(f"{path}, {place}: site {sites[-1]!r} after {sites[0]!r}; accepted: one for all")
         return cls(
             torch.tensor(layers, dtype=torch.int64),
             torch.tensor(neurons, dtype=torch.int64),
             torch.tensor(scores, dtype=torch.float32),
+            sites[0] if sites else "post",
         )
 
     def _where(self, keep: list[bool]) -> NeuronSet:
         mask = torch.tensor(keep, dtype=torch.bool)
-        return NeuronSet(self.layers[mask], self.neurons[mask], self.scores[mask])
+        return replace(self, layers=self.layers[mask], neurons=self.neurons[mask], scores=self.scores[mask])
+
+    def _here(self, other: NeuronSet) -> NeuronSet:
+        """Another set as one of this site; an empty one may come from anywhere."""
+        return other.at(self.site) if len(other) and len(self) else other
 
 
 def check_count(k: int, n_total: int) -> None:
@@ -209,4 +239,5 @@ def _joined(first: NeuronSet, second: NeuronSet) -> NeuronSet:
         torch.cat([first.layers, second.layers]),
         torch.cat([first.neurons, second.neurons]),
         torch.cat([first.scores, second.scores]),
+        first.site if len(first) else second.site,
     )

@@ -66,17 +66,58 @@ class Question:
             if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
                 raise DataError(f"a question's {name} are {given!r:.80}; accepted: {N_OPTIONS} texts in a tuple")
             object.__setattr__(self, name, tuple(given))
-        if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
         for what, values in (("options", self.options), ("letters", self.letters)):
             if len(values) != N_OPTIONS:
                 raise DataError(f"a question has {len(values)} {what}; accepted: exactly {N_OPTIONS}")
             if len(set(values)) != N_OPTIONS:
                 raise DataError(f"a question's {what} repeat: {values!r}; accepted: four different ones")
+        self._check_prompt_and_answer()
+
+    @property
+    def concept(self) -> str:
+        """The right option's text: the class, where options are classes."""
+        return self.options[self.answer]
+
+    def _check_prompt_and_answer(self) -> None:
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
+        accepted = f"accepted: an index 0 to {len(self.options) - 1}"
         if isinstance(self.answer, bool) or not isinstance(self.answer, int):
-            raise DataError(f"a question's answer is {self.answer!r}; accepted: an index 0 to 3")
-        if not 0 <= self.answer < N_OPTIONS:
-            raise DataError(f"a question's answer index is {self.answer}; accepted: 0 to 3")
+            raise DataError(f"a question's answer is {self.answer!r}; {accepted}")
+        if not 0 <= self.answer < len(self.options):
+            raise DataError(f"a question's answer index is {self.answer}; {accepted}")
+
+
+@dataclass(frozen=True)
+class LabelQuestion(Question):
+    """A text and its class, asked so that the model's next token begins the class's label.
+
+    Its options are the classes' labels, at least two; what the model answers with are their first tokens, which must
+    differ. The questions of one list must name the same labels.
+    """
+
+    def __post_init__(self) -> None:
+        """Check the question once, where it is made."""
+        for name in ("options", "letters"):
+            given = getattr(self, name)
+            if not isinstance(given, list | tuple) or not all(isinstance(text, str) and text for text in given):
+                raise DataError(f"a question's labels are {given!r:.80}; accepted: texts in a tuple")
+            object.__setattr__(self, name, tuple(given))
+        if len(self.options) < 2 or len(set(self.options)) != len(self.options) or self.letters != self.options:
+            raise DataError(f"a question's labels are {self.options!r:.80}; accepted: two or more, all different")
+        self._check_prompt_and_answer()
+
+    @classmethod
+    def of(cls, prompt: str, labels: Iterable[str], label: str) -> LabelQuestion:
+        """The question whose right answer is `label`.
+
+        Raises:
+            DataError: it is none of the labels.
+        """
+        labels = tuple(labels)
+        if label not in labels:
+            raise DataError(f"label {label!r:.80} is none of the classes; accepted: {', '.join(labels)}")
+        return cls(prompt, labels, labels.index(label), labels)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import main
 from neuron_antagonism.plugin.manager import GROUP, Registry
 from neuron_antagonism.runs.config import DEFAULT_TASKS
 from neuron_antagonism_plugins._schema import Columns, Data, Demonstration, Spec
+from neuron_antagonism_plugins._tables import rows
 from neuron_antagonism_plugins.file import FileTask
 
 HEADER = ("question", "a", "b", "c", "d", "key")
@@ -27,6 +30,23 @@ labels: [world, sports, business, other]
 stems: "{text} Topic?"
 """
 LABELLED = "text,label\nball game,sports\nstocks,business\n"
+
+NEWS = """\
+data: {test: test.csv, train: train.csv}
+header: [class, title, text]
+columns: {text: text, answer: class, meta: {title: title}}
+labels: {1: world, 2: sports, 3: business, 4: technology}
+stems: "{title}: {text} Topic?"
+"""
+FEELINGS = """\
+data: train.txt
+format: csv
+delimiter: ;
+header: [text, feeling]
+columns: {text: text, answer: feeling}
+labels: [joy, anger, fear, love]
+stems: "{text} Feeling?"
+"""
 
 
 def ready(number, key=None):
@@ -264,6 +284,91 @@ class TestShapes:
         assert split.report.too_few_options == 2
 
 
+class TestFilesWithoutColumnNames:
+    def test_quoted_news(self, write):
+        """Class, title and text of AG News: every cell quoted, quotes doubled, commas and apostrophes inside."""
+        path = write(
+            t__yaml=NEWS,
+            test__csv='"3","Mill, idle","The baker\'s mill, ""out of grain"", is still."\n"2","Oars","We rowed."',
+            train__csv='"4","Lamp","A lamp that reads its own switch."\r\n',
+        )
+        first, second, third = items(path)
+        assert (first.answer, first.meta) == ("business", {"title": "Mill, idle"})
+        assert first.text == 'The baker\'s mill, "out of grain", is still.'
+        assert [(item.answer, item.part) for item in (second, third)] == [("sports", "test"), ("technology", "train")]
+        assert set(third.distractors) == {"world", "sports", "business"}
+
+    def test_fourteen_classes(self, write):
+        """Class, title and content of DBpedia: the class bare, each of the others a distractor."""
+        labels = {number: f"kind {number}" for number in range(1, 15)}
+        spec = f"data: d.csv\nheader: [class, title, content]\nlabels: {labels}\nstems: '{{text}}?'\n"
+        rows = "".join(f'{number},"Name {number}"," Thing number {number}, described."\n' for number in labels)
+        found = items(write(t__yaml=spec + "columns: {text: content, answer: class}", d__csv=rows))
+        assert [item.answer for item in found] == list(labels.values())
+        assert found[13].text == "Thing number 14, described."
+        assert all(len(item.distractors) == 13 for item in found)
+
+    def test_feelings_after_a_semicolon(self, write):
+        """Text and feeling of emotion: nothing quoted; commas, apostrophes and quotes are text."""
+        rows = 'the sea, my friend\'s "sea", is back;joy\n\nwho took the boat;anger\n'
+        first, second = items(write(t__yaml=FEELINGS, train__txt=rows))
+        assert (first.text, first.answer) == ('the sea, my friend\'s "sea", is back', "joy")
+        assert (second.text, second.answer) == ("who took the boat", "anger")
+
+    def test_header_and_delimiter_alone(self, write):
+        """A TSV file keeps its tabs, a line of column names is kept with another delimiter."""
+        spec = LABELS.replace("data.csv", "d.tsv") + "header: [text, label]\n"
+        (item,) = items(write(t__yaml=spec, d__tsv="ball; game, set\tsports\n"))
+        assert (item.text, item.answer) == ("ball; game, set", "sports")
+        (item,) = items(write(t__yaml=LABELS + "delimiter: '|'\n", data__csv="label|text\nsports|ball, game\n"))
+        assert (item.text, item.answer) == ("ball, game", "sports")
+
+    def test_toml(self, write):
+        """The same fields in TOML; a tab is one character."""
+        spec = 'data = "d.txt"\nformat = "csv"\nheader = ["q", "o", "k"]\ndelimiter = "\\t"\n'
+        spec += '[columns]\ntext = "q"\noptions = "o"\nanswer = "k"\n'
+        (item,) = items(write(t__toml=spec, d__txt='Q, q\t"[""w"", ""x"", ""y"", ""z""]"\tB\n'))
+        assert (item.text, item.answer) == ("Q, q", "x")
+
+    @given(
+        st.lists(
+            st.tuples(st.just("x"), *[st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"))] * 2)
+        ),
+        st.characters(exclude_categories=["Cs"], exclude_characters='"\r\n'),
+    )
+    def test_whatever_the_cells_hold(self, tmp_path_factory, cells, delimiter):
+        """Quoted rows come back as they are, whatever separates them."""
+        path = tmp_path_factory.mktemp("rows") / "d.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows([("x", "first", "row"), *cells])
+        found = list(rows(str(path), None, "a, b, c", header=("a", "b", "c"), delimiter=delimiter))
+        assert [tuple(row.values.values()) for row in found[1:]] == cells
+
+    @given(st.integers(0, 5), st.integers(1, 9).filter(lambda count: count != 3))
+    def test_whatever_the_number_of_cells(self, tmp_path_factory, before, count):
+        """A row with another number than the header's is refused, by its line."""
+        path = tmp_path_factory.mktemp("rows") / "d.csv"
+        path.write_text("1;2;3\n" * before + ";".join("x" * count))
+        line = refusal(lambda: list(rows(str(path), "csv", "a, b, c", header=("a", "b", "c"), delimiter=";")))
+        assert line.startswith(
+            f"{path}, line {before + 1}: found {['x'] * count}; accepted: 3 cells, one for each column"
+        )
+
+
+class TestConcepts:
+    def test_labels(self, write):
+        """The different labels in order, without fillers: only what can be right is a class."""
+        spec = LABELS.replace("[world, sports, business, other]", "{0: no, 1: yes, -1: no}\nfillers: [maybe, never]")
+        assert na.load_task(write(t__yaml=spec)).task.concepts == ("no", "yes")
+        assert na.load_task(write(t__yaml=LABELS)).task.concepts == ("world", "sports", "business", "other")
+
+    @pytest.mark.parametrize("wrong", ["distractors: [a, b, c]", "distractors: w", "options: [a, b, c, d]"])
+    def test_answers_of_each_item(self, write, wrong):
+        """Wrong answers in columns differ from item to item."""
+        path = write(t__yaml=f"data: d.csv\ncolumns: {{text: q, answer: k, {wrong}}}\n")
+        assert na.load_task(path).task.concepts == ()
+
+
 class TestSources:
     def test_paths_are_relative_to_the_task_file(self, tmp_path, write, monkeypatch):
         """Wherever the command runs, and however the task file was named."""
@@ -322,7 +427,10 @@ class TestWrongTaskFiles:
             ("data: {test: {a: {b: {c: {d: e}}}}}", ", line 1, field data.test.a.b.c.*: found 'deeper nesting'"),
             (OPTIONS, ", field data: is missing; accepted: a file or hub:dataset-id, or test, train and split"),
             ("data: d.csv\n", ", field columns: is missing; accepted: text, answer, and distractors or options"),
-            ("data: d.csv\ncolums: {}\n", ", line 2, field colums: unknown; accepted: name, data, format, columns, "),
+            (
+                "data: d.csv\ncolums: {}\n",
+                ", line 2, field colums: unknown; accepted: name, data, format, header, delimiter, columns, ",
+            ),
             (
                 "data: d.csv\ncolumns:\n  txt: q\n  answer: k\n",
                 ", line 3, field columns.txt: unknown; accepted: text, answer, distractors, options, meta",
@@ -372,6 +480,38 @@ class TestWrongTaskFiles:
                 r", line 2, field fillers: found \['x'\]; accepted: .*with labels",
             ),
             (LABELS + "answers: index\n", ", line 5, field answers: found 'index'; accepted: .*columns.options"),
+            (
+                LABELS + "header: [text, label, text]\n",
+                ", line 5, field header: found 'text twice'; accepted: a different name for each column",
+            ),
+            (
+                LABELS + "header: [text, '']\n",
+                r", line 5, field header\[1\]: found ''; accepted: the column names of a",
+            ),
+            (
+                LABELS.replace("data.csv", "d.jsonl") + "header: [text, label]\n",
+                ", line 5, field header: found 'data in d.jsonl'; accepted: header only with a CSV or TSV file, by its",
+            ),
+            (
+                LABELS.replace("data.csv", "hub:set") + "delimiter: ;\n",
+                ", line 5, field delimiter: found 'data in hub:set'; accepted: delimiter only with a CSV or TSV file",
+            ),
+            (
+                LABELS.replace("data.csv", "{test: d.csv, train: hub:set}") + "header: [text, label]\n",
+                ", line 5, field header: found 'data in hub:set'; accepted: header only",
+            ),
+            (
+                LABELS + "format: json\ndelimiter: ;\n",
+                ", line 6, field delimiter: found 'data in data.csv'; accepted: ",
+            ),
+            (
+                FEELINGS.replace("format: csv\n", ""),
+                ", line 3, field header: found 'data in train.txt'; accepted: .*by its ending or the field format",
+            ),
+            *(
+                (LABELS + f"delimiter: {wrong}\n", ", line 5, field delimiter: found .*; accepted: the one character")
+                for wrong in ("''", ";;", "'\"'", '"\\n"', '"\\r"', "[;]")
+            ),
             (LABELS.replace("stems", "# "), ", field stems: is missing; accepted: three templates"),
             (LABELS.replace('"{text} Topic?"', '["{text}", "{text}?"]'), ", line 4, field stems: found '2 stems'"),
             (
@@ -534,6 +674,40 @@ class TestWrongData:
         path = write(t__yaml=LABELS.replace("data.csv", name), **{name.replace(".", "__"): rows})
         line = refusal(lambda: items(path))
         assert re.match(re.escape(str(tmp_path / name)) + said, line), line
+
+    @pytest.mark.parametrize(
+        ("rows", "said"),
+        [
+            (
+                "calm sea;joy\ncalm;sea;joy\n",
+                r", line 2: found \['calm', 'sea', 'joy'\]; accepted: 2 cells, one for each",
+            ),
+            ("calm sea\n", r", line 1: found \['calm sea'\]; accepted: 2 cells, one for each column: text, feeling"),
+            ('calm;joy\n"calm" sea;joy\n', ", line 2: .* expected after .*; accepted: a table"),
+            ('"calm sea;joy\ncalm;joy\n', ", line 1: unexpected end of data; accepted: a table"),
+            (
+                "text;feeling\ncalm;joy\n",
+                ", line 1, column 'feeling': found 'feeling'; accepted: joy, anger, fear, love",
+            ),
+            ("\n \n", ": an empty data set; accepted: a table"),
+        ],
+    )
+    def test_rows_without_column_names(self, write, tmp_path, rows, said):
+        """The first line is a row; quotes are as strict as anywhere, with every delimiter."""
+        path = write(t__yaml=FEELINGS, train__txt=rows)
+        line = refusal(lambda: items(path))
+        assert re.match(re.escape(str(tmp_path / "train.txt")) + said, line), line
+
+    @pytest.mark.parametrize(("field", "stated"), [("header", "header: [text, label]"), ("delimiter", "delimiter: ;")])
+    def test_other_data_that_is_no_table(self, write, field, stated):
+        """What stands for the task file's data must be a table as well, where it says how one is written."""
+        path = write(t__yaml=LABELS + stated)
+        for source in ("other.jsonl", "other.parquet", "other.txt", "hub:other"):
+            line = refusal(lambda source=source: items(path, source))
+            assert line == (
+                f"{source}: can't be read with the task file's field {field}; "
+                "accepted: a CSV or TSV file, by its ending or the field format"
+            )
 
     def test_many_labels_are_not_all_listed(self, write):
         """The first twenty, and how many there are."""

@@ -12,8 +12,8 @@ import neuron_antagonism as na
 import neuron_antagonism_plugins._samples as samples
 from neuron_antagonism_plugins.chunking import Chunking
 from neuron_antagonism_plugins.commonsense import Commonsense
-from neuron_antagonism_plugins.ner import Ner
-from neuron_antagonism_plugins.sentiment import Sentiment
+from neuron_antagonism_plugins.ner import TYPES, Ner
+from neuron_antagonism_plugins.sentiment import OPTIONS, Sentiment
 
 TASKS = (Ner, Chunking, Sentiment, Commonsense)
 GOOD = {
@@ -92,6 +92,13 @@ class TestAnyTask:
         fake = SimpleNamespace(items=lambda: iter([item]))
         monkeypatch.setattr(samples, task.name, fake, raising=False)
         assert list(task().examples(None, 0)) == [item]
+
+    def test_concepts_are_the_answers_that_items_share(self, task, tmp_path):
+        """Where a task has classes, an item's right and wrong answers are these; elsewhere they are the item's own."""
+        (tmp_path / "good").write_text(GOOD[task.name], encoding="utf-8")
+        (item,) = read(task, tmp_path / "good")
+        assert task.concepts == {"ner": TYPES, "sentiment": OPTIONS}.get(task.name, ())
+        assert not task.concepts or {item.answer, *item.distractors} == set(task.concepts)
 
     def test_stems_fit_the_items(self, task, tmp_path):
         (tmp_path / "good").write_text(GOOD[task.name], encoding="utf-8")

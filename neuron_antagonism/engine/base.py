@@ -96,7 +96,7 @@ class Engine(Protocol):
 
 def letter_columns(
     questions: Sequence[Asked], like: Tensor
-) -> tuple[Int[Tensor, "question 4"], Int[Tensor, " question"]]:
+) -> tuple[Int[Tensor, "question option"], Int[Tensor, " question"]]:
     """Letter ids and answers of some questions as tensors on the device of `like`."""
     letters = torch.tensor([q.encoded.letters for q in questions], device=like.device)
     return letters, torch.tensor([q.answer for q in questions], device=like.device)
@@ -105,7 +105,7 @@ def letter_columns(
 def outputs_of(
     targets: Sequence[Target],
     logits: Float[Tensor, "*batch vocab"],
-    letters: Int[Tensor, "*batch 4"],
+    letters: Int[Tensor, "*batch option"],
     answer: Int[Tensor, "*batch"],
 ) -> dict[Target, Float[Tensor, "*batch"]]:
     """F by target.

@@ -168,5 +168,5 @@ def _ablated(
         f = outputs_of([target], logits, *letter_columns([question] * (len(part) + 1), logits))[target]
         effects.append(f[-1] - f[:-1])
 
-    limit.in_batches(range(model.n_neurons), lambda _: len(question.encoded.ids), work)
+    limit.in_batches(range(model.units(site)), lambda _: len(question.encoded.ids), work)
     return torch.cat(effects)

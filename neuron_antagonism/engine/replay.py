@@ -90,7 +90,7 @@ class CopiesEngine:
             if progress is not None:
                 progress("ablations", len(done), len(questions))
 
-        self._each_batch(model, questions, model.n_neurons, work, grad=False)
+        self._each_batch(model, questions, model.units(site), work, grad=False)
         return torch.stack([done[i] for i in range(len(questions))]).cpu()
 
     def _each_batch(
@@ -187,7 +187,7 @@ def _forward(
 
     with torch.enable_grad():
         logits = copies.logits(len(points), replace, path.site, layers.start if suffix else 0)
-        each = letters[:, None].expand(-1, len(points), 4), answer[:, None].expand(-1, len(points))
+        each = letters[:, None].expand(-1, len(points), -1), answer[:, None].expand(-1, len(points))
         outputs = outputs_of(list(ig), logits, *each)
         leaves = list(scaled.values())
         found = [
@@ -212,7 +212,8 @@ def _effects(
     The untouched copy goes through the same products as the others, so that most of their rounding cancels.
     """
     model = copies.model
-    width, total = model.n_neurons, model.n_layers * model.n_neurons
+    width = model.units(site)
+    total = model.n_layers * width
     copies.clean(site)
     parts = []
     for start in range(0, total, per_forward):
@@ -231,7 +232,7 @@ def _effects(
             logits = copies.logits(len(chunk) + 1, silence, site, start // width if suffix else 0)
         letters, answer = letter_columns(questions, logits)
         n = logits.shape[1]
-        f = outputs_of([target], logits, letters[:, None].expand(-1, n, 4), answer[:, None].expand(-1, n))[target]
+        f = outputs_of([target], logits, letters[:, None].expand(-1, n, -1), answer[:, None].expand(-1, n))[target]
         parts.append(f[:, -1:] - f[:, :-1])
     return torch.cat(parts, dim=1).reshape(len(questions), model.n_layers, width)
 

@@ -36,7 +36,7 @@ class Settings:
             10 %, at most 256.
         quadrature: "right" (NeuronLLM Eq. 1), "midpoint" or "gauss-legendre".
         engine: "auto", "replay", "rows" or "reference".
-        site: "post" (input of the FFN's output projection) or "up".
+        site: "post" (input of the FFN's output projection), "up", or "resid_post" (residual stream after a block).
         budget: the largest number of neurons that will be chosen from the scores; bounds the default z.
         seed: of scorers that draw, unless their own option `seed` is set.
         max_tokens: tokens in one forward (copies × prompts); None = planned from the free memory. Halved and retried
@@ -135,8 +135,7 @@ def attribute_each(
 ) -> list[Attribution]:
     """Attributions of scorer instances in their order; names may repeat."""
     asked = as_examples(examples)
-    check_count(settings.budget, model.n_layers * model.n_neurons)
-    model.site(settings.site)
+    check_count(settings.budget, model.n_layers * model.units(settings.site))
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
     own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
@@ -147,7 +146,7 @@ def attribute_each(
         if mine:
             with left_as_it_was(model, f"scorer {scorer.name!r}", questions[0].encoded.ids):
                 result = scorer.attribute(model, asked, settings)
-            _check_own(scorer, result, model, len(asked))
+            _check_own(scorer, result, model, len(asked), settings.site)
         else:
             assert found is not None
             result = _aggregated(model, scorer, asked, *found, settings)
@@ -159,7 +158,7 @@ def _with_settings(scorer: Scorer, model: HookedModel, settings: Settings) -> Sc
     """The scorer with its z as a count, and with the seed of the settings unless it has one of its own."""
     if scorer.draws and "seed" not in scorer.options.model_fields_set:
         scorer = scorer.with_options(seed=settings.seed)
-    return with_fixed_z(scorer, model.n_layers * model.n_neurons, settings.budget)
+    return with_fixed_z(scorer, model.n_layers * model.units(settings.site), settings.budget)
 
 
 def with_fixed_z(scorer: Scorer, n_total: int, budget: int) -> Scorer:
@@ -217,7 +216,7 @@ def _aggregated(
     edges = [0, *accumulate(len(example.proxies) for example in examples)]
     per_example = torch.stack([per_question[a:b].sum(0) for a, b in pairwise(edges)])
     scores = scorer.aggregate(per_example, per_question)
-    _check_result(scorer, scores, model)
+    _check_result(scorer, scores, model, settings.site)
     change = None if target is None else gradients.change[target]
     return Attribution(
         scores=scores.detach().float().cpu(),
@@ -236,14 +235,18 @@ def _aggregated(
     )
 
 
-def _check_own(scorer: Scorer, result: object, model: HookedModel, examples: int) -> None:
+def _check_own(scorer: Scorer, result: object, model: HookedModel, examples: int, site: str) -> None:
     """Check what a scorer's own attribute() gave."""
     if not isinstance(result, Attribution):
         raise PluginError(
             f"scorer {scorer.name!r} returned {type(result).__name__} from attribute(); accepted: na.Attribution"
         )
-    _check_result(scorer, result.scores, model)
-    shape = (examples, model.n_layers, model.n_neurons)
+    if result.site != site:
+        raise PluginError(
+            f"scorer {scorer.name!r} returned scores at site {result.site!r}; accepted: {site!r}, as asked"
+        )
+    _check_result(scorer, result.scores, model, site)
+    shape = (examples, model.n_layers, model.units(site))
     if tuple(result.example_scores.shape) != shape or not bool(torch.isfinite(result.example_scores).all()):
         raise PluginError(
             f"scorer {scorer.name!r} returned example_scores of shape {tuple(result.example_scores.shape)}; "
@@ -251,8 +254,8 @@ def _check_own(scorer: Scorer, result: object, model: HookedModel, examples: int
         )
 
 
-def _check_result(scorer: Scorer, scores: object, model: HookedModel) -> None:
-    shape = (model.n_layers, model.n_neurons)
+def _check_result(scorer: Scorer, scores: object, model: HookedModel, site: str) -> None:
+    shape = (model.n_layers, model.units(site))
     accepted = f"accepted: a floating tensor of shape {shape} with finite values"
     if not isinstance(scores, torch.Tensor):
         raise PluginError(f"scorer {scorer.name!r} returned {type(scores).__name__}; {accepted}")

@@ -166,7 +166,7 @@ class Attribution:
                 stacklevel=3,
             )
         n_neurons = self.scores.shape[1]
-        return NeuronSet(order // n_neurons, order % n_neurons, self.scores.flatten()[order])
+        return NeuronSet(order // n_neurons, order % n_neurons, self.scores.flatten()[order], self.site)
 
 
 _TEXT = ("scorer", "options", "target", "engine", "engine_reason", "steps", "quadrature", "site", "roles")

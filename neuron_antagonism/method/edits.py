@@ -50,13 +50,13 @@ class Edit:
     Args:
         parts: interventions and their neurons.
         positions: "last" (the last position of every forward) or "all".
-        site: where the neurons are.
+        site: where it acts: "post", "up" or "resid_post".
         mode: "enhance", "degrade", or "" for an edit made by hand.
         ratio: the share of good neurons in the budget that was asked for.
         n_good, n_bad: how many neurons are really used; a set that runs short is not filled up.
 
     Raises:
-        UsageError: unknown positions, or a neuron in two parts.
+        UsageError: unknown positions, a neuron in two parts, or neurons of another site.
     """
 
     parts: tuple[Part, ...]
@@ -71,6 +71,8 @@ class Edit:
         """Check once, where it is made."""
         if self.positions not in POSITIONS:
             raise UsageError(unknown("positions", self.positions, POSITIONS))
+        for part in self.parts:
+            part.neurons.at(self.site)
         pairs = [pair for part in self.parts for pair in part.neurons]
         if len(set(pairs)) != len(pairs):
             twice = next(pair for pair in pairs if pairs.count(pair) > 1)
@@ -95,13 +97,17 @@ class Edit:
         return replace(self, positions=positions)
 
     def check(self, model: HookedModel) -> None:
-        """Raise unless every neuron exists in the model and every intervention is fitted."""
-        model.site(self.site)
+        """Raise unless every neuron exists in the model and every intervention is fitted, and fitted here."""
         for part in self.parts:
-            part.neurons.check(model.n_layers, model.n_neurons)
+            part.neurons.check(model.n_layers, model.units(self.site))
             if part.intervention.needs_fit and not part.intervention.fitted:
                 raise UsageError(
                     f"intervention {part.intervention.name!r} is not fitted; accepted: the copy that its fit() returns"
+                )
+            if part.intervention.site not in (None, self.site):
+                raise UsageError(
+                    f"intervention {part.intervention.name!r} was fitted at site {part.intervention.site!r} and is "
+                    f"used at {self.site!r}; accepted: fitted where it acts, on neurons.at({self.site!r})"
                 )
 
     def apply(self, values: Tensor, layer: int) -> Tensor:
@@ -139,7 +145,7 @@ def edit(
     intervention: str | Intervention,
     *,
     positions: str = "last",
-    site: str = "post",
+    site: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Edit:
     """One intervention on one set of neurons.
@@ -148,10 +154,11 @@ def edit(
         neurons: the set.
         intervention: a registered name, or an instance (fitted where it needs fitting).
         positions: "last" or "all".
-        site: "post" or "up".
+        site: where it acts; None = where the set was chosen.
         options: the intervention's options, where it is given by name.
     """
-    return Edit((Part(_intervention(intervention, options), neurons),), positions, site)
+    part = Part(_intervention(intervention, options), neurons)
+    return Edit((part,), positions, neurons.site if site is None else site)
 
 
 def enhancer(
@@ -163,7 +170,7 @@ def enhancer(
     positions: str = "last",
     strengthen: str | Intervention = "excite",
     weaken: str | Intervention = "silence",
-    site: str = "post",
+    site: str | None = None,
 ) -> Edit:
     """Excite good neurons and silence bad ones (NeuronLLM §3.5).
 
@@ -173,7 +180,7 @@ def enhancer(
         ratio: share of good ones, 0 to 1; floor(budget · ratio + 1/2) are good, the rest bad.
         positions: "last" or "all".
         strengthen, weaken: what is done to the neurons that should act more, and less.
-        site: "post" or "up".
+        site: where it acts; None = where the sets were chosen.
     """
     return _antagonists("enhance", good, bad, budget, ratio, positions, strengthen, weaken, site)
 
@@ -187,7 +194,7 @@ def degrader(
     positions: str = "last",
     strengthen: str | Intervention = "excite",
     weaken: str | Intervention = "silence",
-    site: str = "post",
+    site: str | None = None,
 ) -> Edit:
     """Silence good neurons and excite bad ones (NeuronLLM §3.5); arguments as in `enhancer`."""
     return _antagonists("degrade", good, bad, budget, ratio, positions, weaken, strengthen, site)
@@ -208,7 +215,7 @@ def _antagonists(
     positions: str,
     on_good: str | Intervention,
     on_bad: str | Intervention,
-    site: str,
+    site: str | None,
 ) -> Edit:
     if not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
         raise UsageError(f"ratio is {ratio!r}; accepted: 0 to 1, the share of good neurons")
@@ -222,7 +229,8 @@ def _antagonists(
         for what, neurons in ((on_good, chosen_good), (on_bad, chosen_bad))
         if len(neurons)
     ]
-    return Edit(tuple(parts), positions, site, mode, ratio, len(chosen_good), len(chosen_bad))
+    where = parts[0].neurons.site if parts and site is None else site or "post"
+    return Edit(tuple(parts), positions, where, mode, ratio, len(chosen_good), len(chosen_bad))
 
 
 def _intervention(what: str | Intervention, options: Mapping[str, Any] | None) -> Intervention:

@@ -16,7 +16,7 @@ from neuron_antagonism.engine.base import Progress, by_length, longest_first
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.copies import Copies, batchable
 from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
@@ -40,19 +40,22 @@ class Evaluation:
     Attributes:
         examples: what was asked.
         edit: the edit, or None.
-        log_probabilities: log-softmax over the four letters, in the order of the questions.
+        log_probabilities: log-softmax over the four letters (of label questions: the labels' first tokens), in the
+            order of the questions.
+        confidence: probability of the right letter in the whole vocabulary.
         ties: questions whose highest letters tied exactly; broken by a seeded order of the letters.
     """
 
     examples: tuple[Example, ...]
     edit: Edit | None
-    log_probabilities: Float[Tensor, "question 4"]
+    log_probabilities: Float[Tensor, "question option"]
+    confidence: Float[Tensor, " question"]
     chosen: Int[Tensor, " question"]
     ties: int
 
     @property
-    def option_probabilities(self) -> Float[Tensor, "question 4"]:
-        """Softmax over the four letters."""
+    def option_probabilities(self) -> Float[Tensor, "question option"]:
+        """Softmax over the four letters, or the labels' first tokens."""
         return self.log_probabilities.exp()
 
     @cached_property
@@ -159,19 +162,36 @@ def evaluate_many(
             edit.check(model)
     questions = [q for example in asked for q in example.proxies]
     encoded = [model.encode(question) for question in questions]
-    table = torch.zeros(len(edits), len(questions), 4, dtype=torch.float64)
+    options = n_options(questions)
+    # of every option, and of the right one in the whole vocabulary
+    table = torch.zeros(len(edits), len(questions), options + 1, dtype=torch.float64)
     last = [i for i, edit in enumerate(edits) if edit is None or edit.positions == "last" or not edit.parts]
     # alone, an unedited model is cheapest in one padded pass
     some = any(edit is not None and edit.parts and edit.positions == "last" for edit in edits)
     choice = choose(model, [e.ids for e in encoded], engine)
-    passes = _Passes(model, encoded, edits, choice.name, max_tokens, table, progress)
+    answers = [question.answer for question in questions]
+    passes = _Passes(model, encoded, answers, edits, choice.name, max_tokens, table, progress)
     if some and choice.name != "reference":
         passes.copies(last)
         passes.whole([i for i in range(len(edits)) if i not in set(last)])
     else:
         passes.whole(range(len(edits)))
-    orders = torch.tensor([_tie_order(question, seed) for question in questions])
-    return [_evaluation(asked, edit, table[i], orders) for i, edit in enumerate(edits)]
+    orders = tie_orders(questions, seed)
+    found = []
+    for edit, (log_p, right) in zip(edits, (t.split([options, 1], dim=-1) for t in table), strict=True):
+        chosen, ties = chosen_options(log_p, orders)
+        found.append(Evaluation(tuple(asked), edit, log_p, right[:, 0].exp(), chosen, ties))
+    return found
+
+
+def chosen_options(
+    log_p: Float[Tensor, "question option"], orders: Int[Tensor, "question option"]
+) -> tuple[Int[Tensor, " question"], int]:
+    """The likeliest option of each question, exact ties broken by its order; and how many ties there were."""
+    shuffled = log_p.gather(1, orders)
+    # the first maximum in each question's own order of letters
+    best = (shuffled == shuffled.max(1, keepdim=True).values).int()
+    return orders.gather(1, best.argmax(1, keepdim=True))[:, 0], int((best.sum(1) > 1).sum())
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
@@ -183,19 +203,20 @@ def fingerprint(examples: Sequence[Example]) -> str:
 
 
 class _Passes:
-    """Fills the table [edit, question, letter] of log-probabilities."""
+    """Fills the table [edit, question, letter] of log-probabilities, and the right letter's in the vocabulary."""
 
     def __init__(
         self,
         model: HookedModel,
         encoded: Sequence[Encoded],
+        answers: Sequence[int],
         edits: Sequence[Edit | None],
         engine: str,
         max_tokens: int | None,
         table: Tensor,
         progress: Progress | None,
     ) -> None:
-        self.model, self.encoded, self.engine = model, encoded, engine
+        self.model, self.encoded, self.answers, self.engine = model, encoded, answers, engine
         self.edits = [edit or UNEDITED for edit in edits]
         self.prompts = [e.ids for e in encoded]
         self.limit = TokenLimit(model, max(map(len, self.prompts)), engine, given=max_tokens)
@@ -254,8 +275,11 @@ class _Passes:
 
     def _store(self, edits: int | Tensor, part: Sequence[int], logits: Tensor) -> None:
         letters = torch.tensor([self.encoded[i].letters for i in part], device=logits.device)
-        log_p = option_log_probabilities(logits, letters.expand(*logits.shape[:-1], 4)).double().cpu()
-        self.table[edits, torch.tensor(part)] = log_p
+        letters = letters.expand(*logits.shape[:-1], -1)
+        answer = torch.tensor([self.answers[i] for i in part], device=logits.device).expand(logits.shape[:-1])
+        right = logits.gather(-1, letters.gather(-1, answer[..., None])) - logits.logsumexp(-1, keepdim=True)
+        log_p = torch.cat([option_log_probabilities(logits, letters), right], dim=-1)
+        self.table[edits, torch.tensor(part)] = log_p.double().cpu()
 
 
 class _Side:
@@ -295,17 +319,19 @@ def _chunks(items: Sequence[int], size: int) -> list[list[int]]:
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def _tie_order(question: Question, seed: int) -> list[int]:
-    order = list(range(len(question.letters)))
-    random.Random(f"{seed}|tie|{question.prompt}").shuffle(order)
-    return order
+def n_options(questions: Sequence[Question]) -> int:
+    """How many options each question has."""
+    counts = {len(question.letters) for question in questions}
+    if len(counts) > 1:
+        raise DataError(f"questions of {sorted(counts)} options are asked together; accepted: equally many in a list")
+    return counts.pop()
 
 
-def _evaluation(
-    examples: list[Example], edit: Edit | None, log_p: Tensor, orders: Int[Tensor, "question 4"]
-) -> Evaluation:
-    # the first maximum in each question's own order of letters
-    shuffled = log_p.gather(1, orders)
-    best = (shuffled == shuffled.max(1, keepdim=True).values).int()
-    chosen = orders.gather(1, best.argmax(1, keepdim=True))[:, 0]
-    return Evaluation(tuple(examples), edit, log_p, chosen, int((best.sum(1) > 1).sum()))
+def tie_orders(questions: Sequence[Question], seed: int) -> Int[Tensor, "question option"]:
+    """By question, the seeded order in which options that tie are preferred."""
+    orders = []
+    for question in questions:
+        order = list(range(len(question.letters)))
+        random.Random(f"{seed}|tie|{question.prompt}").shuffle(order)
+        orders.append(order)
+    return torch.tensor(orders)

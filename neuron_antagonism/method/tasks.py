@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,15 +111,10 @@ class LoadedTask:
             if isinstance(size, bool) or not isinstance(size, int) or size < 0:
                 raise UsageError(f"{set_name} is {size!r}; accepted: a whole number from 0")
         report = SplitReport(reference=reference.name if reference else "")
-        rng = random.Random(f"{seed}|split|{self.name}")
-        test, train = self._pools(seed, report)
-        rng.shuffle(test)
-        rng.shuffle(train)
+        test, train = self.pools(seed, report)
         has_train = bool(train)
         first = train if has_train else test
-        demonstration = self.task.demonstration or _pop_short(first, self.name, report)
-        fitting = fits or reference
-        build = _Builder(self.task, demonstration, seed, fitting, report)
+        build = Builder(self.asking(first, seed, report), fits or reference, report)
 
         chosen = build.take(first, identify)
         if len(chosen) < min(identify, 1):
@@ -152,15 +148,36 @@ class LoadedTask:
             test, train = train, []
         return test, train
 
-    def _pools(self, seed: int, report: SplitReport) -> tuple[list[Item], list[Item]]:
+    def pools(self, seed: int, report: SplitReport) -> tuple[list[Item], list[Item]]:
+        """Usable items of the test part and of the training part, shuffled; what is left out stands in the report.
+
+        Raises:
+            DataError: no items, or stems that ask for what the items lack.
+        """
         test, train = self.items(seed)
         if not test:
             raise DataError(f"task {self.name!r}: {self.source or 'its own data'} holds no examples")
         check_stems(self.task.stems, test[0])
         # a demonstration of the task's own must not be asked as well
         seen: set[object] = set() if self.task.demonstration is None else {self.task.demonstration.key}
-        usable = list(self._usable(test, seen, seed, report))
-        return usable, list(self._usable(train, seen, seed, report))
+        rng = random.Random(f"{seed}|split|{self.name}")
+        usable = list(self._usable(test, seen, seed, report)), list(self._usable(train, seen, seed, report))
+        for pool in usable:
+            rng.shuffle(pool)
+        return usable
+
+    def asking(self, pool: list[Item], seed: int, report: SplitReport) -> Callable[[Sequence[Item]], list[Example]]:
+        """What turns items into four-option examples; where the task shows none of its own, the pool loses its
+        shortest item to the demonstration."""
+        return partial(
+            build_examples,
+            role=self.task.role,
+            rule=self.task.rule,
+            stems=self.task.stems,
+            demonstration=self.task.demonstration or _pop_short(pool, self.name, report),
+            seed=seed,
+            distractors=self.task.distractors,
+        )
 
     def _usable(self, pool: Iterable[Item], seen: set[object], seed: int, report: SplitReport) -> Iterator[Item]:
         for item in pool:
@@ -176,27 +193,25 @@ class LoadedTask:
             yield item
 
 
-class _Builder:
-    """Builds examples from the front of a pool, leaving out those that don't fit."""
+class Builder:
+    """Builds examples from the front of a pool, leaving out those that don't fit.
+
+    Args:
+        asking: turns items into examples.
+        fitting: the model whose context they must fit; None = any.
+        report: counts what was read and left out.
+    """
 
     def __init__(
-        self, task: Task, demonstration: Item, seed: int, fitting: HookedModel | None, report: SplitReport
+        self, asking: Callable[[Sequence[Item]], list[Example]], fitting: HookedModel | None, report: SplitReport
     ) -> None:
-        self.task, self.demonstration, self.seed = task, demonstration, seed
-        self.fitting, self.report = fitting, report
+        """Nothing is built yet."""
+        self.asking, self.fitting, self.report = asking, fitting, report
 
     def block(self, pool: list[Item], size: int) -> list[Example]:
         """Examples of the next `size` items that fit; the items leave the pool."""
         items, pool[:] = pool[:size], pool[size:]
-        built = build_examples(
-            items,
-            role=self.task.role,
-            rule=self.task.rule,
-            stems=self.task.stems,
-            demonstration=self.demonstration,
-            seed=self.seed,
-            distractors=self.task.distractors,
-        )
+        built = self.asking(items)
         if self.fitting is None:
             return built
         model = self.fitting
@@ -217,7 +232,7 @@ class _Stratified:
     """Draws sets of which the reference understands half, with each letter right equally often in each half."""
 
     def __init__(
-        self, build: _Builder, reference: HookedModel | None, report: SplitReport, progress: Progress | None
+        self, build: Builder, reference: HookedModel | None, report: SplitReport, progress: Progress | None
     ) -> None:
         self.build, self.reference, self.report, self.progress = build, reference, report, progress
 

@@ -16,7 +16,8 @@ from neuron_antagonism.model.fingerprint import fingerprint
 from neuron_antagonism.model.letters import Encoded, Letters
 from neuron_antagonism.model.loading import Loading
 from neuron_antagonism.model.prefix import PAD_ID, Prefix, padded
-from neuron_antagonism.types import Question
+from neuron_antagonism.neurons import FFN_SITES
+from neuron_antagonism.types import LabelQuestion, Question
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit
     from neuron_antagonism.neurons import NeuronSet
 
-SITES = {"post": "blocks.{}.mlp.hook_post", "up": "blocks.{}.mlp.hook_pre_linear"}
-"""Where neuron values are read and written: the input of the FFN's output projection, or the up projection's output."""
+SITES = {
+    "post": "blocks.{}.mlp.hook_post",
+    "up": "blocks.{}.mlp.hook_pre_linear",
+    "resid_post": "blocks.{}.hook_resid_post",
+}
+"""Where units are read and written: the neurons at the input of the FFN's output projection or at the up projection's
+output, or the residual stream after a block."""
 
 Write = Callable[["Tensor", int], "Tensor"]
 """Maps values [batch, position, neuron] of one layer to new ones; the second argument is the layer."""
@@ -138,13 +144,14 @@ class HookedModel:
         return f"HookedModel({self.name!r}, {self.architecture}, {self.n_layers} x {self.n_neurons} neurons)"
 
     def encode(self, question: Question) -> Encoded:
-        """Token ids of the prompt and of the four option letters.
+        """Token ids of the prompt and of the four option letters (of a label question: the labels' first tokens).
 
         Raises:
             DataError: the prompt is longer than the model's context.
             ModelError: the tokenizer has no single tokens for the letters.
         """
-        encoded = self.letters.encode(question.prompt, question.letters)
+        whole = not isinstance(question, LabelQuestion)
+        encoded = self.letters.encode(question.prompt, question.letters, whole=whole)
         if self.max_context is not None and len(encoded.ids) > self.max_context:
             raise DataError(
                 f"the question {question.prompt[-60:]!r} is {len(encoded.ids)} tokens long; "
@@ -154,8 +161,8 @@ class HookedModel:
 
     def fits(self, question: Question) -> bool:
         """Whether the prompt fits the model's context."""
-        limit = self.max_context
-        return limit is None or self.letters.length(question.prompt, question.letters) <= limit
+        limit, whole = self.max_context, not isinstance(question, LabelQuestion)
+        return limit is None or self.letters.length(question.prompt, question.letters, whole=whole) <= limit
 
     def forward(self, ids: Int[Tensor, "batch position"], **kwargs: Any) -> Float[Tensor, "batch position vocab"]:
         """The bridge's logits; keyword arguments go to the Hugging Face model."""
@@ -166,6 +173,29 @@ class HookedModel:
         """The bridge's logits, and the cache of keys and values that it returns."""
         logits, cache = self.bridge(ids, return_type="logits_and_cache", use_cache=True, **kwargs)
         return logits, cache
+
+    def last_values(
+        self, prompts: Sequence[Sequence[int]], shared: Prefix | None = None, site: str = "post"
+    ) -> tuple[Float[Tensor, "batch vocab"], Float[Tensor, "batch layer unit"]]:
+        """Logits after each prompt's last token, as `last_logits` gives them, and the values of all units there.
+
+        Args:
+            prompts: token ids.
+            shared: tokens that all these prompts begin with, already run.
+            site: where the units are.
+        """
+        start = shared.length if shared is not None else 0
+        last = torch.tensor([len(ids) - 1 - start for ids in prompts])
+        found: dict[int, Tensor] = {}
+
+        def read(values: Tensor, layer: int) -> Tensor:
+            at = last.to(values.device)
+            found[layer] = values[torch.arange(len(at), device=values.device), at]
+            return values
+
+        with torch.no_grad(), self.writing(range(self.n_layers), read, site):
+            logits = self.last_logits(prompts, shared)
+        return logits, torch.stack([found[layer].to(logits.device) for layer in range(self.n_layers)], dim=1)
 
     def last_logits(
         self, prompts: Sequence[Sequence[int]], shared: Prefix | None = None
@@ -220,6 +250,15 @@ class HookedModel:
         with self.bridge.hooks(fwd_hooks=hooks):
             yield
 
+    def units(self, site: str) -> int:
+        """How many units a site has in each block: FFN neurons, or the residual stream's dimensions.
+
+        Raises:
+            UsageError: an unknown site, or one that this model lacks.
+        """
+        self.site(site)
+        return self.n_neurons if site in FFN_SITES else self.width
+
     def site(self, name: str) -> str:
         """The hook's name template of a site.
 
@@ -229,8 +268,10 @@ class HookedModel:
         if name not in SITES:
             raise UsageError(unknown("site", name, SITES))
         if SITES[name].format(0) not in self.bridge.hook_dict:
+            there = [repr(site) for site, hook in SITES.items() if hook.format(0) in self.bridge.hook_dict]
             raise UsageError(
-                f"{self.name} ({self.architecture}) has no site {name!r}: its FFN is not gated; accepted: 'post'"
+                f"{self.name} ({self.architecture}) has no site {name!r}"
+                f"{': its FFN is not gated' if name == 'up' else ''}; accepted: {', '.join(there)}"
             )
         return SITES[name]
 

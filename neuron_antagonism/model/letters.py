@@ -19,7 +19,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         ids: the prompt's token ids; the answer is read after the last one.
-        letters: token ids of the four option letters.
+        letters: token ids of the four option letters, or of the first tokens of a label question's labels.
     """
 
     ids: tuple[int, ...]
@@ -55,8 +55,13 @@ class Letters:
         self._tokenizer_name = tokenizer_name
         self.chosen: dict[tuple[str, tuple[str, ...]], LetterForm] = {}
 
-    def encode(self, prompt: str, letters: Sequence[str]) -> Encoded:
+    def encode(self, prompt: str, letters: Sequence[str], *, whole: bool = True) -> Encoded:
         """Token ids of the prompt (with its suffix) and of the letters.
+
+        Args:
+            prompt: the text; the answer comes after it.
+            letters: what the model answers with.
+            whole: whether each must be a single token; else its first token stands for it.
 
         Raises:
             ModelError: no suffix works; names tokenizer, letter and tokens.
@@ -65,39 +70,62 @@ class Letters:
         key = _key(prompt, letters)
         known = self.chosen.get(key)
         if known is not None:
-            encoded = self._try(prompt, letters, known)
+            encoded = self._try(prompt, letters, known, whole=whole)
             if encoded is not None:
                 return encoded
         for suffix in SUFFIXES:
             for form in FORMS:
                 choice = LetterForm(suffix, form)
-                encoded = self._try(prompt, letters, choice)
+                encoded = self._try(prompt, letters, choice, whole=whole)
                 if encoded is not None:
                     self.chosen[key] = choice
                     return encoded
-        raise ModelError(self._explain(prompt, letters))
+        raise ModelError(self._explain(prompt, letters) if whole else self._explain_labels(prompt, letters))
 
     def tokens(self, prompt: str) -> list[int]:
         """Token ids of a prompt, in its frame, with nothing after it."""
         return list(self._tokenize(self._frame(prompt)))
 
-    def length(self, prompt: str, letters: Sequence[str]) -> int:
+    def length(self, prompt: str, letters: Sequence[str], *, whole: bool = True) -> int:
         """How many tokens `encode` gives; the letters are resolved only where the ending is new."""
         framed = self._frame(prompt)
         known = self.chosen.get(_key(framed, letters))
         if known is None:
-            return len(self.encode(prompt, letters).ids)
+            return len(self.encode(prompt, letters, whole=whole).ids)
         return len(self._tokenize(framed + known.suffix))
 
-    def _try(self, prompt: str, letters: Sequence[str], choice: LetterForm) -> Encoded | None:
+    def _try(self, prompt: str, letters: Sequence[str], choice: LetterForm, *, whole: bool) -> Encoded | None:
         ids = self._tokenize(prompt + choice.suffix)
         found = []
         for letter in letters:
             longer = self._tokenize(prompt + choice.suffix + choice.form.format(letter))
-            if len(longer) != len(ids) + 1 or longer[:-1] != ids or longer[-1] == self._unknown_id:
+            added = longer[len(ids) :]
+            if longer[: len(ids)] != ids or not added or added[0] == self._unknown_id or (whole and len(added) > 1):
                 return None
-            found.append(longer[-1])
+            found.append(added[0])
         return Encoded(tuple(ids), tuple(found)) if len(set(found)) == len(found) else None
+
+    def _explain_labels(self, prompt: str, labels: Sequence[str]) -> str:
+        ids = self._tokenize(prompt)
+        first: dict[int, str] = {}
+        for label in labels:
+            longer = self._tokenize(prompt + FORMS[0].format(label))
+            token = longer[len(ids)] if longer[: len(ids)] == ids and len(longer) > len(ids) else None
+            if token is None or token == self._unknown_id:
+                return (
+                    f"the tokenizer {self._tokenizer_name} does not know how the label {label!r} begins after "
+                    f"{prompt[-20:]!r}; accepted: labels that begin with tokens of their own"
+                )
+            if token in first:
+                return (
+                    f"the tokenizer {self._tokenizer_name} begins the labels {first[token]!r} and {label!r} with the "
+                    f"same token {token}; accepted: labels whose first tokens differ"
+                )
+            first[token] = label
+        return (
+            f"the tokenizer {self._tokenizer_name} joins the labels {list(labels)!r} with the end of "
+            f"{prompt[-20:]!r}; accepted: a prompt after which they begin a token"
+        )
 
     def _explain(self, prompt: str, letters: Sequence[str]) -> str:
         ids = self._tokenize(prompt)

@@ -91,14 +91,14 @@ class Target:
     def __call__(
         self,
         logits: Float[Tensor, "*batch vocab"],
-        letters: Int[Tensor, "*batch 4"],
+        letters: Int[Tensor, "*batch option"],
         answer: Int[Tensor, "*batch"],
     ) -> Float[Tensor, "*batch"]:
         """F for each question.
 
         Args:
             logits: the last position's logits, float32 or wider.
-            letters: token ids of the four option letters.
+            letters: token ids of the four option letters; of label questions, of all labels.
             answer: index 0..3 of the right letter.
         """
         raise PluginError(f"{type(self).__name__} is a target without __call__; accepted: one that overrides it")
@@ -171,6 +171,8 @@ class Task:
         role, rule: the first two lines of every prompt.
         stems: three templates with `{text}` and any meta key of the items, plain names only.
         demonstration: the item of the one-shot demonstration; None = one more example, used nowhere else.
+        concepts: the classes, where an answer is one of a few that many items share; () = answers differ from item
+            to item.
         hub: how to read this task from the Hub; the description shown in `plugins`.
         suffixes: endings of the files that `from_file` reads; such a file's path works wherever a task's name does.
     """
@@ -180,6 +182,7 @@ class Task:
     rule: str = ""
     stems: tuple[str, ...] = ()
     demonstration: Item | None = None
+    concepts: tuple[str, ...] = ()
     suffixes: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
 
@@ -215,11 +218,16 @@ class Intervention(Configurable):
 
     Class attributes:
         scale: a constant factor; makes the edit foldable into the weights (silence 0.0, excite 2.0).
+
+    Attributes:
+        fitted: whether this copy has learned what it needs.
+        site: where a fitted copy has learned it, `neurons.site`; None = what it does is the same at every site.
     """
 
     scale: ClassVar[float | None] = None
     reference: ClassVar[str] = ""
     fitted: bool = False
+    site: str | None = None
 
     @property
     def needs_fit(self) -> bool:
@@ -227,7 +235,13 @@ class Intervention(Configurable):
         return type(self).fit is not Intervention.fit
 
     def fit(self, model: HookedModel, examples: Sequence[Example], neurons: NeuronSet) -> Self:
-        """Learn what the edit needs and return a fitted copy with `fitted = True`. Default: nothing to learn."""
+        """Learn what the edit needs and return a fitted copy with `fitted = True`. Default: nothing to learn.
+
+        Args:
+            model: the unedited model; must be left as it was.
+            examples: what to learn from, with `na.observe` for instance.
+            neurons: what will be edited, at `neurons.site`; of good and bad neurons the scores tell which is which.
+        """
         return self
 
     def edit(

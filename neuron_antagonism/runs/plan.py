@@ -94,9 +94,8 @@ def make_plan(
     ready = model or load_model(config.model, **config.loading())
     if ready.is_edited:
         raise UsageError("a run was started inside model.edited(); accepted: outside, a run makes its own edits")
-    n_total = ready.n_layers * ready.n_neurons
+    n_total = ready.n_layers * ready.units(config.site)
     check_count(config.budget, n_total)
-    ready.site(config.site)
     fixed = [with_fixed_z(scorer, n_total, config.budget) for scorer in made]
     model_hash = ready.fingerprint()
     judge = reference or ready

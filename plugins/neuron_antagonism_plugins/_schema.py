@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._files import listed, malformed
+from neuron_antagonism_plugins._tables import SEPARATED, is_separated
 
 N_WRONG = 3
 """Wrong answers that every question shows."""
@@ -87,6 +88,13 @@ class Spec(na.Options):
     format: Literal["csv", "tsv", "jsonl", "json", "parquet"] | None = Field(
         default=None, description="csv, tsv, jsonl, json or parquet; unset: by the file's ending"
     )
+    header: Texts = Field(
+        default=(), description="the column names of a CSV or TSV file that has no line of them, in order"
+    )
+    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] | None = Field(
+        default=None,
+        description="the one character, no quote, between the cells of a CSV or TSV file; unset: a comma or a tab",
+    )
     columns: Columns = Field(description="text, answer, and distractors or options; meta")
     labels: Annotated[dict[str, Text], BeforeValidator(_by_value)] = Field(
         default_factory=dict,
@@ -116,6 +124,7 @@ def check(spec: Spec, where: Where) -> None:
     Raises:
         DataError: names the field.
     """
+    _check_table(spec, where)
     columns = spec.columns
     given = [
         name
@@ -154,6 +163,16 @@ def check(spec: Spec, where: Where) -> None:
 def label_set(spec: Spec) -> tuple[str, ...]:
     """The different labels, fillers last."""
     return tuple(dict.fromkeys((*spec.labels.values(), *spec.fillers)))
+
+
+def _check_table(spec: Spec, where: Where) -> None:
+    twice = sorted({name for name in spec.header if spec.header.count(name) > 1})
+    if twice:
+        raise malformed(where("header"), f"{twice[0]} twice", "a different name for each column")
+    for name, value in (("header", spec.header), ("delimiter", spec.delimiter)):
+        for source in (spec.data.test, spec.data.train):
+            if value and source and not is_separated(source, spec.format):
+                raise malformed(where(name), f"data in {source}", f"{name} only with {SEPARATED}")
 
 
 def _check_labels(spec: Spec, where: Where) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ from neuron_antagonism_plugins._files import at, lines, listed, malformed
 from neuron_antagonism_plugins._hub import is_hub, splits
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+SEPARATED = "a CSV or TSV file, by its ending or the field format"
 
-_TABLE = "a table with a line of column names, then rows of as many cells"
+_TABLE = "a table with a line of column names (or the task file's field header), then rows of as many cells"
 _OBJECTS = "a JSON object on each line, or a file that is one JSON array of objects"
 _LIST = 'a list of texts (in CSV and TSV as JSON, such as ["a", "b", "c"])'
 
@@ -28,7 +30,20 @@ class Row(NamedTuple):
     values: dict[str, Any]
 
 
-def rows(source: str, form: str | None, accepted: str, split: str | None = None) -> Iterator[Row]:
+def is_separated(source: str, form: str | None) -> bool:
+    """Whether a source is a CSV or TSV file, by the format given or what its ending says."""
+    return not is_hub(source) and _form(source, form) in DELIMITERS
+
+
+def rows(
+    source: str,
+    form: str | None,
+    accepted: str,
+    split: str | None = None,
+    *,
+    header: Sequence[str] = (),
+    delimiter: str | None = None,
+) -> Iterator[Row]:
     """Yield the rows of a source in its order.
 
     Args:
@@ -36,25 +51,34 @@ def rows(source: str, form: str | None, accepted: str, split: str | None = None)
         form: one of `FORMATS`; None = what the file's ending says.
         accepted: the columns that are read, for errors.
         split: the Hub split that is the test part; None = test, validation or dev.
+        header: the column names of a CSV or TSV file; () = its first line holds them.
+        delimiter: what separates the cells of a CSV or TSV file; None = a comma or a tab.
 
     Raises:
-        DataError: an unreadable, malformed or empty source; names file and line or row.
+        DataError: an unreadable, malformed or empty source, or one that takes no header or delimiter; names file
+            and line or row.
         UsageError: a package is missing that the source needs.
     """
+    if (header or delimiter) and not is_separated(source, form):
+        named = "header" if header else "delimiter"
+        raise na.DataError(f"{source}: can't be read with the task file's field {named}; accepted: {SEPARATED}")
     if is_hub(source):
         loaded = splits(source, accepted, test=(split,)) if split else splits(source, accepted)
         for found in loaded:
             yield from (Row(found.part, where, values) for where, values in found.rows())
         return
-    form = form or Path(source).suffix.lower().removeprefix(".")
+    form = _form(source, form)
     if form not in FORMATS:
         endings = ", ".join(f".{known}" for known in FORMATS)
         raise na.DataError(
             f"{source}: an unknown ending; accepted: {endings}, hub:dataset-id, or the field format in the task file"
         )
-    read = {"csv": _separated, "tsv": _separated, "parquet": _parquet}.get(form, _json)
+    if form in DELIMITERS:
+        table = _separated(source, header, delimiter or DELIMITERS[form])
+    else:
+        table = _parquet(source) if form == "parquet" else _json(source, form)
     empty = True
-    for where, values in read(source, form):
+    for where, values in table:
         empty = False
         yield Row("", where, values)
     if empty:
@@ -120,11 +144,13 @@ def as_text(value: Any) -> str | None:
     return str(value).strip() if isinstance(value, str | int | float) else None
 
 
-def _separated(path: str, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    dialect = "excel-tab" if form == "tsv" else "excel"
+def _form(source: str, form: str | None) -> str:
+    return form or Path(source).suffix.lower().removeprefix(".")
+
+
+def _separated(path: str, header: Sequence[str], delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
     # line ends put back: a quoted cell may hold some
-    reader = csv.reader((f"{line}\n" for _, line in lines(path, _TABLE)), dialect, strict=True)
-    header: list[str] = []
+    reader = csv.reader((f"{line}\n" for _, line in lines(path, _TABLE)), delimiter=delimiter, strict=True)
     while True:
         number = reader.line_num + 1
         try:
@@ -172,7 +198,7 @@ def _object(where: str, line: str) -> Any:
         raise malformed(where, line, _OBJECTS) from None
 
 
-def _parquet(path: str, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError:

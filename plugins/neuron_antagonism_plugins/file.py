@@ -37,6 +37,8 @@ class FileTask(na.Task):
         name: topic                    # by default the file's name
         data: {test: test.tsv, train: train.tsv}   # on the Hub also split: the split that is the test part
         format: tsv                    # by default what the file's ending says
+        header: [class, headline, w1, w2, w3, paper]   # of a CSV or TSV file without a line of column names
+        delimiter: ";"                 # between the cells of a CSV or TSV file; by default a comma or a tab
         columns:
           text: headline
           answer: class
@@ -73,6 +75,7 @@ class FileTask(na.Task):
         self.name = Path(path).stem if self.spec.name is None else self.spec.name
         self.role, self.rule, self.stems = self.spec.role, self.spec.rule, self.spec.stems
         self.demonstration = _demonstration(self.spec)
+        self.concepts = tuple(dict.fromkeys(self.spec.labels.values()))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -111,7 +114,8 @@ class FileTask(na.Task):
         spec, columns = self.spec, self.spec.columns
         named = [columns.text, columns.answer, *columns.distractors, *columns.options, *columns.meta.values()]
         accepted = f"the columns {listed(named)}"
-        for row in rows(source, spec.format, accepted, spec.data.split):
+        found = rows(source, spec.format, accepted, spec.data.split, header=spec.header, delimiter=spec.delimiter)
+        for row in found:
             asked = text(row, columns.text, "columns.text")
             meta = {name: text(row, column, f"columns.meta.{name}") for name, column in columns.meta.items()}
             answer, wrong = self._answers(row)

@@ -68,6 +68,7 @@ class Ner(na.Task):
         'Text: {text}\nThe name "{mention}" stands for what?',
         'Read this: {text}\nWhat kind of thing is "{mention}"?',
     )
+    concepts = TYPES
     reference = "NeuronLLM §4.1; Few-NERD (Ding et al., 2021)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:

@@ -84,6 +84,7 @@ class Sentiment(na.Task):
         "Review: {text}\nHow does the writer feel?",
         "Read this: {text}\nWhich feeling fits?",
     )
+    concepts = OPTIONS
     reference = "NeuronLLM §4.1; SST-3 (Socher et al., 2013)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:

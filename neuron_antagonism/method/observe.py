@@ -1,0 +1,182 @@
+"""What units are worth while a model answers: their values at the last position, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from neuron_antagonism.engine.base import Progress, longest_first
+from neuron_antagonism.engine.choose import choose
+from neuron_antagonism.engine.memory import TokenLimit
+from neuron_antagonism.errors import DataError, ModelError, UsageError
+from neuron_antagonism.functional import option_log_probabilities
+from neuron_antagonism.method.evaluate import chosen_options, n_options, tie_orders
+from neuron_antagonism.method.moments import Moments
+from neuron_antagonism.model.prefix import shared_prefix
+from neuron_antagonism.types import Example, Question, as_examples
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
+
+    from neuron_antagonism.model.hooked import HookedModel
+
+Answered = Literal["right", "wrong", "all"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """Some questions, seen together.
+
+    Attributes:
+        questions: their indices in the order of the examples' questions.
+        values: of every unit at the last position, on the CPU, float32 or wider.
+        right: whether each was answered rightly.
+    """
+
+    questions: tuple[int, ...]
+    values: Float[Tensor, "question layer unit"]
+    right: Bool[Tensor, " question"]
+
+
+def observe(
+    model: HookedModel,
+    examples: Sequence[Example | Question],
+    see: Callable[[Observation], None],
+    *,
+    site: str = "post",
+    seed: int = 0,
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Hand over the unedited model's unit values and answers, each question once, in batches.
+
+    Memory does not grow with the number of examples, unless `see` keeps what it is given.
+
+    Args:
+        model: the model.
+        examples: examples or plain questions.
+        see: called with each batch.
+        site: where the units are: "post", "up" or "resid_post".
+        seed: breaks exact ties between letters.
+        max_tokens: tokens in one forward; None = planned from the free memory.
+        progress: called with what is being done, how much is done and how much there is.
+
+    Raises:
+        UsageError: the model is being edited.
+        ModelError: values that are not finite.
+    """
+    if model.is_edited:
+        raise UsageError("values were to be observed inside model.edited(); accepted: outside, of the unedited model")
+    questions = [question for example in as_examples(examples) for question in example.proxies]
+    n_options(questions)
+    encoded = [model.encode(question) for question in questions]
+    prompts = [e.ids for e in encoded]
+    model.site(site)
+    # the reference engine is there for models that can't continue from a cache
+    cached = choose(model, prompts, "auto").name != "reference"
+    shared = shared_prefix(model, prompts) if cached else None
+    start = shared.length if shared is not None else 0
+    limit = TokenLimit(model, max(map(len, prompts)), "reference", given=max_tokens)
+    done = 0
+
+    def work(part: list[int]) -> None:
+        nonlocal done
+        logits, values = model.last_values([prompts[i] for i in part], shared, site)
+        if not bool(torch.isfinite(values).all()):
+            raise ModelError(
+                f"{model.name} has unit values that are not finite (dtype {model.dtype}); accepted: finite ones"
+            )
+        letters = torch.tensor([encoded[i].letters for i in part], device=logits.device)
+        log_p = option_log_probabilities(logits, letters).double().cpu()
+        chosen, _ = chosen_options(log_p, tie_orders([questions[i] for i in part], seed))
+        right = chosen == torch.tensor([questions[i].answer for i in part])
+        values = values if values.dtype == torch.float64 else values.float()
+        see(Observation(tuple(part), values.cpu(), right))
+        done += len(part)
+        if progress is not None:
+            progress("values", done, len(questions))
+
+    limit.in_batches(longest_first(prompts), lambda i: len(prompts[i]) - start, work)
+
+
+@dataclass(frozen=True)
+class ValueStatistics:
+    """Statistics of every unit's value at the last position.
+
+    Attributes:
+        site: where the units are.
+        groups: by concept ("" = all that were not kept apart) and by whether the question was answered rightly.
+    """
+
+    site: str
+    groups: Mapping[tuple[str, bool], Moments]
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The concepts that were kept apart and seen."""
+        return tuple(dict.fromkeys(concept for concept, _ in self.groups if concept))
+
+    def of(self, concept: str | None = None, answered: Answered = "right") -> Moments:
+        """The moments over some of the questions.
+
+        Args:
+            concept: a concept that was kept apart; None = every question.
+            answered: "right", "wrong" or "all".
+        """
+        found = Moments()
+        for (name, right), moments in self.groups.items():
+            if concept in (None, name) and answered in ("all", "right" if right else "wrong"):
+                found = found.merged(moments)
+        return found
+
+
+def value_statistics(
+    model: HookedModel,
+    examples: Sequence[Example | Question],
+    concepts: Sequence[str] = (),
+    *,
+    site: str = "post",
+    seed: int = 0,
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> ValueStatistics:
+    """Mean, standard deviation and shape of every unit's value at the last position, in one pass over the examples.
+
+    Memory grows with the number of concepts kept apart, not with that of examples.
+
+    Args:
+        model: the unedited model.
+        examples: examples or plain questions; a question's concept is its right option's text.
+        concepts: which to keep apart; () = none.
+        site, seed, max_tokens, progress: see `observe`.
+
+    Raises:
+        DataError: no example of a concept.
+    """
+    asked = as_examples(examples)
+    known = [question.concept for example in asked for question in example.proxies]
+    for concept in concepts:
+        check_concept(concept, known)
+    names = [concept if concept in set(concepts) else "" for concept in known]
+    groups: dict[tuple[str, bool], Moments] = {}
+
+    def see(seen: Observation) -> None:
+        keys = [(names[i], right) for i, right in zip(seen.questions, seen.right.tolist(), strict=True)]
+        for key in dict.fromkeys(keys):
+            rows = torch.tensor([k == key for k in keys])
+            groups.setdefault(key, Moments()).add(seen.values[rows])
+
+    observe(model, asked, see, site=site, seed=seed, max_tokens=max_tokens, progress=progress)
+    return ValueStatistics(site, groups)
+
+
+def check_concept(concept: str, known: Sequence[str]) -> None:
+    """Raise DataError unless some question's concept is this one."""
+    if concept not in known:
+        there = sorted(set(known))
+        shown = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
+        raise DataError(f"no example of the concept {concept!r:.80} was given; accepted: {shown}")

@@ -1,0 +1,134 @@
+"""NEURONLENS: which units are large for a concept, and how their values are distributed by concept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+import neuron_antagonism as na
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST_CONCEPTS = 100
+"""More than these are no classes: statistics are kept for each."""
+
+
+class NeuronLens(na.Scorer):
+    """Mean |value| at the last position over the questions of a concept that the model answers rightly; no bad set.
+
+    Of each layer the largest share scores, the rest scores 0. `extras` hold each unit's μ (`mean`), σ (`std`, ddof 0),
+    `skewness`, excess `kurtosis` and `normality` (p-value of Jarque and Bera's test) over these questions; with a
+    concept also the overlap coefficient of its Gaussian with each other concept's (`overlap.NAME`).
+    """
+
+    name = "neuronlens"
+    target = None
+    roles = ("good",)
+    reference = "NeuronLens (Neurons Speak in Ranges, 2025)"
+
+    class Options(na.Options):
+        """Whose values count, and which units may score."""
+
+        concept: str = Field(
+            default="", description="the class (an answer's text) that is asked for; unset: every question's"
+        )
+        share: float = Field(default=0.3, gt=0, le=1, description="share of each layer's units that score, up to 1")
+        layers: tuple[int, ...] = Field(default=(), description="blocks whose units may score; unset: all")
+
+    def attribute(self, model: na.HookedModel, examples: Sequence[na.Example], settings: na.Settings) -> na.Attribution:
+        """One pass over the examples."""
+        import torch
+
+        options = self.options
+        layers = options.layers or range(model.n_layers)
+        if not all(0 <= layer < model.n_layers for layer in layers):
+            raise na.UsageError(
+                f"option {self.name}.layers={list(layers)}: accepted: blocks 0 to {model.n_layers - 1} of this model"
+            )
+        concepts = _concepts(examples, options.concept)
+        owners = [(e, q.concept) for e, example in enumerate(examples) for q in example.proxies]
+        per_example = torch.zeros(len(examples), model.n_layers, model.units(settings.site))
+        counted = torch.zeros(len(examples))
+        groups: dict[str, na.Moments] = {concept: na.Moments() for concept in concepts}
+
+        def see(seen: na.Observation) -> None:
+            for row, i in enumerate(seen.questions):
+                example, concept = owners[i]
+                if seen.right[row] and concept in (options.concept or concept,):
+                    per_example[example] += seen.values[row].abs().float()
+                    counted[example] += 1
+            for concept in concepts:
+                theirs = [concept in ("", owners[i][1]) for i in seen.questions]
+                groups[concept].add(seen.values[seen.right & torch.tensor(theirs)])
+
+        na.observe(
+            model,
+            examples,
+            see,
+            site=settings.site,
+            seed=settings.seed,
+            max_tokens=settings.max_tokens,
+            progress=settings.progress,
+        )
+        own = groups[options.concept]
+        if not own.count:
+            of = f" of the concept {options.concept!r}" if options.concept else ""
+            raise na.DataError(
+                f"scorer {self.name!r}: the model answers none of the {len(owners)} questions{of} rightly; "
+                "accepted: examples of which it answers some"
+            )
+        return na.Attribution(
+            scores=_top_share(own.mean_abs.float(), options.share, layers),
+            example_scores=per_example / counted.clamp_min(1)[:, None, None],
+            scorer=self.name,
+            options=options.model_dump(),
+            site=settings.site,
+            roles=self.roles,
+            extras=_shape(own) | _overlaps(own, groups, options.concept),
+        )
+
+
+def _concepts(examples: Sequence[na.Example], concept: str) -> list[str]:
+    """The concepts to keep apart: all, if one of them is asked for; "" stands for every question."""
+    if not concept:
+        return [""]
+    known = sorted({question.concept for example in examples for question in example.proxies})
+    if concept not in known or len(known) > MOST_CONCEPTS:
+        problem = f"{len(known)} different answers are no classes" if concept in known else "no example has it"
+        shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+        raise na.DataError(f"option neuronlens.concept={concept!r:.80}: {problem}; accepted: {shown}")
+    return known
+
+
+def _top_share(saliency: Tensor, share: float, layers: Sequence[int]) -> Tensor:
+    import torch
+
+    # 0.29 · 100 is below 29: rounding first keeps exact products where decimals put them
+    count = max(1, int(round(share * saliency.shape[1], 9)))
+    scores = torch.zeros_like(saliency)
+    for layer in layers:
+        top = torch.argsort(saliency[layer], descending=True, stable=True)[:count]
+        scores[layer, top] = saliency[layer, top]
+    return scores
+
+
+def _shape(own: na.Moments) -> dict[str, Tensor]:
+    names = ("mean", "std", "skewness", "kurtosis", "normality")
+    return {name: getattr(own, name) for name in names}
+
+
+def _overlaps(own: na.Moments, groups: Mapping[str, na.Moments], concept: str) -> dict[str, Tensor]:
+    return {
+        f"overlap.{other}": na.gaussian_overlap(own.mean, own.std, moments.mean, moments.std)
+        for other, moments in groups.items()
+        if other != concept and moments.count
+    }
+
+
+@na.hookimpl
+def neuron_antagonism_scorers() -> list[type[na.Scorer]]:
+    """Register the scorer."""
+    return [NeuronLens]
