@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.generate import generate
     from neuron_antagonism.method.moments import Moments, gaussian_overlap
     from neuron_antagonism.method.observe import Observation, ValueStatistics, observe, value_statistics
+    from neuron_antagonism.method.perplexity import perplexity
     from neuron_antagonism.method.qatt import build_examples
     from neuron_antagonism.method.splits import Split
     from neuron_antagonism.method.tasks import LoadedTask, load_task
@@ -44,12 +45,14 @@ if TYPE_CHECKING:
     from neuron_antagonism.plugin.manager import target_of
     from neuron_antagonism.runs.run import run
     from neuron_antagonism.runs.store import RunResult, load_run
+    from neuron_antagonism.suites.bench import BenchResult, bench
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Ablation": "method.ablate",
     "Attribution": "method.attribution",
+    "BenchResult": "suites.bench",
     "Comparison": "method.compare",
     "ConceptSplit": "method.concepts",
     "Edit": "method.edits",
@@ -67,6 +70,7 @@ _LAZY = {
     "ablate": "method.ablate",
     "attribute": "method.attribute",
     "attribute_many": "method.attribute",
+    "bench": "suites.bench",
     "build_examples": "method.qatt",
     "compare": "method.compare",
     "concept_split": "method.concepts",
@@ -84,6 +88,7 @@ _LAZY = {
     "load_run": "runs.store",
     "load_task": "method.tasks",
     "observe": "method.observe",
+    "perplexity": "method.perplexity",
     "run": "runs.run",
     "target_of": "plugin.manager",
     "value_statistics": "method.observe",
@@ -94,6 +99,7 @@ __all__ = [
     "AntagonismError",
     "AntagonismWarning",
     "Attribution",
+    "BenchResult",
     "Comparison",
     "ConceptSplit",
     "DataError",
@@ -129,6 +135,7 @@ __all__ = [
     "ablate",
     "attribute",
     "attribute_many",
+    "bench",
     "build_examples",
     "compare",
     "concept_split",
@@ -146,6 +153,7 @@ __all__ = [
     "load_run",
     "load_task",
     "observe",
+    "perplexity",
     "run",
     "target_of",
     "value_statistics",

@@ -136,6 +136,18 @@ class Example:
             raise DataError("an example has no questions; accepted: at least one")
 
 
+def n_options(questions: Iterable[Question]) -> int:
+    """How many options each of some questions has.
+
+    Raises:
+        DataError: not equally many.
+    """
+    counts = {len(question.letters) for question in questions}
+    if len(counts) > 1:
+        raise DataError(f"questions of {sorted(counts)} options are asked together; accepted: equally many in a list")
+    return counts.pop()
+
+
 def as_examples(things: Iterable[Example | Question]) -> list[Example]:
     """Examples; a plain question becomes an example of one proxy.
 

@@ -120,7 +120,7 @@ class TestRefused:
         [
             (
                 ["--scorer", "acee"],
-                "unknown scorer 'acee'; did you mean 'ace'? accepted: ablation, ace, act, kn, neurons, ",
+                "unknown scorer 'acee'; did you mean 'ace'? accepted: ablation, ace, act, kn, neuronlens, ",
             ),
             (["--scorer", ""], "unknown scorer ''"),
             (["--scorer", "act"], "scorer 'act' was given twice"),
@@ -161,7 +161,7 @@ class TestRefused:
             (["--quadrature", "rigth"], "unknown quadrature 'rigth'; did you mean 'right'?"),
             (["--positions", "first"], "positions='first': input should be 'last' or 'all'"),
             (["--strengthen", "exite"], "unknown intervention 'exite'; did you mean 'excite'?"),
-            (["--weaken", "ace"], "unknown intervention 'ace'; accepted: excite, silence"),
+            (["--weaken", "ace"], "unknown intervention 'ace'; accepted: excite, range, range-excite, silence"),
             (["--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'?"),
             (["--device", "gpu"], "device 'gpu' can't be used: "),
             (["--device-map", "atuo"], "unknown device_map 'atuo'; did you mean 'auto'?"),
@@ -490,7 +490,7 @@ class TestProcess:
         assert done.stderr.count("\n") == 1
         assert tree(tmp_path) == []
 
-    @pytest.mark.parametrize("command", [[], ["run"], ["plugins"], ["doctor"]])
+    @pytest.mark.parametrize("command", [[], ["run"], ["plugins"], ["doctor"], ["bench"]])
     def test_help_is_quick(self, tmp_path, command):
         """--help of any command needs under half a second of processor time: the best of three, on a busy machine."""
         code = (

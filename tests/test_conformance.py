@@ -19,8 +19,13 @@ one_thread = tiny.one_thread
 
 KITS = {"scorer": ScorerTests, "task": TaskTests, "intervention": InterventionTests}
 FILE = Path(__file__).parent / "data" / "neurons.csv"
-SPECIAL = {"random": {"planted": 0.0}, "neurons": {"planted": 0.0, "options": {"file": str(FILE)}}}
-"""Neither is meant to find planted neurons; the second is nothing without its file."""
+
+
+SPECIAL: dict[str, dict[str, Any]] = {
+    "random": {"planted": 0.0},
+    "neurons": {"planted": 0.0, "options": {"file": str(FILE)}},
+}
+"""These are not meant to find planted neurons, and the second is nothing without its file."""
 CLASSES_OF_FILES = {"file"}  # a task only together with a file
 
 
@@ -41,7 +46,7 @@ def test_every_shipped_plugin_has_a_class():
     """A plugin that is added is tested without a line being written here."""
     shipped = {e.name for e in registry() if e.distribution == "neuron-antagonism" and e.kind in KITS}
     assert {name.removeprefix("Test").lower() for name in _classes()} == shipped - CLASSES_OF_FILES
-    assert len(_classes()) >= 13
+    assert len(_classes()) >= 17
 
 
 # --- the kit catches -----------------------------------------------------------------------------------------------

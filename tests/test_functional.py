@@ -318,7 +318,7 @@ def test_saved_scores_come_back(tmp_path):
         (
             option_log_probabilities,
             {"logits": torch.ones(2, 9), "letters": torch.ones(2, 4, dtype=torch.int64)},
-            {"logits": torch.ones(2, 9), "letters": torch.ones(2, 3, dtype=torch.int64)},
+            {"logits": torch.ones(2, 9), "letters": torch.ones(3, 4, dtype=torch.int64)},
         ),
     ],
 )

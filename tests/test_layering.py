@@ -27,7 +27,7 @@ LAYERS = (
     ("method",),
     ("testing",),
     ("runs",),
-    ("exports",),
+    ("exports", "suites"),
     ("scaffold", "cli", "__main__"),
 )
 """From left to right: a module may import what stands to its left or beside it."""

@@ -21,9 +21,9 @@ from neuron_antagonism.plugin.manager import GROUP, KINDS, Registry, registry
 from neuron_antagonism.runs import run as running
 
 SHIPPED = {
-    "scorer": {"ablation", "ace", "act", "kn", "neurons", "qrnca", "random", "tn"},
+    "scorer": {"ablation", "ace", "act", "kn", "neuronlens", "neurons", "qrnca", "random", "tn"},
     "task": {"chunking", "commonsense", "file", "ner", "sentiment"},
-    "intervention": {"excite", "silence"},
+    "intervention": {"excite", "range", "silence"},
     "observer": {"jsonl"},
 }
 HOOKS = {f"neuron_antagonism_{kind}s": base for kind, base in KINDS.items()}
@@ -359,9 +359,9 @@ def attributed(returned: Any) -> str:
     """The error line of a scorer whose aggregate returns that, on a model of 2 x 3 neurons."""
     from neuron_antagonism.method.attribute import _check_result
 
-    model: Any = SimpleNamespace(n_layers=2, n_neurons=3)
+    model: Any = SimpleNamespace(n_layers=2, units={"post": 3}.__getitem__)
     with pytest.raises(na.PluginError) as caught:
-        _check_result(Bounded(), returned, model)
+        _check_result(Bounded(), returned, model, "post")
     line = str(caught.value)
     assert "\n" not in line
     assert "scorer 'bounded'" in line

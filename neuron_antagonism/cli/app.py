@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neuron_antagonism.cli import doctor, export, generate, neuron, new, plugins, run
+from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, run
 from neuron_antagonism.errors import AntagonismError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("bench")(bench.bench)
 app.command("plugins")(plugins.plugins)
 app.command("generate")(generate.generate)
 app.add_typer(neuron.neuron)

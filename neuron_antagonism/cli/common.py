@@ -26,6 +26,10 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a H
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the Python code that the checkpoint brings along.")
 ]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="TASK=EVAL[,TRAIN]", help="A task's own files, or hub:ID; repeatable."),
+]
 ChatTemplate = Annotated[
     bool, typer.Option("--chat-template", help="Put prompts through the tokenizer's chat template.")
 ]
@@ -61,6 +65,22 @@ def pairs(values: list[str], what: str, form: str) -> list[tuple[str, str]]:
             raise UsageError(f"{what} {value!r} is malformed; accepted: {form}")
         found.append((name, rest))
     return found
+
+
+def task_data(values: list[str]) -> dict[str, tuple[str, str | None]]:
+    """Evaluation and training data by task, from `TASK=EVAL[,TRAIN]` arguments.
+
+    Raises:
+        UsageError: a malformed one, or a task twice.
+    """
+    data: dict[str, tuple[str, str | None]] = {}
+    for name, files in pairs(values, "--data", "TASK=EVAL or TASK=EVAL,TRAIN"):
+        source, _, train = files.partition(",")
+        if not source or name in data:
+            problem = "was given twice" if source else "names no file"
+            raise UsageError(f"--data {name}={files}: {problem}; accepted: TASK=EVAL or TASK=EVAL,TRAIN, a task once")
+        data[name] = (source, train or None)
+    return data
 
 
 def parsed_map(value: str | None) -> Any:

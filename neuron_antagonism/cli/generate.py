@@ -50,13 +50,10 @@ def generate(
     edit, names = chosen_edit(result, task, scorer, mode)
     if positions is not None:
         edit = edit.at(positions)
-    if any(part.intervention.needs_fit and not part.intervention.fitted for part in edit.parts):
-        raise UsageError(
-            f"the run's interventions {', '.join(sorted({p.intervention.name for p in edit.parts}))} must be fitted "
-            "again; accepted: na.generate from Python with fitted ones"
-        )
     config = RunConfig.of(**result.manifest["config"])
     hooked = load_model(model or config.model, **config.loading(dtype=dtype, device=device))
+    # what an intervention has learned is not stored: it learns it again, from the same examples
+    edit = edit.fit(hooked, result.splits[names["task"]].identify)
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:

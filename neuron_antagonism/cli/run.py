@@ -11,6 +11,7 @@ import typer
 
 from neuron_antagonism.cli.common import (
     ChatTemplate,
+    Data,
     Debug,
     Device,
     DeviceMap,
@@ -26,6 +27,7 @@ from neuron_antagonism.cli.common import (
     parsed_map,
     print_json,
     quiet_libraries,
+    task_data,
 )
 from neuron_antagonism.errors import UsageError
 
@@ -45,10 +47,7 @@ def run(
         list[str] | None,
         typer.Option("--task", help="A task, or a file like task.yaml; repeatable. Default: the four shipped."),
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="TASK=EVAL[,TRAIN]", help="A task's own files, or hub:ID; repeatable."),
-    ] = None,
+    data: Data = None,
     scorer: Annotated[
         list[str] | None,
         typer.Option("--scorer", help="A scorer; repeatable. Default: ace tn qrnca kn act random."),
@@ -75,6 +74,7 @@ def run(
     ] = None,
     steps: Annotated[str, typer.Option(help="Steps of integrated gradients, or auto.")] = "16",
     quadrature: Annotated[str, typer.Option(help="right, midpoint or gauss-legendre.")] = "right",
+    site: Annotated[str, typer.Option(help="post, up (FFN neurons) or resid_post (residual stream).")] = "post",
     positions: Annotated[str, typer.Option(help="Where edits act: last or all.")] = "last",
     strengthen: Annotated[str, typer.Option(help="Intervention on neurons that should act more.")] = "excite",
     weaken: Annotated[str, typer.Option(help="Intervention on neurons that should act less.")] = "silence",
@@ -145,13 +145,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
     sizes |= {name: given[name] for name in SMALL if given[name] is not None}
     if not given["full"]:
         sizes = {name: size for name, size in sizes.items() if name not in file or name in named}
-    data: dict[str, tuple[str, str | None]] = {}
-    for name, files in pairs(given["data"] or [], "--data", "TASK=EVAL or TASK=EVAL,TRAIN"):
-        source, _, train = files.partition(",")
-        if not source or name in data:
-            problem = "was given twice" if source else "names no file"
-            raise UsageError(f"--data {name}={files}: {problem}; accepted: TASK=EVAL or TASK=EVAL,TRAIN, a task once")
-        data[name] = (source, train or None)
+    data = task_data(given["data"] or [])
     options: dict[str, dict[str, Any]] = {}
     for name, value in pairs(given["option"] or [], "-o", "NAME.OPTION=VALUE"):
         plugin, dot, field = name.partition(".")
@@ -165,7 +159,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         options.setdefault("neurons", {})["file"] = str(given["neurons"])
         chosen["scorers"] = [*(given["scorer"] or file.get("scorers") or ["random"]), "neurons"]
     names = (
-        *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "positions"),
+        *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "site", "positions"),
         *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),
         *("trust_remote_code", "chat_template"),
     )

@@ -11,7 +11,7 @@ from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.plugin.base import Target
 from neuron_antagonism.plugin.manager import target_of
-from neuron_antagonism.types import Example, Question, as_examples
+from neuron_antagonism.types import Example, Question, as_examples, n_options
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -61,6 +61,7 @@ def ablate(
     asked = as_examples(examples)
     f = _target(target)
     model.site(site)
+    n_options(q for example in asked for q in example.proxies)
     questions = [Asked(model.encode(q), q.answer) for example in asked for q in example.proxies]
     choice = choose(model, [q.encoded.ids for q in questions], engine)
     effects = choice.engine(max_tokens).ablation_effects(model, questions, f, site, progress)

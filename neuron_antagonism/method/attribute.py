@@ -18,7 +18,7 @@ from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.types import Example, Question, as_examples
+from neuron_antagonism.types import Example, Question, as_examples, n_options
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -139,6 +139,7 @@ def attribute_each(
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
     own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
+    n_options(q for example in asked for q in example.proxies)
     questions = [Asked(model.encode(q), q.answer) for example in asked for q in example.proxies]
     found = _gradients(model, questions, shared, settings) if shared else None
     results = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,30 @@ class Attribution:
         if "bad" not in self.roles:
             raise UsageError(f"scorer {self.scorer!r} has no bad neurons; accepted: good() only")
         return self._chosen(k, "bad", -self.scores)
+
+    def top_share(self, share: float, layers: Sequence[int] = ()) -> NeuronSet:
+        """The largest share of each layer's units, strongest first, at least one a layer; whatever their sign.
+
+        Args:
+            share: above 0, up to 1.
+            layers: which blocks; () = all.
+
+        Raises:
+            UsageError: a share out of bounds, or a block that is not there.
+        """
+        n_layers, n_units = self.scores.shape
+        if not 0 < share <= 1:
+            raise UsageError(f"share is {share!r}; accepted: above 0, up to 1")
+        if not all(0 <= layer < n_layers for layer in layers):
+            raise UsageError(f"layers are {list(layers)}; accepted: blocks 0 to {n_layers - 1} of this model")
+        # 0.29 · 100 is below 29: rounding first keeps exact products where decimals put them
+        count = max(1, int(round(share * n_units, 9)))
+        kept = torch.full_like(self.scores, float("-inf"))
+        for layer in layers or range(n_layers):
+            top = torch.argsort(self.scores[layer], descending=True, stable=True)[:count]
+            kept[layer, top] = self.scores[layer, top]
+        order = ranked(kept)[: count * len(set(layers) or range(n_layers))]
+        return NeuronSet(order // n_units, order % n_units, self.scores.flatten()[order], self.site)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a neuron: layer, neuron, score, rank (1 = highest score)."""

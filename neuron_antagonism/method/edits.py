@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuron_antagonism.errors import PluginError, UsageError, unknown
+from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +73,8 @@ class Edit:
         """Check once, where it is made."""
         if self.positions not in POSITIONS:
             raise UsageError(unknown("positions", self.positions, POSITIONS))
-        for part in self.parts:
+        # an empty set is one of any site
+        for part in (part for part in self.parts if len(part.neurons)):
             part.neurons.at(self.site)
         pairs = [pair for part in self.parts for pair in part.neurons]
         if len(set(pairs)) != len(pairs):
@@ -96,13 +99,27 @@ class Edit:
         """The same edit at other positions."""
         return replace(self, positions=positions)
 
+    def fit(self, model: HookedModel, examples: Sequence[Example | Question]) -> Edit:
+        """The same edit, its interventions fitted on their own neurons where they need it and are not yet.
+
+        Args:
+            model: the unedited model.
+            examples: what to learn from.
+        """
+        asked = as_examples(examples)
+        parts = (
+            replace(p, intervention=fitted(p.intervention, model, asked, p.neurons.at(self.site))) for p in self.parts
+        )
+        return replace(self, parts=tuple(parts))
+
     def check(self, model: HookedModel) -> None:
         """Raise unless every neuron exists in the model and every intervention is fitted, and fitted here."""
-        for part in self.parts:
+        for part in (part for part in self.parts if len(part.neurons)):
             part.neurons.check(model.n_layers, model.units(self.site))
             if part.intervention.needs_fit and not part.intervention.fitted:
                 raise UsageError(
-                    f"intervention {part.intervention.name!r} is not fitted; accepted: the copy that its fit() returns"
+                    f"intervention {part.intervention.name!r} is not fitted; accepted: the copy "
+                    "that its fit() returns, as in edit.fit(model, examples)"
                 )
             if part.intervention.site not in (None, self.site):
                 raise UsageError(
@@ -140,6 +157,21 @@ class Edit:
         return lambda values, layer: torch.cat([values[:, :-1], self.apply(values[:, -1:], layer)], dim=1)
 
 
+def fitted(
+    intervention: Intervention, model: HookedModel, examples: Sequence[Example], neurons: NeuronSet
+) -> Intervention:
+    """The intervention, fitted where it needs it and is not yet.
+
+    Raises:
+        PluginError: fitting did not leave the model as it was.
+    """
+    if not intervention.needs_fit or intervention.fitted or not len(neurons):
+        return intervention
+    ids = model.encode(examples[0].proxies[0]).ids
+    with left_as_it_was(model, f"intervention {intervention.name!r}", ids):
+        return intervention.fit(model, examples, neurons)
+
+
 def edit(
     neurons: NeuronSet,
     intervention: str | Intervention,
@@ -152,7 +184,7 @@ def edit(
 
     Args:
         neurons: the set.
-        intervention: a registered name, or an instance (fitted where it needs fitting).
+        intervention: a registered name, or an instance; one that needs fitting is fitted before or by `Edit.fit`.
         positions: "last" or "all".
         site: where it acts; None = where the set was chosen.
         options: the intervention's options, where it is given by name.

@@ -16,12 +16,12 @@ from neuron_antagonism.engine.base import Progress, by_length, longest_first
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.copies import Copies, batchable
 from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.errors import DataError, UsageError
+from neuron_antagonism.errors import UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
 from neuron_antagonism.model.prefix import Prefix, shared_prefix
-from neuron_antagonism.types import Example, Question, as_examples
+from neuron_antagonism.types import Example, Question, as_examples, n_options
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -317,14 +317,6 @@ def _is_constant(edit: Edit) -> bool:
 
 def _chunks(items: Sequence[int], size: int) -> list[list[int]]:
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
-
-
-def n_options(questions: Sequence[Question]) -> int:
-    """How many options each question has."""
-    counts = {len(question.letters) for question in questions}
-    if len(counts) > 1:
-        raise DataError(f"questions of {sorted(counts)} options are asked together; accepted: equally many in a list")
-    return counts.pop()
 
 
 def tie_orders(questions: Sequence[Question], seed: int) -> Int[Tensor, "question option"]:

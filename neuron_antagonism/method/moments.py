@@ -77,10 +77,6 @@ class Moments:
         # the survival function of χ² with two degrees of freedom
         return (-statistic / 2).exp()
 
-    def half_width(self, tau: float) -> Float[Tensor, "*unit"]:
-        """τσ, half the width of the range [μ − τσ, μ + τσ]; infinite for τ = ∞, also where σ is 0."""
-        return torch.full_like(self.mean, tau) if tau == float("inf") else tau * self.std
-
     def _central(self, power: int) -> Tensor:
         return self._sums[power] / self.count if self.count else torch.full_like(self.mean, float("nan"))
 

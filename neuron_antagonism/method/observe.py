@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
 from neuron_antagonism.engine.base import Progress, longest_first
 from neuron_antagonism.engine.choose import choose
-from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.errors import DataError, ModelError, UsageError
+from neuron_antagonism.engine.memory import TokenLimit, is_out_of_memory
+from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
 from neuron_antagonism.functional import option_log_probabilities
-from neuron_antagonism.method.evaluate import chosen_options, n_options, tie_orders
+from neuron_antagonism.method.evaluate import chosen_options, tie_orders
 from neuron_antagonism.method.moments import Moments
 from neuron_antagonism.model.prefix import shared_prefix
-from neuron_antagonism.types import Example, Question, as_examples
+from neuron_antagonism.types import Example, Question, as_examples, n_options
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
 
 Answered = Literal["right", "wrong", "all"]
+ANSWERED: tuple[Answered, ...] = get_args(Answered)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,13 @@ def observe(
         chosen, _ = chosen_options(log_p, tie_orders([questions[i] for i in part], seed))
         right = chosen == torch.tensor([questions[i].answer for i in part])
         values = values if values.dtype == torch.float64 else values.float()
-        see(Observation(tuple(part), values.cpu(), right))
+        try:
+            see(Observation(tuple(part), values.cpu(), right))
+        except RuntimeError as error:
+            # not for the limit to try again: what was seen must not be seen twice
+            if is_out_of_memory(error):
+                raise ModelError("out of memory while values were kept; accepted: to keep less of each batch") from None
+            raise
         done += len(part)
         if progress is not None:
             progress("values", done, len(questions))
@@ -109,16 +116,13 @@ class ValueStatistics:
 
     Attributes:
         site: where the units are.
+        concepts: those that were kept apart.
         groups: by concept ("" = all that were not kept apart) and by whether the question was answered rightly.
     """
 
     site: str
+    concepts: tuple[str, ...]
     groups: Mapping[tuple[str, bool], Moments]
-
-    @property
-    def concepts(self) -> tuple[str, ...]:
-        """The concepts that were kept apart and seen."""
-        return tuple(dict.fromkeys(concept for concept, _ in self.groups if concept))
 
     def of(self, concept: str | None = None, answered: Answered = "right") -> Moments:
         """The moments over some of the questions.
@@ -126,7 +130,14 @@ class ValueStatistics:
         Args:
             concept: a concept that was kept apart; None = every question.
             answered: "right", "wrong" or "all".
+
+        Raises:
+            UsageError: a concept that was not kept apart, or something else for `answered`.
         """
+        if concept is not None and concept not in self.concepts:
+            raise UsageError(unknown("concept", concept, self.concepts))
+        if answered not in ANSWERED:
+            raise UsageError(unknown("answered", answered, ANSWERED))
         found = Moments()
         for (name, right), moments in self.groups.items():
             if concept in (None, name) and answered in ("all", "right" if right else "wrong"):
@@ -157,6 +168,8 @@ def value_statistics(
     Raises:
         DataError: no example of a concept.
     """
+    if isinstance(concepts, str):
+        raise UsageError(f"concepts are the text {concepts!r}; accepted: a list of concepts")
     asked = as_examples(examples)
     known = [question.concept for example in asked for question in example.proxies]
     for concept in concepts:
@@ -171,7 +184,7 @@ def value_statistics(
             groups.setdefault(key, Moments()).add(seen.values[rows])
 
     observe(model, asked, see, site=site, seed=seed, max_tokens=max_tokens, progress=progress)
-    return ValueStatistics(site, groups)
+    return ValueStatistics(site, tuple(concepts), groups)
 
 
 def check_concept(concept: str, known: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ class Letters:
         self._frame = frame or str
         self._tokenize = tokenize
         self._tokenizer_name = tokenizer_name
-        self.chosen: dict[tuple[str, tuple[str, ...]], LetterForm] = {}
+        self.chosen: dict[tuple[str, tuple[str, ...], bool], LetterForm] = {}
 
     def encode(self, prompt: str, letters: Sequence[str], *, whole: bool = True) -> Encoded:
         """Token ids of the prompt (with its suffix) and of the letters.
@@ -67,7 +67,7 @@ class Letters:
             ModelError: no suffix works; names tokenizer, letter and tokens.
         """
         prompt = self._frame(prompt)
-        key = _key(prompt, letters)
+        key = _key(prompt, letters, whole=whole)
         known = self.chosen.get(key)
         if known is not None:
             encoded = self._try(prompt, letters, known, whole=whole)
@@ -89,7 +89,7 @@ class Letters:
     def length(self, prompt: str, letters: Sequence[str], *, whole: bool = True) -> int:
         """How many tokens `encode` gives; the letters are resolved only where the ending is new."""
         framed = self._frame(prompt)
-        known = self.chosen.get(_key(framed, letters))
+        known = self.chosen.get(_key(framed, letters, whole=whole))
         if known is None:
             return len(self.encode(prompt, letters, whole=whole).ids)
         return len(self._tokenize(framed + known.suffix))
@@ -148,5 +148,5 @@ class Letters:
         )
 
 
-def _key(prompt: str, letters: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    return prompt.rsplit("\n", 1)[-1], tuple(letters)
+def _key(prompt: str, letters: Sequence[str], *, whole: bool) -> tuple[str, tuple[str, ...], bool]:
+    return prompt.rsplit("\n", 1)[-1], tuple(letters), whole

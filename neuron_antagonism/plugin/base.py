@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Options(BaseModel):
     """Options of a plugin: a pydantic model that refuses unknown names; describe and bound every field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON has no infinity: it is written as a text, which is read as a number again
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class Configurable:

@@ -20,7 +20,8 @@ Count = Annotated[int, Field(strict=True)]  # yes and true are no numbers, thoug
 class RunConfig(BaseModel):
     """Every option of a run except where it goes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # JSON has no infinity: it is written as a text, which plugins read as a number again
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     model: str = "demo"
     tasks: tuple[str, ...] = Field(default=DEFAULT_TASKS, min_length=1)

@@ -132,8 +132,12 @@ def make_plan(
     return Plan(config, ready, model_hash, tuple(fixed), strengthen, weaken, tuple(plans), engine, observers)
 
 
-def check_out(out: Path, *, resume: bool) -> None:
+def check_out(out: Path, *, resume: bool | None) -> None:
     """Check that a run can be written to a directory; creates nothing.
+
+    Args:
+        out: the directory.
+        resume: whether a run there is to be completed; None = what is to be written can't be.
 
     Raises:
         UsageError: it can't be written, or holds a run already and `resume` is off.
@@ -145,21 +149,22 @@ def check_out(out: Path, *, resume: bool) -> None:
     except OSError as error:
         raise unwritable(out, error.strerror) from None
     if taken and not resume:
-        raise UsageError(f"{out} holds a run already; accepted: another directory, or --resume to complete that run")
+        or_else = "" if resume is None else ", or --resume to complete that run"
+        raise UsageError(f"{out} holds a run already; accepted: another directory{or_else}")
     if not nearest.is_dir():
         raise unwritable(out, f"{nearest} is not a directory")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise unwritable(out, "no permission")
 
 
-def make_out(out: Path) -> None:
-    """Make the run's directory.
+def make_out(out: Path, folders: Sequence[str] = ("scores", "sweeps")) -> None:
+    """Make the run's directory and the folders in it.
 
     Raises:
         UsageError: it can't be written.
     """
     try:
-        for folder in ("scores", "sweeps"):
+        for folder in ("", *folders):
             (out / folder).mkdir(parents=True, exist_ok=True)
         probe = out / ".writable"
         probe.touch()

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import neuron_antagonism
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import AntagonismError, DataError, PluginError, RunError, UsageError
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.compare import compare
-from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.edits import Edit, fitted
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.method.sweeps import Sweep
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
 from neuron_antagonism.runs.runfile import merged, read_run_file
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
-from neuron_antagonism.runs.sweep import Candidate, Editing, load_sweeps, save_sweeps, sweep_task
-
-PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "safetensors", "pluggy", "pydantic")
+from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
 
 def run(
@@ -220,23 +215,19 @@ class _Execution:
 
     def _editing(self, task: TaskPlan, candidates: Sequence[Candidate]) -> Editing:
         config, plan = self.plan.config, self.plan
-        touched = NeuronSet.of(
-            dict.fromkeys(pair for c in candidates for s in (c.good, c.bad) if s is not None for pair in s)
-        )
+        good = reduce(NeuronSet.__or__, (c.good for c in candidates))
+        bad = reduce(NeuronSet.__or__, (c.bad for c in candidates if c.bad is not None), NeuronSet.of([]))
 
-        def fitted(intervention: Intervention) -> Intervention:
-            if not intervention.needs_fit or intervention.fitted:
-                return intervention
-            ids = plan.model.encode(task.split.identify[0].proxies[0]).ids
-            with left_as_it_was(plan.model, f"intervention {intervention.name!r}", ids):
-                return intervention.fit(plan.model, task.split.identify, touched)
+        def act(intervention: Intervention) -> Act:
+            sets = (fitted(intervention, plan.model, task.split.identify, neurons) for neurons in (good, bad))
+            return Act(*sets)
 
-        return Editing(config.budget, config.positions, config.site, fitted(plan.strengthen), fitted(plan.weaken))
+        return Editing(config.budget, config.positions, config.site, act(plan.strengthen), act(plan.weaken))
 
     def _sweeps(self, task: TaskPlan, candidates: Sequence[Candidate], editing: Editing) -> list[Sweep]:
         config = self.plan.config
         sets = [[c.scorer, c.draw, list(c.good), None if c.bad is None else list(c.bad)] for c in candidates]
-        acts = [identity(act) for act in (editing.strengthen, editing.weaken) if isinstance(act, Intervention)]
+        acts = [identity(one) for act in (editing.strengthen, editing.weaken) for one in (act.good, act.bad)]
         how = [editing.budget, editing.positions, editing.site, acts]
         key = content_hash([task.key, sets, how, config.seed, config.engine])
         file = self.directory.sweeps(task.name) if self.directory is not None else None
@@ -323,33 +314,18 @@ def _manifest(plan: Plan) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "finished": False,
-        "version": neuron_antagonism.__version__,
-        "packages": {name: _version(name) for name in PACKAGES},
+        **software(),
         "plugins": {
             entry.name: f"{entry.distribution} {entry.version}"
             for entry in registry()
             if entry.name in {s.name for s in plan.scorers} or entry.cls in {type(t.loaded.task) for t in plan.tasks}
         },
-        "machine": {
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "device": str(model.device),
-        },
+        "machine": machine(model),
         "config": plan.config.model_dump(mode="json"),
-        "model": {
-            "name": model.name,
-            "architecture": model.architecture,
-            "layers": model.n_layers,
-            "neurons_per_layer": model.n_neurons,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "chat_template": model.chat is not None,
-            "fingerprint": plan.model_hash,
-        },
+        "model": described(model, plan.model_hash),
         "letters": [
             {"ending": ending[-40:], "letters": list(letters), "suffix": form.suffix, "form": form.form}
-            for (ending, letters), form in model.letters.chosen.items()
+            for (ending, letters, _), form in model.letters.chosen.items()
         ],
         "data": {
             t.name: {"source": t.loaded.source, "train": t.loaded.train, "sha256": t.data_hash} for t in plan.tasks
@@ -358,10 +334,3 @@ def _manifest(plan: Plan) -> dict[str, Any]:
         "engine": {"name": plan.engine.name, "reason": plan.engine.reason},
         "timings": {},
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -20,7 +20,7 @@ from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.results import PROTOCOL
-from neuron_antagonism.runs.sweep import Candidate, Editing
+from neuron_antagonism.runs.sweep import Act, Candidate, Editing
 from neuron_antagonism.runs.table import ResultTable
 
 
@@ -171,10 +171,10 @@ def _load(directory: RunDirectory, path: str | Path) -> RunResult:
             "or --resume to complete it"
         )
     config = RunConfig.of(**manifest["config"])
-    acts = [
+    made = [
         registry().make(Intervention, name, config.options.get(name)) for name in (config.strengthen, config.weaken)
     ]
-    editing = Editing(config.budget, config.positions, config.site, *acts)
+    editing = Editing(config.budget, config.positions, config.site, *(Act(one, one) for one in made))
     splits = {task: split for task, (_, split) in directory.read_splits().items()}
     attributions: dict[str, dict[str, Attribution]] = {}
     edits = {}

@@ -43,14 +43,22 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Act:
+    """One intervention, fitted for good and for bad neurons: what it learns of them may differ."""
+
+    good: Intervention
+    bad: Intervention
+
+
+@dataclass(frozen=True)
 class Editing:
     """How an edit is made from a neuron set."""
 
     budget: int
     positions: str
     site: str
-    strengthen: str | Intervention
-    weaken: str | Intervention
+    strengthen: Act
+    weaken: Act
 
     def edit(self, candidate: Candidate, mode: str, tenths: int) -> Edit:
         """The edit of one candidate, direction and ratio."""
@@ -60,8 +68,8 @@ class Editing:
             budget=self.budget,
             ratio=tenths / 10,
             positions=self.positions,
-            strengthen=self.strengthen,
-            weaken=self.weaken,
+            strengthen=self.strengthen.good if mode == "enhance" else self.strengthen.bad,
+            weaken=self.weaken.bad if mode == "enhance" else self.weaken.good,
             site=self.site,
         )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
 
+from neuron_antagonism.method.evaluate import evaluate
 from neuron_antagonism.method.tasks import load_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
@@ -51,10 +53,13 @@ def tiny_model(dtype: torch.dtype = torch.float64) -> HookedModel:
 
 
 def tiny_questions(n: int = 4, seed: int = 0) -> list[Question]:
-    """Questions of random words and of different lengths for the tiny model."""
+    """Questions of random words and of different lengths; the tiny model answers every other one rightly."""
     rng = random.Random(seed)
     prompts = [" ".join(rng.choices(WORDS, k=7 + 3 * i)) + " Answer:" for i in range(n)]
-    return [Question(prompt, ("a", "b", "c", "d"), i % 4) for i, prompt in enumerate(prompts)]
+    asked = [Question(prompt, ("a", "b", "c", "d"), 0) for prompt in prompts]
+    chosen = evaluate(tiny_model(), asked).chosen.tolist()
+    answers = [(own + i % 2) % 4 for i, own in enumerate(chosen)]
+    return [replace(question, answer=answer) for question, answer in zip(asked, answers, strict=True)]
 
 
 def _tokenizer() -> Any:

@@ -17,7 +17,7 @@ class FourLetterProbability(na.Target):
     name = "p(c) over the four letters"
 
     def __call__(
-        self, logits: Float[Tensor, "*b vocab"], letters: Int[Tensor, "*b 4"], answer: Int[Tensor, "*b"]
+        self, logits: Float[Tensor, "*b vocab"], letters: Int[Tensor, "*b option"], answer: Int[Tensor, "*b"]
     ) -> Float[Tensor, "*b"]:
         """F in [0, 1]."""
         return logits.gather(-1, letters).softmax(-1).gather(-1, answer[..., None])[..., 0]
@@ -29,7 +29,7 @@ class VocabularyProbability(na.Target):
     name = "p(c) over the vocabulary"
 
     def __call__(
-        self, logits: Float[Tensor, "*b vocab"], letters: Int[Tensor, "*b 4"], answer: Int[Tensor, "*b"]
+        self, logits: Float[Tensor, "*b vocab"], letters: Int[Tensor, "*b option"], answer: Int[Tensor, "*b"]
     ) -> Float[Tensor, "*b"]:
         """F in [0, 1]."""
         return logits.softmax(-1).gather(-1, letters).gather(-1, answer[..., None])[..., 0]
@@ -41,7 +41,7 @@ class ProbabilityDifference(na.Target):
     name = "p(c) - mean p(wrong letters) over the vocabulary"
 
     def __call__(
-        self, logits: Float[Tensor, "*b vocab"], letters: Int[Tensor, "*b 4"], answer: Int[Tensor, "*b"]
+        self, logits: Float[Tensor, "*b vocab"], letters: Int[Tensor, "*b option"], answer: Int[Tensor, "*b"]
     ) -> Float[Tensor, "*b"]:
         """F in [−1/3, 1]."""
         p = logits.softmax(-1).gather(-1, letters)

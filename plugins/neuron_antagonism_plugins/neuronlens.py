@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,10 @@ class NeuronLens(na.Scorer):
         import torch
 
         options = self.options
-        layers = options.layers or range(model.n_layers)
-        if not all(0 <= layer < model.n_layers for layer in layers):
+        if not all(0 <= layer < model.n_layers for layer in options.layers):
             raise na.UsageError(
-                f"option {self.name}.layers={list(layers)}: accepted: blocks 0 to {model.n_layers - 1} of this model"
+                f"option {self.name}.layers={list(options.layers)}: accepted: blocks 0 to {model.n_layers - 1} of "
+                "this model"
             )
         concepts = _concepts(examples, options.concept)
         owners = [(e, q.concept) for e, example in enumerate(examples) for q in example.proxies]
@@ -80,15 +81,19 @@ class NeuronLens(na.Scorer):
                 f"scorer {self.name!r}: the model answers none of the {len(owners)} questions{of} rightly; "
                 "accepted: examples of which it answers some"
             )
-        return na.Attribution(
-            scores=_top_share(own.mean_abs.float(), options.share, layers),
+        saliency = na.Attribution(
+            scores=own.mean_abs.float(),
             example_scores=per_example / counted.clamp_min(1)[:, None, None],
             scorer=self.name,
-            options=options.model_dump(),
+            options=options.model_dump(mode="json"),
             site=settings.site,
             roles=self.roles,
             extras=_shape(own) | _overlaps(own, groups, options.concept),
         )
+        top = saliency.top_share(options.share, options.layers)
+        scores = torch.zeros_like(saliency.scores)
+        scores[top.layers, top.neurons] = top.scores
+        return dataclasses.replace(saliency, scores=scores)
 
 
 def _concepts(examples: Sequence[na.Example], concept: str) -> list[str]:
@@ -101,18 +106,6 @@ def _concepts(examples: Sequence[na.Example], concept: str) -> list[str]:
         shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
         raise na.DataError(f"option neuronlens.concept={concept!r:.80}: {problem}; accepted: {shown}")
     return known
-
-
-def _top_share(saliency: Tensor, share: float, layers: Sequence[int]) -> Tensor:
-    import torch
-
-    # 0.29 · 100 is below 29: rounding first keeps exact products where decimals put them
-    count = max(1, int(round(share * saliency.shape[1], 9)))
-    scores = torch.zeros_like(saliency)
-    for layer in layers:
-        top = torch.argsort(saliency[layer], descending=True, stable=True)[:count]
-        scores[layer, top] = saliency[layer, top]
-    return scores
 
 
 def _shape(own: na.Moments) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
@@ -34,7 +34,10 @@ class _Options(na.Options):
 
 
 class Range(na.Intervention):
-    """Edits a unit only while its value lies in [μ − τσ, μ + τσ], learned at the last position of some questions."""
+    """Edits a unit only while its value lies in [μ − τσ, μ + τσ], learned at the last position of some questions.
+
+    A fitted copy keeps what it has learned when `with_options` changes `tau` or `inside`.
+    """
 
     name = "range"
     reference = "NeuronLens (Neurons Speak in Ranges, 2025)"
@@ -48,9 +51,16 @@ class Range(na.Intervention):
             "'soft': the closer to the range's centre, the closer to 0",
         )
 
-    centre: Float[Tensor, "layer unit"]
-    half: Float[Tensor, "layer unit"]
+    mean: Float[Tensor, "layer unit"]
+    std: Float[Tensor, "layer unit"]
     usual: Float[Tensor, "layer unit"]
+
+    def with_options(self, **changes: Any) -> Self:
+        """A copy with some options changed; unfitted where they are those of what was learned."""
+        other = super().with_options(**changes)
+        if any(getattr(other.options, name) != getattr(self.options, name) for name in ("concept", "answered")):
+            other.fitted = False
+        return other
 
     def fit(self, model: na.HookedModel, examples: Sequence[na.Example], neurons: na.NeuronSet) -> Self:
         """A copy that knows the ranges of these neurons.
@@ -68,15 +78,13 @@ class Range(na.Intervention):
         fitted.site, fitted.fitted = neurons.site, True
         # what is not fitted stays NaN, and is refused
         fitted.usual = found.of(answered="all").mean
-        fitted.centre = torch.full_like(fitted.usual, float("nan"))
-        fitted.half = fitted.centre.clone()
+        fitted.mean, fitted.std = (torch.full_like(fitted.usual, float("nan")) for _ in range(2))
         for answered, chosen in self._learned_from(neurons).items():
             moments = found.of(concept or None, answered)
             if moments.count < 2:
                 raise na.DataError(self._too_few(moments.count, answered))
             at = chosen.layers, chosen.neurons
-            fitted.centre[at] = moments.mean[at]
-            fitted.half[at] = moments.half_width(self.options.tau)[at]
+            fitted.mean[at], fitted.std[at] = moments.mean[at], moments.std[at]
         return fitted
 
     def edit(
@@ -90,17 +98,18 @@ class Range(na.Intervention):
 
         # bounds are compared in float32: float16 and bfloat16 would move them
         wide = values if values.dtype == torch.float64 else values.float()
-        centre, half, usual = (
-            table[layer].to(values.device)[neurons].to(wide.dtype) for table in (self.centre, self.half, self.usual)
-        )
-        if bool(half.isnan().any()):
-            missing = int(neurons[half.isnan()][0])
+        mean, std, usual = (table[layer].to(values.device)[neurons] for table in (self.mean, self.std, self.usual))
+        if bool(std.isnan().any()):
+            missing = int(neurons[std.isnan()][0])
             raise na.UsageError(
                 f"intervention {self.name!r} was not fitted on neuron {layer}.{missing}; accepted: fit() on all "
                 "neurons that are edited"
             )
-        inside = (wide >= centre - half) & (wide <= centre + half)
-        return torch.where(inside, self._new(wide, centre, half, usual).to(values.dtype), values)
+        # ∞ · 0 is no number
+        half = torch.full_like(std, self.options.tau) if self.options.tau == float("inf") else self.options.tau * std
+        low, high = ((mean + side * half).to(wide.dtype) for side in (-1, 1))
+        new = self._new(wide, mean.to(wide.dtype), half.to(wide.dtype), usual.to(wide.dtype))
+        return torch.where((wide >= low) & (wide <= high), new.to(values.dtype), values)
 
     def _new(self, values: Tensor, centre: Tensor, half: Tensor, usual: Tensor) -> Tensor:
         """What values inside their ranges become."""

@@ -1,0 +1,1 @@
+"""Suites of measurements that papers report, on any model: declarative specs, found by name."""

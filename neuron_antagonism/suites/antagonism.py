@@ -1,0 +1,126 @@
+"""Good and bad neurons edited as a whole, against edited only within the ranges where they help and hinder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.method.attribute import attribute
+from neuron_antagonism.method.compare import compare
+from neuron_antagonism.method.edits import Edit, degrader, enhancer
+from neuron_antagonism.method.evaluate import evaluate_many
+from neuron_antagonism.method.perplexity import perplexity
+from neuron_antagonism.method.splits import Split
+from neuron_antagonism.method.tasks import LoadedTask
+from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.plugin.base import Intervention
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.suites.spec import Antagonism
+
+MAKERS = {"enhance": enhancer, "degrade": degrader}
+GATED = ("range-excite", "range")
+"""What strengthens and what weakens only within ranges."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One edit: of whose neurons, in which direction, gated at which τ (None = whole neurons)."""
+
+    task: str
+    scorer: str
+    mode: str
+    tau: float | None
+    edit: Edit
+
+
+def antagonism(
+    spec: Antagonism,
+    tasks: Sequence[LoadedTask],
+    model: HookedModel,
+    *,
+    site: str = "post",
+    text: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """One row for each task, scorer, direction and way of editing, at one budget and ratio, at all positions.
+
+    A bad neuron's range is learned from wrongly answered identification questions, a good one's from rightly answered
+    ones. Beside RAC and RCC with 95 % intervals stand the side effects: what the edit does to the accuracy on the
+    other tasks (mean change, in points of 0 to 1), and to the perplexity of plain text (a ratio).
+
+    Args:
+        spec: what is measured.
+        tasks: the tasks.
+        model: the unedited model.
+        site: where the neurons are.
+        text: plain texts; () = the texts of all evaluation examples.
+        seed: of every draw.
+        progress: called with what is being done, how much is done and how much there is.
+    """
+
+    def told(what: str) -> Progress | None:
+        return None if progress is None else lambda step, done, total: progress(f"{what}, {step}", done, total)
+
+    splits = {
+        task.name: task.split(
+            spec.identify, 0, spec.evaluate, seed=seed, reference=model, progress=told(f"{spec.name}: {task.name}")
+        )
+        for task in tasks
+    }
+    cases = [case for name, split in splits.items() for case in _cases(spec, name, split, model, site, seed)]
+    texts = list(text) or [e.item.text for split in splits.values() for e in split.evaluate if e.item is not None]
+    edits = [None, *(case.edit for case in cases)]
+    answers = {
+        name: evaluate_many(model, split.evaluate, edits, seed=seed, progress=told(f"{spec.name}: {name}"))
+        for name, split in splits.items()
+    }
+    plain = perplexity(model, texts)
+    rows = []
+    for number, case in enumerate(cases, start=1):
+        found = answers[case.task]
+        change = compare(found[0], found[number], case.mode, np.array(splits[case.task].strata["evaluate"]), seed)
+        others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != case.task]
+        rows.append(
+            {
+                "task": case.task,
+                "scorer": case.scorer,
+                "mode": case.mode,
+                "edit": "whole" if case.tau is None else "range",
+                "tau": case.tau,
+                "budget": spec.budget,
+                "good": case.edit.n_good,
+                "bad": case.edit.n_bad,
+                "accuracy_before": found[0].acc,
+                "accuracy": found[number].acc,
+                **_metrics(change.to_json()),
+                "other_tasks": float(np.mean(others)) if others else None,
+                "perplexity_ratio": perplexity(model, texts, case.edit) / plain,
+            }
+        )
+    return rows
+
+
+def _cases(spec: Antagonism, task: str, split: Split, model: HookedModel, site: str, seed: int) -> list[_Case]:
+    cases = []
+    for scorer in spec.scorers:
+        a = attribute(model, split.identify, scorer, site=site, budget=spec.budget, seed=seed)
+        good, bad = a.good(spec.budget), a.bad(spec.budget) if "bad" in a.roles else None
+        ratio = spec.ratio if bad is not None else 1.0
+        for mode, maker in MAKERS.items():
+            make = partial(maker, good, bad, budget=spec.budget, ratio=ratio, positions="all")
+            cases.append(_Case(task, scorer, mode, None, make()))
+            for tau in spec.taus:
+                excite, silence = (registry().make(Intervention, name, {"tau": tau}) for name in GATED)
+                gated = make(strengthen=excite, weaken=silence).fit(model, split.identify)
+                cases.append(_Case(task, scorer, mode, tau, gated))
+    return cases
+
+
+def _metrics(change: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: change[name] for name in ("rac", "rac_interval", "rcc", "rcc_interval", "failed")}

@@ -1,0 +1,249 @@
+"""A suite from its spec to its results: everything that can be wrong is found before anything is created."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError
+from neuron_antagonism.files import write_whole
+from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
+from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.load import load_model
+from neuron_antagonism.neurons import check_count
+from neuron_antagonism.plugin.base import Scorer
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.environment import described, machine, software
+from neuron_antagonism.runs.plan import check_out, make_out
+from neuron_antagonism.suites.antagonism import antagonism
+from neuron_antagonism.suites.distributions import distributions, write_distributions
+from neuron_antagonism.suites.masking import masking
+from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Suite, find_suite
+from neuron_antagonism.suites.subject import Subject
+
+SCHEMA = 1
+
+Data = Mapping[str, tuple[str, str | None]]
+
+
+@dataclass
+class BenchResult:
+    """What a suite measured.
+
+    Attributes:
+        manifest: what was asked for, of which model, with which versions; and how long each part took, in seconds.
+        parts: rows by the part's name, as its module describes them.
+        left_out: by task, classes of which the model answers too few questions rightly to learn from, and how many.
+        path: the directory it was written to, or None.
+    """
+
+    manifest: dict[str, Any]
+    parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A suite that can be measured."""
+
+    suite: Suite
+    model: HookedModel
+    subjects: tuple[Subject, ...]
+    others: Mapping[str, tuple[LoadedTask, ...]]
+    text: tuple[str, ...]
+    seed: int
+    progress: Progress | None
+    manifest: dict[str, Any]
+
+
+def bench(
+    suite: str | Suite,
+    model: str | HookedModel = "demo",
+    *,
+    tasks: Sequence[str | Path] = (),
+    data: Data | None = None,
+    text: str | Path | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> BenchResult:
+    """Measure a suite on a model.
+
+    Args:
+        suite: a shipped suite's name, a YAML file that states one, or a `Suite`.
+        model: a name (see `load_model`) or a loaded model.
+        tasks: tasks instead of all that the suite names: names or task files.
+        data: by task, its own evaluation file and, or None, training file.
+        text: a file of plain text for perplexity, a text on each line; None = the examples' own texts.
+        seed: of every draw.
+        out: the directory for results; None = nothing is written.
+        progress: called with what is being done, how much is done and how much there is.
+
+    Raises:
+        AntagonismError: something asked for is wrong; nothing has been created then.
+        RunError: it failed under way; what was finished is in `out`.
+    """
+    if out is not None:
+        check_out(Path(out), resume=None)
+    ready = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, progress=progress)
+    return run_bench(ready, None if out is None else Path(out))
+
+
+def plan_bench(
+    suite: str | Suite,
+    model: str | HookedModel = "demo",
+    *,
+    tasks: Sequence[str | Path] = (),
+    data: Data | None = None,
+    text: str | Path | None = None,
+    seed: int = 0,
+    loading: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Bench:
+    """Check everything, load the model and choose the examples; arguments as in `bench`.
+
+    Args:
+        loading: further arguments of `load_model`.
+    """
+    spec = suite if isinstance(suite, Suite) else find_suite(suite)
+    texts = _texts(text)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
+    wanted = {part.name: tuple(tasks or part.tasks or spec.tasks) for part in _antagonists(spec)}
+    about_concepts = tuple(tasks or spec.tasks) if len(wanted) < len(spec.parts) else ()
+    every = _loaded([*about_concepts, *(name for names in wanted.values() for name in names)], data or {})
+    for scorer in (scorer for part in _antagonists(spec) for scorer in part.scorers):
+        registry().make(Scorer, scorer)
+    ready = model if isinstance(model, HookedModel) else load_model(model, **(loading or {}))
+    n_units = ready.n_layers * ready.units(spec.site)
+    for part in spec.parts:
+        if isinstance(part, Antagonism):
+            check_count(part.budget, n_units)
+        elif any(layer >= ready.n_layers for layer in part.layers):
+            raise UsageError(
+                f"part {part.name!r} names block {max(part.layers)}; accepted: 0 to {ready.n_layers - 1} of this model"
+            )
+    subjects = tuple(Subject(spec, every[str(name)], ready, texts, seed, progress) for name in about_concepts)
+    for subject in subjects:
+        subject.check()
+    manifest = {
+        "schema": SCHEMA,
+        "finished": False,
+        **software(),
+        "machine": machine(ready),
+        "suite": spec.model_dump(mode="json"),
+        "seed": seed,
+        "text": None if text is None else str(text),
+        "model": described(ready, ready.fingerprint()),
+        "data": {task.name: {"source": task.source, "train": task.train} for task in every.values()},
+        "timings": {},
+    }
+    others = {name: tuple(every[str(task)] for task in names) for name, names in wanted.items()}
+    return Bench(spec, ready, subjects, others, texts, seed, progress, manifest)
+
+
+def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
+    """Measure what was planned, and write each part as soon as it is there.
+
+    Raises:
+        RunError: it failed under way.
+    """
+    result = BenchResult(ready.manifest, left_out={s.name: s.left_out for s in ready.subjects}, path=out)
+    if out is not None:
+        make_out(out, ["plots"] if any(isinstance(part, Distributions) for part in ready.suite.parts) else [])
+        _write(out, result)
+    try:
+        for part in ready.suite.parts:
+            start = time.perf_counter()
+            rows = _measured(part, ready)
+            result.parts[part.name] = rows
+            if out is not None:
+                write_whole(out / f"{part.name}.csv", _csv(rows).encode())
+                if isinstance(part, Distributions):
+                    for subject in ready.subjects:
+                        own = [row for row in rows if row["task"] == subject.name]
+                        write_distributions(part, subject, own, out / "plots")
+            result.manifest["timings"][part.name] = round(time.perf_counter() - start, 3)
+    except AntagonismError as error:
+        raise RunError(str(error)) from error
+    result.manifest["finished"] = True
+    if out is not None:
+        _write(out, result)
+    return result
+
+
+def _measured(part: Masking | Distributions | Antagonism, ready: Bench) -> list[dict[str, Any]]:
+    if isinstance(part, Masking):
+        return [row for subject in ready.subjects for row in masking(part, subject)]
+    if isinstance(part, Distributions):
+        return [row for subject in ready.subjects for row in distributions(part, subject)]
+    return antagonism(
+        part,
+        ready.others[part.name],
+        ready.model,
+        site=ready.suite.site,
+        text=ready.text,
+        seed=ready.seed,
+        progress=ready.progress,
+    )
+
+
+def _antagonists(suite: Suite) -> list[Antagonism]:
+    return [part for part in suite.parts if isinstance(part, Antagonism)]
+
+
+def _loaded(names: Sequence[str | Path], data: Data) -> dict[str, LoadedTask]:
+    """Tasks by what they were asked for as."""
+    made = {str(name): make_task(name) for name in names}
+    there = {task.name for task in made.values()}
+    for name in data:
+        if name not in there:
+            raise UsageError(f"data was given for the task {name!r}; accepted: {', '.join(sorted(there))}")
+    sources = {name: data.get(task.name, (None, None)) for name, task in made.items()}
+    return {name: load_task(task, source=sources[name][0], train=sources[name][1]) for name, task in made.items()}
+
+
+def _texts(path: str | Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
+        raise DataError(f"{path}: {reason}; accepted: a file of plain text, a text on each line") from None
+    texts = tuple(line for line in lines if line.strip())
+    if not texts:
+        raise DataError(f"{path}: holds no text; accepted: a file of plain text, a text on each line")
+    return texts
+
+
+def _write(out: Path, result: BenchResult) -> None:
+    found = {"schema": SCHEMA, "left_out": result.left_out, "parts": result.parts}
+    for name, value in (("manifest.json", result.manifest), ("results.json", found)):
+        write_whole(out / name, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; an interval becomes two columns."""
+    flat = [dict(pair for name, value in row.items() for pair in _columns(name, value)) for row in rows]
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _columns(name: str, value: Any) -> list[tuple[str, Any]]:
+    if not name.endswith("interval"):
+        return [(name, value)]
+    low, high = value if value is not None else (None, None)
+    return [(f"{name}_low", low), (f"{name}_high", high)]

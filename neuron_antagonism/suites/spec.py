@@ -1,0 +1,147 @@
+"""What a suite measures: small declarative specs in YAML, shipped ones by name, anyone's by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from neuron_antagonism.errors import DataError, UsageError, unknown
+
+SHIPPED = Path(__file__).parent / "specs"
+ENDINGS = (".yaml", ".yml")
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Tau = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class Spec(BaseModel):
+    """A piece of a suite; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Masking(Spec):
+    """By class: unedited, range-masked and whole-masked accuracy and confidence on the class and on the others."""
+
+    part: Literal["masking"]
+    name: str
+    shares: tuple[Share, ...] = Field(default=(0.3,), min_length=1, description="shares of each layer's units")
+    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the range's width, in σ")
+    inside: Literal["zero", "mean", "soft"] = Field(default="zero", description="'zero', 'mean' or 'soft'")
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
+    perplexity: bool = Field(default=False, description="whether plain text is read under each edit")
+
+
+class Distributions(Spec):
+    """How values are distributed by class: how Gaussian, how much they overlap; values and plots of some units."""
+
+    part: Literal["distributions"]
+    name: str
+    share: Share = Field(default=0.3, description="share of each layer's units that is looked at")
+    tau: Tau = Field(default=2.0, description="half the range's width in the plots, in σ")
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
+
+
+class Antagonism(Spec):
+    """Good and bad neurons edited as a whole, and only within the ranges where they help and hinder."""
+
+    part: Literal["antagonism"]
+    name: str
+    tasks: tuple[str, ...] = Field(default=(), description="tasks; unset: the suite's")
+    scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers of good and bad neurons")
+    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the ranges' width, in σ")
+    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
+    ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
+    identify: Count = Field(default=5, description="examples for scores and ranges, at least 1")
+    evaluate: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=48, description="examples that are reported on, at least 2"
+    )
+
+
+Part = Annotated[Masking | Distributions | Antagonism, Field(discriminator="part")]
+
+
+class Suite(Spec):
+    """What a suite measures, on what."""
+
+    name: str = Field(min_length=1)
+    about: str = Field(default="", description="one line on what it measures")
+    tasks: tuple[str, ...] = Field(min_length=1, description="tasks whose answers are classes: names, or task files")
+    form: Literal["letters", "label"] = Field(default="letters", description="'letters' or 'label'")
+    identify: Count = Field(default=20, description="examples of each class to learn from, at least 1")
+    evaluate: Count = Field(default=20, description="examples of each class to report on, at least 1")
+    least: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=10, description="rightly answered questions that a class must have to be learned, at least 2"
+    )
+    shots: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=1, description="of form label: answered examples of each class at the head of a prompt, from 0"
+    )
+    site: str = Field(default="post", description="'post', 'up' or 'resid_post'")
+    parts: tuple[Part, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [part.name for part in self.parts]
+        if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
+            raise ValueError(f"parts are named {names}; accepted: different plain names")
+        return self
+
+    @classmethod
+    def of(cls, values: Any, where: str) -> Self:
+        """Validate; a wrong value gives one line that names where it stands."""
+        if not isinstance(values, dict):
+            raise DataError(f"{where} holds a {type(values).__name__}; accepted: a suite's fields by name")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(step) for step in first["loc"]) or "its fields"
+            raise DataError(f"{where}, {field}: {first['msg'].lower()}; accepted: see a shipped suite") from None
+
+
+def shipped() -> Iterator[Suite]:
+    """The suites that come along, by name."""
+    for file in sorted(SHIPPED.glob("*.yaml")):
+        yield read_suite(file)
+
+
+def find_suite(name: str) -> Suite:
+    """The suite of a name, or of a file that states one.
+
+    Raises:
+        UsageError: an unknown name.
+        DataError: an unreadable or malformed file; names file and field.
+    """
+    return read_suite(suite_file(name))
+
+
+def suite_file(name: str) -> Path:
+    """The file that states the suite of a name, or the one that was named itself.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name.lower().endswith(ENDINGS):
+        return Path(name).expanduser()
+    there = {file.stem: file for file in SHIPPED.glob("*.yaml")}
+    if name not in there:
+        raise UsageError(f"{unknown('suite', name, sorted(there))}, or a YAML file that states one")
+    return there[name]
+
+
+def read_suite(file: Path) -> Suite:
+    """The suite that a file states."""
+    accepted = "accepted: a YAML file that states a suite"
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
+        raise DataError(f"{file}: {reason}; {accepted}") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"{file}: {' '.join(str(error).split())}; {accepted}") from None
+    return Suite.of(values, str(file))

@@ -1,0 +1,139 @@
+"""What the parts of a suite work on: a model, a task's examples by class, and what was learned of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool
+
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.errors import DataError
+from neuron_antagonism.method.attribute import attribute
+from neuron_antagonism.method.attribution import Attribution
+from neuron_antagonism.method.concepts import ConceptSplit, concept_split
+from neuron_antagonism.method.edits import fitted
+from neuron_antagonism.method.observe import ValueStatistics, value_statistics
+from neuron_antagonism.method.tasks import LoadedTask
+from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.plugin.base import Intervention
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.suites.spec import Suite
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A class and what was learned of it.
+
+    Attributes:
+        name: the class.
+        questions: rightly answered questions that were learned from.
+        saliency: mean |value| of every unit over them.
+        ranges: the intervention `range`, fitted on every unit.
+    """
+
+    name: str
+    questions: int
+    saliency: Attribution
+    ranges: Intervention
+
+
+class Subject:
+    """One task of a suite on one model; what is expensive is computed once, when first asked for.
+
+    Args:
+        suite: what is measured.
+        task: one of its tasks.
+        model: the unedited model.
+        text: plain texts for perplexity; () = the texts of the evaluation examples.
+        seed: of every draw.
+        progress: called with what is being done, how much is done and how much there is.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        task: LoadedTask,
+        model: HookedModel,
+        text: Sequence[str] = (),
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        """Choose the examples; nothing is run yet."""
+        self.suite, self.task, self.model, self.seed = suite, task, model, seed
+        self.split: ConceptSplit = concept_split(
+            task,
+            form=suite.form,
+            identify=suite.identify,
+            evaluate=suite.evaluate,
+            shots=suite.shots,
+            seed=seed,
+            fits=model,
+        )
+        own = [example.item.text for example in self.split.evaluate if example.item is not None]
+        self.text = list(text) or own
+        self._progress = progress
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+    def progress(self, what: str) -> Progress | None:
+        """Reports on a piece of work under the task's name."""
+        told = self._progress
+        return None if told is None else lambda step, done, total: told(f"{self.name}: {what}, {step}", done, total)
+
+    @cached_property
+    def statistics(self) -> ValueStatistics:
+        """Values of every unit on the identification examples, by class."""
+        return value_statistics(
+            self.model,
+            self.split.identify,
+            self.split.concepts,
+            site=self.suite.site,
+            seed=self.seed,
+            progress=self.progress("statistics"),
+        )
+
+    @cached_property
+    def concepts(self) -> list[Concept]:
+        """The classes of which the model answers enough to learn from."""
+        return [self._concept(name) for name in self.split.concepts if name not in self.left_out]
+
+    def check(self) -> None:
+        """Raise DataError unless there are two classes to learn from."""
+        if len(self.split.concepts) - len(self.left_out) < 2:
+            counts = ", ".join(f"{name} {self.statistics.of(name).count}" for name in self.split.concepts)
+            raise DataError(
+                f"of task {self.name!r} {self.model.name} answers too few questions rightly ({counts}); accepted: at "
+                f"least {self.suite.least} of each of two classes; more examples, or the suite's field least"
+            )
+
+    @cached_property
+    def left_out(self) -> dict[str, int]:
+        """Classes with too few rightly answered questions, and how many they have."""
+        counts = {name: self.statistics.of(name).count for name in self.split.concepts}
+        return {name: count for name, count in counts.items() if count < self.suite.least}
+
+    def of(self, concept: str) -> Bool[np.ndarray, " example"]:
+        """Which evaluation examples are of a class."""
+        return np.array([example.proxies[0].concept == concept for example in self.split.evaluate])
+
+    def _concept(self, name: str) -> Concept:
+        saliency = attribute(
+            self.model,
+            self.split.identify,
+            "neuronlens",
+            options={"concept": name, "share": 1.0},
+            site=self.suite.site,
+            seed=self.seed,
+            progress=self.progress(f"{name}"),
+        )
+        ranges = registry().make(Intervention, "range", {"concept": name, "answered": "right"})
+        every = saliency.top_share(1.0)
+        return Concept(
+            name, self.statistics.of(name).count, saliency, fitted(ranges, self.model, self.split.identify, every)
+        )

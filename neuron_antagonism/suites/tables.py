@@ -1,0 +1,158 @@
+"""The tables of a suite, for people; `results.json` and the CSV files hold every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from neuron_antagonism.suites.bench import BenchResult
+from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Suite
+
+Row = Mapping[str, Any]
+
+
+def tables(suite: Suite, result: BenchResult) -> Iterator[Table]:
+    """The tables of every part, in the suite's order, those about classes one a task."""
+    for part in suite.parts:
+        rows = result.parts[part.name]
+        if isinstance(part, Antagonism):
+            yield _antagonism(part, rows)
+            continue
+        for task in dict.fromkeys(row["task"] for row in rows):
+            own = [row for row in rows if row["task"] == task]
+            if isinstance(part, Distributions):
+                yield _distributions(part, task, own)
+            elif len(part.shares) * len(part.taus) > 1:
+                yield _grid(part, task, own)
+            else:
+                yield _by_class(part, task, own)
+
+
+def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _by_class(part: Masking, task: str, rows: Sequence[Row]) -> Table:
+    title = f"{task}, {part.name}: accuracy % (confidence %); {part.shares[0]:.0%} of each layer, τ = {part.taus[0]:g}"
+    columns = ["On it", "Drop", "On others", "Drop", "Changed", "Perpl."]
+    table = _table(title, ["Class", "Mask"], columns)
+    for row in rows:
+        first = row["mask"] == "none"
+        if first and row is not rows[0]:
+            table.add_section()
+        cells = [cell for side in ("target", "complement") for cell in _side(row, side)]
+        changed = "" if first else _points(row["complement_changed"])
+        table.add_row(row["concept"] if first else "", row["mask"], *cells, changed, _number(row["perplexity"]))
+    return table
+
+
+def _side(row: Row, side: str) -> tuple[str, str]:
+    level = f"{100 * row[f'{side}_accuracy']:.0f} ({100 * row[f'{side}_confidence']:.0f})"
+    if row["mask"] == "none":
+        return level, ""
+    return level, _points(row[f"{side}_accuracy_drop"], row[f"{side}_accuracy_drop_interval"], sign="+")
+
+
+def _points(value: float | None, interval: Sequence[float] | None = None, sign: str = "-") -> str:
+    """Points of a hundred, with their interval."""
+    if value is None:
+        return "-"
+    ends = "" if interval is None else f" [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+    return f"{100 * value + 0.0:{sign}.0f}{ends}"
+
+
+def _grid(part: Masking, task: str, rows: Sequence[Row]) -> Table:
+    title = f"{task}, {part.name}: means over classes, in points"
+    columns = ["Drop on it", "On others", "Changed", "Controls", "Matched", "Spared", "Better", "Worse"]
+    table = _table(title, ["Share", "Mask"], columns)
+    table.caption = (
+        f"Changed: share of the other classes' answers. Controls: of {len({row['concept'] for row in rows})} classes, "
+        "those whose accuracy drops by a tenth or more. Spared: how much more of the others' answers changes under the "
+        "gentlest whole mask of this table with no smaller drop (Matched: where there is one; Better, Worse: where the "
+        "interval leaves out 0)."
+    )
+    for share in part.shares:
+        for tau in (*part.taus, None):
+            cells = [row for row in rows if row["share"] == share and row["tau"] == tau]
+            table.add_row(
+                f"{share:.0%}" if tau == part.taus[0] else "",
+                "whole" if tau is None else f"τ = {tau:g}",
+                *(_points(_mean(cells, f"{side}_accuracy_drop"), sign="+") for side in ("target", "complement")),
+                _points(_mean(cells, "complement_changed")),
+                *(_spared(cells) if tau is not None else [""] * 5),
+            )
+    return table
+
+
+def _spared(cells: Sequence[Row]) -> list[str]:
+    """Classes that a range mask controls, those with a rival, what it spares, and where that is better or worse."""
+    controlled = sum(row.get("controls", False) for row in cells)
+    found = [row for row in cells if row.get("spared") is not None]
+    if not found:
+        return [str(controlled), "0", "-", "", ""]
+    better = sum(row["spared_interval"][0] > 0 for row in found)
+    worse = sum(row["spared_interval"][1] < 0 for row in found)
+    return [str(controlled), str(len(found)), _points(_mean(found, "spared"), sign="+"), str(better), str(worse)]
+
+
+def _mean(rows: Sequence[Row], name: str) -> float:
+    return float(np.mean([row[name] for row in rows]))
+
+
+def _distributions(part: Distributions, task: str, rows: Sequence[Row]) -> Table:
+    title = f"{task}, {part.name}: values on rightly answered questions, {part.share:.0%} of each layer"
+    columns = ["Answers", "Gaussian", "|Skew|", "Kurtosis", "Overlap", "(all)", "Shown", "Overlap"]
+    table = _table(title, ["Class"], columns)
+    for row in rows:
+        table.add_row(
+            row["concept"],
+            str(row["questions"]),
+            f"{row['normal_share']:.0%}",
+            f"{row['median_abs_skewness']:.2f}",
+            f"{row['median_kurtosis']:+.2f}",
+            f"{row['overlap_selected']:.2f}",
+            f"({row['overlap_all']:.2f})",
+            row["shown"],
+            f"{row['shown_overlap']:.2f}",
+        )
+    return table
+
+
+def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
+    title = f"{part.name}: {', '.join(part.scorers)}, budget {part.budget}, ratio {part.ratio:g}, at all positions"
+    several = len(part.scorers) > 1
+    names = ["Task", *(["Scorer"] if several else []), "Mode", "Edit"]
+    table = _table(title, names, ["Acc %", "RAC %", "RCC %", "Others", "Perpl."])
+    for number, row in enumerate(rows):
+        first = number == 0 or rows[number - 1]["task"] != row["task"]
+        if first and number:
+            table.add_section()
+        table.add_row(
+            row["task"] if first else "",
+            *([row["scorer"]] if several else []),
+            row["mode"],
+            "whole" if row["tau"] is None else f"τ = {row['tau']:g}",
+            f"{100 * row['accuracy_before']:.0f} → {100 * row['accuracy']:.0f}",
+            *(_percent(row[name], row[f"{name}_interval"]) for name in ("rac", "rcc")),
+            _points(row["other_tasks"], sign="+"),
+            f"× {row['perplexity_ratio']:.2f}",
+        )
+    return table
+
+
+def _percent(value: float | None, interval: Sequence[float] | None) -> str:
+    ends = "" if interval is None else f" [{interval[0]:.0f}, {interval[1]:.0f}]"
+    return "n/a" if value is None else f"{value:+.0f}{ends}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if value < 1e4 else f"{value:.0e}"
