@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -236,6 +237,47 @@ def precision() -> Rows:
     return rows
 
 
+def edits() -> Rows:
+    """What an edit at all positions costs: whole forwards of eight prompts of 200 tokens, in units of an unedited one.
+
+    The large model and the demonstration model (its own prompts of its questions); `range` learned from the prompts.
+    """
+    rows: Rows = []
+    demo, split = na.load_model("demo"), na.load_task("ner").split(identify=8, select=0, evaluate=1)
+    asked = {"large": [question(LENGTH, seed) for seed in range(8)], "demo": [e.proxies[0] for e in split.identify]}
+    for name, model in (("large", _large()[1]), ("demo", demo)):
+        prompts = [model.encode(q).ids for q in asked[name]]
+        every = na.attribute(model, asked[name], "act")
+        for units, chosen in (("100", every.good(100)), ("30 %", every.top_share(0.3))):
+            options = {"answered": "all"}
+            made = {
+                "none": None,
+                "silence": na.edit(chosen, "silence", positions="all"),
+                "range": na.edit(chosen, "range", positions="all", options=options).fit(model, asked[name]),
+                "range, soft": na.edit(chosen, "range", positions="all", options={**options, "inside": "soft"}).fit(
+                    model, asked[name]
+                ),
+            }
+            ways = {way: functools.partial(_forward, model, prompts, edit) for way, edit in made.items()}
+            taken = in_turns(ways, 4 * ROUNDS)
+            rows += [
+                {
+                    "model": name,
+                    "units": units,
+                    "edit": way,
+                    "seconds": taken[way],
+                    "it / unedited": taken[way] / taken["none"],
+                }
+                for way in ways
+            ]
+    return rows
+
+
+def _forward(model: na.HookedModel, prompts: list[tuple[int, ...]], edit: na.Edit | None) -> None:
+    with torch.no_grad(), model.edited(edit) if edit is not None else contextlib.nullcontext():
+        model.last_logits(prompts)
+
+
 def _shared(a: torch.Tensor, b: torch.Tensor, k: int = 100) -> int:
     top = [set(scores.flatten().topk(k).indices.tolist()) for scores in (a, b)]
     return len(top[0] & top[1])
@@ -252,4 +294,5 @@ SECTIONS: Mapping[str, Callable[[], Rows]] = {
     "width": growth_width,
     "steps": growth_steps,
     "precision": precision,
+    "edits": edits,
 }

@@ -11,7 +11,6 @@ from planting import LAYERS, Plan
 from texts import LABELS, HeldOut
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins.range import Range
 
 TAU = 2.0
 TAUS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 8.0, 12.0, 16.0)
@@ -78,7 +77,8 @@ def _edits(
 
 def _fitted(model: na.HookedModel, held_out: HeldOut, units: na.NeuronSet, topic: str) -> na.Intervention:
     # rightly answered questions of the topic, whatever scores the units carry
-    return Range(tau=TAU, concept=topic, answered="right").fit(model, held_out.identify, units)
+    options = {"tau": TAU, "concept": topic, "answered": "right"}
+    return na.edit(units, "range", options=options).fit(model, held_out.identify).parts[0].intervention
 
 
 def _numbers(found: na.Evaluation) -> list[np.ndarray]:

@@ -23,13 +23,15 @@ PACKAGES = ("torch", "transformers", "transformer-lens", "safetensors")
 
 
 def rows(edit: Edit) -> list[dict[str, Any]]:
-    """One dict a neuron, by `COLUMNS`; None where something is not known."""
+    """One dict a neuron, by `COLUMNS`; None where something is not known. At another site than `post` also `site`."""
     found = []
+    # FFN neurons are what everybody's files hold: theirs need not say so
+    site = {} if edit.site == "post" else {"site": edit.site}
     for role, part in _roles(edit):
         for (layer, neuron), score in zip(part.neurons, part.neurons.scores.tolist(), strict=True):
             known = score if score == score else None
             act = part.intervention
-            found.append(dict(zip(COLUMNS, (layer, neuron, known, role, act.name, act.scale), strict=True)))
+            found.append(dict(zip(COLUMNS, (layer, neuron, known, role, act.name, act.scale), strict=True)) | site)
     return found
 
 
@@ -88,9 +90,11 @@ def write_csv(folder: Path, edit: Edit) -> None:
     """Write neurons.csv, which `NeuronSet.load` reads."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows(edit):
-        writer.writerow("" if row[name] is None else row[name] for name in COLUMNS)
+    found = rows(edit)
+    names = list(found[0]) if found else COLUMNS
+    writer.writerow(names)
+    for row in found:
+        writer.writerow("" if row[name] is None else row[name] for name in names)
     (folder / "neurons.csv").write_text(text.getvalue(), encoding="utf-8")
 
 

@@ -14,8 +14,9 @@ from neuron_antagonism.functional import ranked
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import evaluate_many
+from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.model.plain import projection
-from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.neurons import FFN_SITES, NeuronSet
 from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
@@ -88,7 +89,12 @@ def describe(
     alone = NeuronSet.of([(layer, neuron)])
     asked = as_examples(examples)
     questions = [q for example in asked for q in example.proxies]
-    found = torch.tensor([_value(model, question, layer, neuron) for question in questions])
+    found = torch.zeros(len(questions), dtype=torch.float64)
+
+    def see(seen: Observation) -> None:
+        found[list(seen.questions)] = seen.values[:, layer, neuron].double()
+
+    observe(model, asked, see)
     before, after = evaluate_many(model, asked, [None, edit(alone, "silence")])
     answers = before.answers[:, None]
     effect = (before.option_probabilities - after.option_probabilities).gather(1, answers)[:, 0]
@@ -135,23 +141,18 @@ def check_neuron(layer: int, neuron: int, n_layers: int, n_neurons: int) -> None
 
 
 def standing(attribution: Attribution, layer: int, neuron: int) -> Standing:
-    """Where a neuron stands in an attribution."""
+    """Where a neuron stands in an attribution.
+
+    Raises:
+        UsageError: one of other units.
+        DataError: no such neuron.
+    """
+    if attribution.site not in FFN_SITES:
+        raise UsageError(f"the scores are those of site {attribution.site!r}; accepted: of FFN neurons, 'post' or 'up'")
     n = attribution.scores.shape[1]
     check_neuron(layer, neuron, len(attribution.scores), n)
     place = int((ranked(attribution.scores) == layer * n + neuron).nonzero())
     return Standing(float(attribution.scores[layer, neuron]), place + 1, attribution.scores.numel())
-
-
-def _value(model: HookedModel, question: Question, layer: int, neuron: int) -> float:
-    found: list[float] = []
-
-    def read(values: torch.Tensor, _: int) -> torch.Tensor:
-        found.append(float(values[0, -1, neuron]))
-        return values
-
-    with torch.no_grad(), model.writing([layer], read):
-        model.last_logits([model.encode(question).ids])
-    return found[0]
 
 
 def _values(letter: str, values: torch.Tensor, effect: torch.Tensor) -> Values:

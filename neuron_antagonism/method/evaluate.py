@@ -300,14 +300,15 @@ class _Side:
 
     def write(self, values: Tensor, layer: int) -> Tensor:
         """Edit copy i of every prompt by edit i."""
+        here = [(copy, edit) for copy, edit in self._other if layer in edit.layers]
+        if layer not in self._scaled and not here:
+            return values
+        values = values.clone()
         if layer in self._scaled:
             at, which, factors = (column.to(values.device) for column in self._scaled[layer])
-            values = values.clone()
             values[:, at, which] = values[:, at, which] * factors.to(values.dtype)
-        for copy, edit in self._other:
-            if layer in edit.layers:
-                new = edit.apply(values[:, copy : copy + 1], layer)
-                values = torch.cat([values[:, :copy], new, values[:, copy + 1 :]], dim=1)
+        for copy, edit in here:
+            values[:, copy : copy + 1] = edit.apply(values[:, copy : copy + 1], layer)
         return values
 
 

@@ -19,7 +19,7 @@ from neuron_antagonism.method.edits import Edit, fitted
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.sweeps import Sweep
 from neuron_antagonism.model.hooked import HookedModel
-from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.neurons import FFN_SITES, NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
@@ -159,7 +159,9 @@ class _Execution:
         editing = self._editing(task, candidates)
         sweeps = self._sweeps(task, candidates, editing)
         first = {candidate.scorer: candidate for candidate in reversed(candidates)}
-        results = task_results(task.split, by_name, candidates, sweeps, model.planted, model.n_layers, config.seed)
+        # planted are FFN neurons
+        planted = model.planted if config.site in FFN_SITES else None
+        results = task_results(task.split, by_name, candidates, sweeps, planted, model.n_layers, config.seed)
         edits = chosen_edits(results, first, editing)
         results["at_all"] = self._at_all(task, edits)
         self.timings[f"{task.name}: evaluation"] = round(time.perf_counter() - start, 3)

@@ -78,7 +78,10 @@ class RunDirectory:
         """Write neurons.csv: the chosen good and bad neurons of every task and scorer."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["task", "scorer", "role", "rank", "layer", "neuron", "score"])
+        sets = [s for found in candidates.values() for c in found for s in (c.good, c.bad) if s is not None and len(s)]
+        site = [] if all(neurons.site == "post" for neurons in sets) else [sets[0].site]
+        columns = ["task", "scorer", "role", "rank", "layer", "neuron", "score"]
+        writer.writerow([*columns, *("site" for _ in site)])
         for task, found in candidates.items():
             for candidate in found:
                 if candidate.draw:
@@ -87,7 +90,7 @@ class RunDirectory:
                     if neurons is None:
                         continue
                     for rank, (pair, score) in enumerate(zip(neurons, neurons.scores.tolist(), strict=True), 1):
-                        writer.writerow([task, candidate.scorer, role, rank, *pair, repr(score)])
+                        writer.writerow([task, candidate.scorer, role, rank, *pair, repr(score), *site])
         self._write("neurons.csv", text.getvalue())
 
     def read_splits(self) -> dict[str, tuple[str, Split]]:

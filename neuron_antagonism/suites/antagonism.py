@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribute import attribute
 from neuron_antagonism.method.compare import compare
 from neuron_antagonism.method.edits import Edit, degrader, enhancer
@@ -29,13 +30,14 @@ GATED = ("range-excite", "range")
 
 @dataclass(frozen=True)
 class _Case:
-    """One edit: of whose neurons, in which direction, gated at which τ (None = whole neurons)."""
+    """One edit: of whose neurons, in which direction, gated at which τ (None = whole neurons); or why there is none."""
 
     task: str
     scorer: str
     mode: str
     tau: float | None
-    edit: Edit
+    edit: Edit | None
+    reason: str = ""
 
 
 def antagonism(
@@ -52,7 +54,8 @@ def antagonism(
 
     A bad neuron's range is learned from wrongly answered identification questions, a good one's from rightly answered
     ones. Beside RAC and RCC with 95 % intervals stand the side effects: what the edit does to the accuracy on the
-    other tasks (mean change, in points of 0 to 1), and to the perplexity of plain text (a ratio).
+    other tasks (mean change, in points of 0 to 1), and to the perplexity of plain text (a ratio). Where no range can be
+    learned, because no identification question was answered wrongly for instance, a row holds the reason alone.
 
     Args:
         spec: what is measured.
@@ -83,17 +86,24 @@ def antagonism(
     plain = perplexity(model, texts)
     rows = []
     for number, case in enumerate(cases, start=1):
+        about = {
+            "task": case.task,
+            "scorer": case.scorer,
+            "mode": case.mode,
+            "edit": "whole" if case.tau is None else "range",
+            "tau": case.tau,
+            "budget": spec.budget,
+            "reason": case.reason,
+        }
+        if case.edit is None:
+            rows.append(about)
+            continue
         found = answers[case.task]
         change = compare(found[0], found[number], case.mode, np.array(splits[case.task].strata["evaluate"]), seed)
         others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != case.task]
         rows.append(
             {
-                "task": case.task,
-                "scorer": case.scorer,
-                "mode": case.mode,
-                "edit": "whole" if case.tau is None else "range",
-                "tau": case.tau,
-                "budget": spec.budget,
+                **about,
                 "good": case.edit.n_good,
                 "bad": case.edit.n_bad,
                 "accuracy_before": found[0].acc,
@@ -117,7 +127,11 @@ def _cases(spec: Antagonism, task: str, split: Split, model: HookedModel, site: 
             cases.append(_Case(task, scorer, mode, None, make()))
             for tau in spec.taus:
                 excite, silence = (registry().make(Intervention, name, {"tau": tau}) for name in GATED)
-                gated = make(strengthen=excite, weaken=silence).fit(model, split.identify)
+                try:
+                    gated = make(strengthen=excite, weaken=silence).fit(model, split.identify)
+                except DataError as error:
+                    cases.append(_Case(task, scorer, mode, tau, None, str(error)))
+                    continue
                 cases.append(_Case(task, scorer, mode, tau, gated))
     return cases
 

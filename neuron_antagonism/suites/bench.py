@@ -172,6 +172,8 @@ def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
                         own = [row for row in rows if row["task"] == subject.name]
                         write_distributions(part, subject, own, out / "plots")
             result.manifest["timings"][part.name] = round(time.perf_counter() - start, 3)
+            if out is not None:
+                _write(out, result)
     except AntagonismError as error:
         raise RunError(str(error)) from error
     result.manifest["finished"] = True

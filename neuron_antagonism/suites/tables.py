@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from neuron_antagonism.suites.bench import BenchResult
-from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Suite
+from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Part, Suite
 
 Row = Mapping[str, Any]
 
 
-def tables(suite: Suite, result: BenchResult) -> Iterator[Table]:
+GRID = (
+    "Changed: share of the other classes' answers that change. Controls: classes whose accuracy drops by a tenth or "
+    "more. Matched: of these, those with a rival: the whole mask of the same table that changes the others least of "
+    "those with no smaller drop. Spared: how much more the rival changes them. Better, Worse: classes where its "
+    "interval leaves out 0."
+)
+
+
+def tables(suite: Suite, result: BenchResult) -> Iterator[Table | Text]:
     """The tables of every part, in the suite's order, those about classes one a task."""
+    legend = False
     for part in suite.parts:
+        if legend and not _is_grid(part):
+            yield Text(GRID, style="dim")
+        legend = _is_grid(part)
         rows = result.parts[part.name]
         if isinstance(part, Antagonism):
             yield _antagonism(part, rows)
@@ -26,10 +39,16 @@ def tables(suite: Suite, result: BenchResult) -> Iterator[Table]:
             own = [row for row in rows if row["task"] == task]
             if isinstance(part, Distributions):
                 yield _distributions(part, task, own)
-            elif len(part.shares) * len(part.taus) > 1:
+            elif _is_grid(part):
                 yield _grid(part, task, own)
             else:
                 yield _by_class(part, task, own)
+    if legend:
+        yield Text(GRID, style="dim")
+
+
+def _is_grid(part: Part) -> TypeGuard[Masking]:
+    return isinstance(part, Masking) and len(part.shares) * len(part.taus) > 1
 
 
 def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
@@ -71,20 +90,14 @@ def _points(value: float | None, interval: Sequence[float] | None = None, sign: 
 
 
 def _grid(part: Masking, task: str, rows: Sequence[Row]) -> Table:
-    title = f"{task}, {part.name}: means over classes, in points"
+    title = f"{task}, {part.name}: means over {len({row['concept'] for row in rows})} classes, in points"
     columns = ["Drop on it", "On others", "Changed", "Controls", "Matched", "Spared", "Better", "Worse"]
     table = _table(title, ["Share", "Mask"], columns)
-    table.caption = (
-        f"Changed: share of the other classes' answers. Controls: of {len({row['concept'] for row in rows})} classes, "
-        "those whose accuracy drops by a tenth or more. Spared: how much more of the others' answers changes under the "
-        "gentlest whole mask of this table with no smaller drop (Matched: where there is one; Better, Worse: where the "
-        "interval leaves out 0)."
-    )
     for share in part.shares:
         for tau in (*part.taus, None):
             cells = [row for row in rows if row["share"] == share and row["tau"] == tau]
             table.add_row(
-                f"{share:.0%}" if tau == part.taus[0] else "",
+                f"{100 * share:.3g}%" if tau == part.taus[0] else "",
                 "whole" if tau is None else f"τ = {tau:g}",
                 *(_points(_mean(cells, f"{side}_accuracy_drop"), sign="+") for side in ("target", "complement")),
                 _points(_mean(cells, "complement_changed")),
@@ -132,15 +145,23 @@ def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
     several = len(part.scorers) > 1
     names = ["Task", *(["Scorer"] if several else []), "Mode", "Edit"]
     table = _table(title, names, ["Acc %", "RAC %", "RCC %", "Others", "Perpl."])
+    reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
+    table.caption = "\n".join(f"-: {reason}" for reason in reasons) or None
     for number, row in enumerate(rows):
         first = number == 0 or rows[number - 1]["task"] != row["task"]
         if first and number:
             table.add_section()
-        table.add_row(
+        about = [
             row["task"] if first else "",
             *([row["scorer"]] if several else []),
             row["mode"],
             "whole" if row["tau"] is None else f"τ = {row['tau']:g}",
+        ]
+        if row["reason"]:
+            table.add_row(*about, *"-----")
+            continue
+        table.add_row(
+            *about,
             f"{100 * row['accuracy_before']:.0f} → {100 * row['accuracy']:.0f}",
             *(_percent(row[name], row[f"{name}_interval"]) for name in ("rac", "rcc")),
             _points(row["other_tasks"], sign="+"),

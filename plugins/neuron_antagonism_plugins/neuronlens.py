@@ -20,9 +20,12 @@ MOST_CONCEPTS = 100
 class NeuronLens(na.Scorer):
     """Mean |value| at the last position over the questions of a concept that the model answers rightly; no bad set.
 
-    Of each layer the largest share scores, the rest scores 0. `extras` hold each unit's μ (`mean`), σ (`std`, ddof 0),
-    `skewness`, excess `kurtosis` and `normality` (p-value of Jarque and Bera's test) over these questions; with a
-    concept also the overlap coefficient of its Gaussian with each other concept's (`overlap.NAME`).
+    Of each layer the largest share scores, the rest scores 0. Layers differ in the scale of their values: `top_share`
+    takes each layer's own largest, `good` the largest anywhere.
+
+    `extras` hold each unit's μ (`mean`), σ (`std`, ddof 0), `skewness`, excess `kurtosis` and `normality` (p-value of
+    Jarque and Bera's test) over these questions; with a concept also the overlap coefficient of its Gaussian with each
+    other concept's (`overlap.NAME`).
     """
 
     name = "neuronlens"

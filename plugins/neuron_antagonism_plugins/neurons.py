@@ -38,6 +38,8 @@ class Neurons(na.Scorer):
         task: str = Field(default="", description="of a file with several tasks, the one to take")
         scorer: str = Field(default="", description="of a file with several scorers, the one to take")
 
+    site = "post"
+
     def __init__(self, **options: Any) -> None:
         """Read the file: what is wrong with it is found before anything runs."""
         super().__init__(**options)
@@ -55,8 +57,10 @@ class Neurons(na.Scorer):
 
         if not self.options.file:
             raise na.UsageError("scorer 'neurons' has no file; accepted: -o neurons.file=PATH, or run --neurons PATH")
-        scores = torch.zeros(model.n_layers, model.n_neurons)
-        na.NeuronSet.of((layer, neuron) for layer, neuron, _ in self.rows).check(model.n_layers, model.n_neurons)
+        units = model.units(settings.site)
+        scores = torch.zeros(model.n_layers, units)
+        pairs = ((layer, neuron) for layer, neuron, _ in self.rows)
+        na.NeuronSet.of(pairs, self.site).at(settings.site).check(model.n_layers, units)
         for layer, neuron, score in self.rows:
             scores[layer, neuron] = score
         return na.Attribution(
@@ -75,7 +79,10 @@ class Neurons(na.Scorer):
         for column in ("task", "scorer"):
             rows = self._only(column, rows)
         found: dict[tuple[int, int], float] = {}
+        self.site = str(rows[0][1].get("site") or "post")
         for place, (where, row) in enumerate(rows):
+            if str(row.get("site") or "post") != self.site:
+                raise malformed(where, row.get("site"), f"one site for all, such as {self.site}")
             layer, neuron, score = _row(where, row, 1 - place / (len(rows) + 1))
             if (layer, neuron) in found:
                 raise na.DataError(f"{where}: neuron {layer}.{neuron} stands there twice; accepted: each once")

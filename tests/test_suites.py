@@ -1,0 +1,533 @@
+"""Suites against the same figures by hand: masks of classes, distributions, gated antagonists; and what they write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import tiny
+import torch
+
+import neuron_antagonism as na
+from neuron_antagonism.method.bootstrap import Resamples
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.suites import bench as benching
+from neuron_antagonism.suites import masking
+from neuron_antagonism.suites.spec import Suite, shipped
+
+one_thread = tiny.one_thread
+
+SHARES, TAUS = (0.1, 0.3), (1.0, 2.0)
+SUITE = {
+    "name": "own",
+    "tasks": ["sentiment"],
+    "identify": 3,
+    "evaluate": 2,
+    "least": 2,
+    "parts": [
+        {"part": "masking", "name": "grid", "shares": SHARES, "taus": TAUS, "perplexity": True},
+        {"part": "masking", "name": "soft", "taus": [1], "inside": "soft", "layers": [3, 2]},
+        {"part": "distributions", "name": "values", "share": 0.1, "tau": 1.5},
+        {
+            "part": "antagonism",
+            "name": "gated",
+            "tasks": ["sentiment", "ner", "chunking"],
+            "scorers": ["random"],
+            "taus": [1],
+            "budget": 60,
+            "ratio": 0.3,
+            "identify": 3,
+            "evaluate": 4,
+        },
+        {"part": "antagonism", "name": "bare", "scorers": ["act"], "taus": [1], "identify": 2, "evaluate": 2},
+    ],
+}
+TARGET = "positive"
+
+
+def with_parts(*parts: dict[str, Any], **changes: Any) -> Suite:
+    return Suite.of({**SUITE, "parts": list(parts), **changes}, "suite")
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return na.load_model("demo")
+
+
+@pytest.fixture(scope="module")
+def measured(model: Any, tmp_path_factory: pytest.TempPathFactory) -> na.BenchResult:
+    """The suite above, measured once and written."""
+    return na.bench(Suite.of(SUITE, "suite"), model, out=tmp_path_factory.mktemp("suite") / "out")
+
+
+@pytest.fixture(scope="module")
+def split(model: Any) -> na.ConceptSplit:
+    return na.concept_split("sentiment", identify=3, evaluate=2, fits=model)
+
+
+@pytest.fixture(scope="module")
+def seen(model: Any, split: na.ConceptSplit) -> dict[str, np.ndarray]:
+    """By class, values [question, layer, unit] on the rightly answered identification questions, in their order."""
+    concepts = [question.concept for example in split.identify for question in example.proxies]
+    found: dict[int, np.ndarray] = {}
+
+    def see(observation: na.Observation) -> None:
+        rows = zip(observation.questions, observation.values, observation.right, strict=True)
+        found.update({i: values.double().numpy() for i, values, right in rows if right})
+
+    na.observe(model, split.identify, see)
+    return {c: np.stack([found[i] for i in sorted(found) if concepts[i] == c]) for c in split.concepts[:3]}
+
+
+def where(result: na.BenchResult) -> Path:
+    assert result.path is not None
+    return result.path
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+def plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def largest(values: np.ndarray, share: float, layers: tuple[int, ...] = tuple(range(6))) -> na.NeuronSet:
+    """Each layer's units of the largest mean |value|."""
+    mean = np.abs(values).mean(0)
+    count = int(share * mean.shape[1] + 1e-9)
+    return na.NeuronSet.of((layer, int(unit)) for layer in layers for unit in np.argsort(-mean[layer])[:count])
+
+
+# --- masking -------------------------------------------------------------------------------------------------------
+
+
+def by_hand(model: Any, split: na.ConceptSplit, edit: na.Edit) -> dict[str, float]:
+    """What a mask of the class does, from two evaluations."""
+    before, after = na.evaluate_many(model, split.evaluate, [None, edit])
+    mine = np.array([question.concept == TARGET for example in split.evaluate for question in example.proxies])
+    found = {}
+    for side, chosen in (("target", mine), ("complement", ~mine)):
+        for name, values in (("accuracy", [e.right.double().numpy() for e in (before, after)]),) + (
+            ("confidence", [e.confidence.numpy() for e in (before, after)]),
+        ):
+            found[f"{side}_{name}"] = values[1][chosen].mean()
+            found[f"{side}_{name}_drop"] = values[0][chosen].mean() - values[1][chosen].mean()
+        found[f"{side}_changed"] = (before.chosen != after.chosen).numpy()[chosen].mean()
+    return found
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("tau", [*TAUS, None])
+def test_masks_of_a_class(measured, model, split, seen, share, tau):
+    """A row is what two evaluations say of the class's largest units; masked whole, those units are silenced."""
+    units = largest(seen[TARGET], share)
+    options = {"tau": tau, "concept": TARGET, "answered": "right"}
+    edit = na.edit(units, "silence", positions="all")
+    if tau is not None:
+        edit = na.edit(units, "range", positions="all", options=options).fit(model, split.identify)
+    (row,) = (
+        r for r in measured.parts["grid"] if (r["concept"], r["share"], r["tau"]) == (TARGET, share, tau) and r["units"]
+    )
+    assert {name: row[name] for name in (found := by_hand(model, split, edit))} == pytest.approx(found, abs=1e-6)
+    texts = [example.item.text for example in split.evaluate if example.item is not None]
+    assert row["perplexity"] == pytest.approx(na.perplexity(model, texts, edit), rel=1e-5)
+    assert (row["mask"], row["units"]) == ("range" if tau else "whole", len(units))
+    assert (row["questions"], row["target_examples"], row["complement_examples"]) == (len(seen[TARGET]), 2, 6)
+
+
+def test_the_unedited_rows(measured, model, split):
+    """Each class begins with the unedited model's figures, which its masks' drops are from."""
+    before = na.evaluate(model, split.evaluate)
+    for part in ("grid", "soft"):
+        rows = measured.parts[part]
+        for concept in ("positive", "negative", "neutral"):
+            first, *masks = (row for row in rows if row["concept"] == concept)
+            mine = torch.tensor([q.concept == concept for e in split.evaluate for q in e.proxies])
+            assert (first["mask"], first["units"], first["share"], first["tau"]) == ("none", 0, None, None)
+            assert first["target_accuracy"] == pytest.approx(float(before.right[mine].double().mean()))
+            assert first["complement_confidence"] == pytest.approx(float(before.confidence[~mine].mean()))
+            for row in masks:
+                for metric in ("target_accuracy", "target_confidence", "complement_accuracy", "complement_confidence"):
+                    assert row[f"{metric}_drop"] == pytest.approx(first[metric] - row[metric], abs=1e-12)
+    assert all(
+        (row["perplexity"] is None) == (part == "soft") for part in ("grid", "soft") for row in measured.parts[part]
+    )
+
+
+def test_a_mask_of_some_blocks(measured, model, split, seen):
+    """`layers` and `inside` reach the edit: two blocks' units, damped inside their ranges."""
+    units = largest(seen[TARGET], 0.3, (2, 3))
+    options = {"tau": 1.0, "inside": "soft", "concept": TARGET, "answered": "right"}
+    edit = na.edit(units, "range", positions="all", options=options).fit(model, split.identify)
+    _, soft, whole = (row for row in measured.parts["soft"] if row["concept"] == TARGET)
+    found = by_hand(model, split, edit)
+    assert {name: soft[name] for name in found} == pytest.approx(found, abs=1e-6)
+    found = by_hand(model, split, na.edit(units, "silence", positions="all"))
+    assert {name: whole[name] for name in found} == pytest.approx(found, abs=1e-6)
+
+
+def test_intervals_hold_their_figures(measured):
+    """Every interval contains the figure that it is of, ends in order, in all parts."""
+    seen = 0
+    for row in (row for rows in measured.parts.values() for row in rows):
+        for name, ends in row.items():
+            if name.endswith("_interval") and ends is not None:
+                low, high = ends
+                assert low - 1e-9 <= row[name.removesuffix("_interval")] <= high + 1e-9
+                seen += 1
+    assert seen > 100
+
+
+def mask(kind: str, drop: float, changed: list[float], share: float = 0.5) -> tuple[dict[str, Any], np.ndarray]:
+    row = {"mask": kind, "share": share, "target_accuracy_drop": drop, "complement_changed": float(np.mean(changed))}
+    return row, np.array(changed)
+
+
+def test_rivals_by_hand():
+    """The rival is the gentlest whole mask with no smaller drop; what drops less than a tenth has none."""
+    masks = [
+        mask("whole", 0.2, [0.1, 0.1, 0.1, 0.1], share=0.1),
+        mask("whole", 0.6, [0.5, 0.5, 0.5, 0.5], share=0.3),
+        mask("whole", 0.7, [1.0, 0.0, 0.6, 0.0], share=0.5),
+        mask("range", 0.5, [0.1, 0.1, 0.1, 0.1]),
+        mask("range", 0.09, [0.0, 0.0, 0.0, 0.0]),
+        mask("range", 0.8, [0.0, 0.0, 0.0, 0.0]),
+        mask("range", 0.1, [0.3, 0.3, 0.3, 0.3]),
+        mask("range", 0.7, [1.0, 0.0, 0.6, 0.0]),
+    ]
+    rows, changed = [row for row, _ in masks], [values for _, values in masks]
+    masking._rivals(rows, changed, Resamples(np.zeros(4)))
+    assert [row.get("controls", False) for row in rows] == [False, False, False, True, False, True, True, True]
+    assert [row.get("rival_share") for row in rows] == [None, None, None, 0.5, None, None, 0.1, 0.5]
+    spared = [rows[i]["spared"] for i in (3, 6, 7)]
+    assert spared == pytest.approx([0.3, -0.2, 0.0])
+    assert rows[6]["spared_interval"] == pytest.approx((-0.2, -0.2))
+    assert rows[7]["spared_interval"] == (0.0, 0.0)
+    assert rows[3]["spared_interval"][0] < 0 < 0.3 < rows[3]["spared_interval"][1]
+
+
+def test_equal_drops_are_equal():
+    """Three lost answers are as many in one example as in three: a whole mask that loses them is a rival."""
+    before, target = {"accuracy": np.ones(4), "confidence": np.ones(4)}, np.array([True, True, True, False])
+    draws = {"target": Resamples(np.zeros(3)), "complement": Resamples(np.zeros(1))}
+    rows, changed = [], []
+    for kind, accuracy in (("range", [2 / 3, 2 / 3, 2 / 3, 1]), ("whole", [0, 1, 1, 1])):
+        after = {"accuracy": np.array(accuracy), "confidence": np.ones(4), "changed": np.zeros(4)}
+        rows.append({"mask": kind, "share": 0.3} | masking._effects(before, after, target, draws))
+        changed.append(after["changed"][~target])
+    masking._rivals(rows, changed, draws["complement"])
+    assert rows[0]["rival_share"] == 0.3
+
+
+# --- distributions -------------------------------------------------------------------------------------------------
+
+
+def overlap(mean: float, std: float, other_mean: float, other_std: float) -> float:
+    """∫ min(p, q) of two Gaussians, piece by piece between the points where they cross."""
+    a, b = 1 / std**2, 1 / other_std**2
+    crossings = np.roots(
+        [(b - a) / 2, a * mean - b * other_mean, (b * other_mean**2 - a * mean**2) / 2 + math.log(other_std / std)]
+    )
+    ends = [-math.inf, *sorted(crossings.real), math.inf]
+    total = 0.0
+    for low, high in zip(ends, ends[1:], strict=False):
+        total += min(
+            scipy.special.ndtr((high - m) / s) - scipy.special.ndtr((low - m) / s)
+            for m, s in ((mean, std), (other_mean, other_std))
+        )
+    return total
+
+
+def test_distributions(measured, seen):
+    """Normality, shape and overlap are those that scipy and numpy find in the same values."""
+    for row in measured.parts["values"]:
+        own = seen[row["concept"]]
+        units = largest(own, 0.1)
+        at = units.layers.numpy(), units.neurons.numpy()
+        mine = own[:, *at]
+        others = [values[:, *at] for concept, values in seen.items() if concept != row["concept"]]
+        p = np.array([scipy.stats.jarque_bera(column).pvalue for column in mine.T])
+        both = np.array(
+            [
+                np.mean([overlap(x.mean(), x.std(), y.mean(), y.std()) for y in ys])
+                for x, *ys in zip(mine.T, *(other.T for other in others), strict=True)
+            ]
+        )
+        assert (row["questions"], row["units"]) == (len(own), len(units))
+        assert row["normal_share"] == pytest.approx((p >= 0.05).mean(), abs=1e-9)
+        assert row["median_kurtosis"] == pytest.approx(np.median(scipy.stats.kurtosis(mine)), abs=0.05)
+        assert row["overlap_selected"] == pytest.approx(both.mean(), abs=1e-4)
+        assert 0 < row["overlap_all"] < 1
+        shown = tuple(map(int, row["shown"].split(".")))
+        assert shown in units
+        number = list(units).index(shown)
+        assert row["shown_overlap"] == pytest.approx(both[number], abs=1e-4)
+        fits = (np.array([[scipy.stats.jarque_bera(c).pvalue for c in v.T] for v in (mine, *others)]) >= 0.05).all(0)
+        assert both[number] == pytest.approx(both[fits].min(), abs=1e-4)
+
+
+def test_values_and_their_plot(measured, seen):
+    """The CSV holds the shown units' values on every class, from which the row's μ and σ follow; the PNG is a picture."""
+    plots = where(measured) / "plots"
+    assert sorted(file.name for file in plots.iterdir()) == ["sentiment.values.csv", "sentiment.values.png"]
+    with (plots / "sentiment.values.csv").open(encoding="utf-8", newline="") as file:
+        values = list(csv.DictReader(file))
+    assert {value["task"] for value in values} == {"sentiment"}
+    for row in measured.parts["values"]:
+        layer, unit = map(int, row["shown"].split("."))
+        shown = [value for value in values if value["unit_of"] == row["concept"]]
+        assert {(int(value["layer"]), int(value["unit"])) for value in shown} == {(layer, unit)}
+        for concept, own in seen.items():
+            found = [float(value["value"]) for value in shown if value["concept"] == concept]
+            assert found == pytest.approx(own[:, layer, unit].tolist(), abs=1e-5)
+        own = [float(value["value"]) for value in shown if value["concept"] == row["concept"]]
+        assert row["shown_mean"] == pytest.approx(np.mean(own), abs=1e-6)
+        assert row["shown_std"] == pytest.approx(np.std(own), abs=1e-6)
+    data = (plots / "sentiment.values.png").read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", data[16:24])
+    assert (1000 < width < 2000, 500 < height < 1500) == (True, True)
+    picture = matplotlib.image.imread(plots / "sentiment.values.png")
+    assert picture[..., :3].std() > 0.05
+
+
+# --- antagonism ----------------------------------------------------------------------------------------------------
+
+
+def gate(name: str) -> na.Intervention:
+    return registry().make(na.Intervention, name, {"tau": 1.0})
+
+
+@pytest.mark.parametrize("task", ["sentiment", "ner", "chunking"])
+def test_gated_antagonists(measured, model, task):
+    """Whole and gated rows are comparisons of edits made by hand; side effects are measured on the other tasks."""
+    tasks = ("sentiment", "ner", "chunking")
+    splits = {name: na.load_task(name).split(3, 0, 4, reference=model) for name in tasks}
+    identify = splits[task].identify
+    a = na.attribute(model, identify, "random", budget=60)
+    sets = a.good(60), a.bad(60)
+    texts = [e.item.text for name in tasks for e in splits[name].evaluate if e.item is not None]
+    rows = [row for row in measured.parts["gated"] if row["task"] == task]
+    assert [(row["mode"], row["tau"]) for row in rows] == [(m, t) for m in ("enhance", "degrade") for t in (None, 1.0)]
+    for row in rows:
+        maker = {"enhance": na.enhancer, "degrade": na.degrader}[row["mode"]]
+        how = {} if row["tau"] is None else {"strengthen": gate("range-excite"), "weaken": gate("range")}
+        edit = maker(*sets, budget=60, ratio=0.3, positions="all", **how).fit(model, identify)
+        effects = {name: na.evaluate_many(model, s.evaluate, [None, edit]) for name, s in splits.items()}
+        change = na.compare(*effects[task], row["mode"], np.array(splits[task].strata["evaluate"])).to_json()
+        assert (row["good"], row["bad"]) == (18, 42)
+        assert {name: row[name] for name in ("rac", "rcc", "rac_interval", "rcc_interval", "failed")} == {
+            name: change[name] for name in ("rac", "rcc", "rac_interval", "rcc_interval", "failed")
+        }
+        assert (row["accuracy_before"], row["accuracy"]) == tuple(e.acc for e in effects[task])
+        others = [after.acc - before.acc for name, (before, after) in effects.items() if name != task]
+        assert row["other_tasks"] == pytest.approx(np.mean(others))
+        ratio = na.perplexity(model, texts, edit) / na.perplexity(model, texts)
+        assert row["perplexity_ratio"] == pytest.approx(ratio, rel=1e-6)
+
+
+def test_the_gates_matter(measured):
+    """A gated edit is another edit than that of whole neurons."""
+    rows = measured.parts["gated"]
+    assert any(
+        whole["perplexity_ratio"] != pytest.approx(gated["perplexity_ratio"], rel=1e-4)
+        for whole, gated in zip(rows[::2], rows[1::2], strict=True)
+    )
+
+
+def test_what_can_not_be_learned_is_said(measured):
+    """Without a rightly answered question to learn from, the gated row holds the reason, the whole one its figures."""
+    rows = measured.parts["bare"]
+    assert [(row["mode"], row["edit"], bool(row["reason"])) for row in rows] == [
+        (mode, edit, edit == "range") for mode in ("enhance", "degrade") for edit in ("whole", "range")
+    ]
+    for row in rows[1::2]:
+        assert "was given 0 questions answered rightly" in row["reason"]
+        assert "accuracy" not in row
+    assert [row["other_tasks"] for row in rows[::2]] == [None, None]
+
+
+@pytest.mark.filterwarnings("error::neuron_antagonism.AntagonismWarning")
+def test_a_scorer_that_runs_short(model):
+    """Sets smaller than the budget are what the row says; nobody is warned beside it."""
+    part = {"part": "antagonism", "name": "short", "scorers": ["kn"], "taus": [1], "identify": 2, "evaluate": 2}
+    rows = na.bench(with_parts(part), model).parts["short"]
+    assert all(row["good"] + row["bad"] < row["budget"] == 100 for row in rows if not row["reason"])
+
+
+# --- what is written, and what Python takes ------------------------------------------------------------------------
+
+
+def test_files(measured):
+    """Exactly these files: a manifest that says finished, the rows, and a CSV a part with the same figures."""
+    out = where(measured)
+    found = {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()}
+    assert found == {
+        *("manifest.json", "results.json", "plots/sentiment.values.csv", "plots/sentiment.values.png"),
+        *(f"{part['name']}.csv" for part in SUITE["parts"]),
+    }
+    manifest, results = read(out / "manifest.json"), read(out / "results.json")
+    assert (manifest["finished"], manifest["schema"], manifest["seed"]) == (True, 1, 0)
+    assert manifest["suite"]["parts"][0]["taus"] == list(TAUS)
+    assert set(manifest["timings"]) == {part["name"] for part in SUITE["parts"]}
+    assert set(manifest["data"]) == {"sentiment", "ner", "chunking"}
+    assert results == {"schema": 1, "left_out": {"sentiment": {"not sure": 0}}, "parts": plain(measured.parts)}
+    for name, rows in measured.parts.items():
+        with (out / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            table = list(csv.DictReader(file))
+        assert len(table) == len(rows)
+        for cells, row in zip(table, rows, strict=True):
+            for key, value in row.items():
+                if key.endswith("_interval") and value is not None:
+                    assert (float(cells[f"{key}_low"]), float(cells[f"{key}_high"])) == tuple(value)
+                elif not key.endswith("_interval"):
+                    assert cells[key] == ("" if value is None else str(value))
+
+
+def test_a_second_measurement_is_the_same(measured, model):
+    """The same suite, model and seed give identical rows, also where nothing is written."""
+    again = na.bench(Suite.of(SUITE, "suite"), model)
+    assert plain(again.parts) == plain(measured.parts)
+    assert again.left_out == measured.left_out
+    assert again.path is None
+
+
+def test_another_seed_asks_others(measured, model):
+    """Another seed draws other examples."""
+    part = SUITE["parts"][1]
+    other = na.bench(with_parts(part), model, seed=1)
+    assert plain(other.parts["soft"]) != plain(measured.parts["soft"])
+    assert other.manifest["seed"] == 1
+
+
+def test_label_prompts_and_texts_of_ones_own(model, tmp_path, monkeypatch):
+    """A suite in YAML asks before the label where it says so, and reads the given text line by line."""
+    (tmp_path / "own.yaml").write_text(
+        "name: own\ntasks: [sentiment]\nform: label\nshots: 0\nidentify: 1\nevaluate: 1\nleast: 2\n"
+        "parts: [{part: masking, name: one, perplexity: true}]\n"
+    )
+    (tmp_path / "text.txt").write_text("the cat was good\n\n  \nthe dog was bad\n")
+    ready = benching.plan_bench
+    monkeypatch.setattr("neuron_antagonism.suites.subject.Subject.check", lambda subject: None)
+    plan = ready(str(tmp_path / "own.yaml"), model, text=tmp_path / "text.txt")
+    (subject,) = plan.subjects
+    assert subject.text == ["the cat was good", "the dog was bad"]
+    assert all(isinstance(e.proxies[0], na.LabelQuestion) for e in subject.split.evaluate)
+    assert plan.manifest["text"] == str(tmp_path / "text.txt")
+
+
+@pytest.mark.parametrize("name", [suite.name for suite in shipped()])
+def test_shipped_suites_can_be_measured(name, model):
+    """A shipped suite has its file's name, and finds enough to learn from in the demonstration model."""
+    plan = benching.plan_bench(name, model)
+    assert plan.suite.name == name
+    assert {subject.name for subject in plan.subjects} == set(plan.suite.tasks)
+    assert all(len(subject.split.concepts) - len(subject.left_out) >= 2 for subject in plan.subjects)
+
+
+def test_what_fails_under_way_keeps_what_was_finished(model, tmp_path, monkeypatch):
+    """A failing part is an error of the run; earlier parts are on disk, and the manifest is not finished."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise na.ModelError("out of luck")
+
+    monkeypatch.setattr(benching, "distributions", fail)
+    suite = with_parts(SUITE["parts"][1], SUITE["parts"][2])
+    with pytest.raises(na.RunError, match="out of luck"):
+        na.bench(suite, model, out=tmp_path / "x")
+    assert read(tmp_path / "x" / "manifest.json")["finished"] is False
+    assert list(read(tmp_path / "x" / "results.json")["parts"]) == ["soft"]
+    assert (tmp_path / "x" / "soft.csv").is_file()
+
+
+PLAIN = {"part": "antagonism", "name": "a", "scorers": ["act"], "taus": [1], "budget": 5, "identify": 2, "evaluate": 2}
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "said"),
+    [
+        ({"part": "masking", "name": "m", "layers": [6]}, {}, "part 'm' names block 6; accepted: 0 to 5 of this model"),
+        ({**PLAIN, "budget": 2305}, {}, "K=2305 neurons; accepted: 1 to 2304"),
+        ({**PLAIN, "scorers": ["acee"]}, {}, "unknown scorer 'acee'; did you mean 'ace'?"),
+        ({**PLAIN, "scorers": ["neurons"]}, {}, "scorer 'neurons' has no file"),
+        ({**PLAIN, "tasks": ["nre"]}, {}, "unknown task 'nre'; did you mean 'ner'?"),
+        (PLAIN, {"seed": -1}, "seed is -1; accepted: a whole number from 0"),
+        (PLAIN, {"seed": True}, "seed is True; accepted: a whole number from 0"),
+        (PLAIN, {"data": {"ner": ("x", None)}}, "data was given for the task 'ner'; accepted: sentiment"),
+        (PLAIN, {"data": {"sentiment": ("gone.txt", None)}}, "gone.txt: no such file"),
+        (PLAIN, {"text": "gone.txt"}, "gone.txt: .*; accepted: a file of plain text, a text on each line"),
+        (PLAIN, {"tasks": ["sentiment", "sentiment"]}, "sentiment.* twice"),
+        ({"part": "masking", "name": "m"}, {"tasks": ["sentiment", "sentiment"]}, "sentiment.* twice"),
+        (
+            {"part": "masking", "name": "m"},
+            {"tasks": ["commonsense"]},
+            "the answers of task 'commonsense' are no classes",
+        ),
+    ],
+)
+def test_everything_wrong_is_found_first(part, options, said, model, tmp_path):
+    """A part that can't be measured is one line before anything is created."""
+    with pytest.raises(na.AntagonismError, match=said) as caught:
+        na.bench(with_parts(part), model, out=tmp_path / "x", **options)
+    assert not isinstance(caught.value, na.RunError)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", [PLAIN, {"part": "masking", "name": "m"}])
+def test_an_edited_model_is_refused(part, model, tmp_path):
+    """A suite makes its own edits: inside another one nothing is measured or created."""
+    with model.edited(na.edit(na.NeuronSet.of([(0, 1)]), "silence", positions="all")):
+        with pytest.raises(na.UsageError, match="accepted: outside"):
+            na.bench(with_parts(part), model, out=tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- shares of units -----------------------------------------------------------------------------------------------
+
+
+def attribution(scores: list[list[float]], **more: Any) -> na.Attribution:
+    return na.Attribution(torch.tensor(scores), torch.tensor([scores]), **more)
+
+
+def test_shares_by_hand():
+    """The largest share of each layer, strongest first, whatever their sign; ties go to the lower layer and index."""
+    a = attribution([[0.1, 0.5, -0.2, 0.3], [-1.0, -0.5, -2.0, -3.0], [0.5, 0.0, 0.0, 7.0]], site="up")
+    half = a.top_share(0.5)
+    assert list(half) == [(2, 3), (0, 1), (2, 0), (0, 3), (1, 1), (1, 0)]
+    assert half.scores.tolist() == pytest.approx([7.0, 0.5, 0.5, 0.3, -0.5, -1.0])
+    assert half.site == "up"
+    assert list(a.top_share(0.01)) == [(2, 3), (0, 1), (1, 1)]
+    assert list(a.top_share(0.75, (1,))) == [(1, 1), (1, 0), (1, 2)]
+    assert list(a.top_share(0.5, (2, 0, 2))) == [(2, 3), (0, 1), (2, 0), (0, 3)]
+    assert set(a.top_share(1)) == {(layer, unit) for layer in range(3) for unit in range(4)}
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.29, 29), (0.57, 57), (0.299, 29), (1e-9, 1), (1.0, 100)])
+def test_shares_are_taken_as_written(share, count):
+    """A share of a hundred units is what its decimals say, rounded down, one at least."""
+    assert len(attribution([[float(i) for i in range(100)]] * 2).top_share(share)) == 2 * count
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1, math.nan, math.inf])
+def test_impossible_shares(share):
+    """A share is above 0, up to 1."""
+    with pytest.raises(na.UsageError, match="share is .*; accepted: above 0, up to 1"):
+        attribution([[1.0, 2.0]]).top_share(share)
+
+
+@pytest.mark.parametrize("layers", [(1,), (-1,), (0, 5)])
+def test_impossible_layers(layers):
+    """Blocks are those that are there."""
+    with pytest.raises(na.UsageError, match="accepted: blocks 0 to 0 of this model"):
+        attribution([[1.0, 2.0]]).top_share(0.5, layers)
