@@ -124,7 +124,7 @@ def test_a_text_in_place_of_texts_is_refused():
     words._tokenizer.post_processor = processors.TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 0)])
     model = na.load_model(hf_model=tiny.hf("llama"), tokenizer=words)
     assert na.perplexity(model, ["w1"]) > 1
-    with pytest.raises(na.AntagonismError, match="text.*; accepted: "):
+    with pytest.raises(na.AntagonismError, match=r"text.*; accepted: "):
         na.perplexity(model, "w1 w2 w3")
 
 
@@ -141,5 +141,5 @@ def test_an_edit_at_the_last_position_is_refused():
 @pytest.mark.parametrize("max_tokens", [0, True, 1.5])
 def test_an_impossible_batch_is_refused(max_tokens):
     """A forward takes at least one token."""
-    with pytest.raises(na.UsageError, match="max_tokens is .*; accepted: a whole number of at least 1"):
+    with pytest.raises(na.UsageError, match=r"max_tokens is .*; accepted: a whole number of at least 1"):
         na.perplexity(tiny.load("llama"), TEXTS, max_tokens=max_tokens)

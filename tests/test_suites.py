@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
 import math
 import struct
 from pathlib import Path
 from typing import Any
 
+import classes
 import matplotlib.image
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ import scipy.special
 import scipy.stats
 import tiny
 import torch
+from rich.console import Console
 
 import neuron_antagonism as na
 from neuron_antagonism.method.bootstrap import Resamples
@@ -23,10 +27,11 @@ from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.suites import bench as benching
 from neuron_antagonism.suites import masking
 from neuron_antagonism.suites.spec import Suite, shipped
+from neuron_antagonism.suites.tables import tables
 
 one_thread = tiny.one_thread
 
-SHARES, TAUS = (0.1, 0.3), (1.0, 2.0)
+SHARES, TAUS = (0.1, 0.3), (1.5,)
 SUITE = {
     "name": "own",
     "tasks": ["sentiment"],
@@ -40,7 +45,7 @@ SUITE = {
         {
             "part": "antagonism",
             "name": "gated",
-            "tasks": ["sentiment", "ner", "chunking"],
+            "tasks": ["sentiment", "ner"],
             "scorers": ["random"],
             "taus": [1],
             "budget": 60,
@@ -117,11 +122,9 @@ def by_hand(model: Any, split: na.ConceptSplit, edit: na.Edit) -> dict[str, floa
     mine = np.array([question.concept == TARGET for example in split.evaluate for question in example.proxies])
     found = {}
     for side, chosen in (("target", mine), ("complement", ~mine)):
-        for name, values in (("accuracy", [e.right.double().numpy() for e in (before, after)]),) + (
-            ("confidence", [e.confidence.numpy() for e in (before, after)]),
-        ):
-            found[f"{side}_{name}"] = values[1][chosen].mean()
-            found[f"{side}_{name}_drop"] = values[0][chosen].mean() - values[1][chosen].mean()
+        for name, read in (("accuracy", lambda e: e.right.double()), ("confidence", lambda e: e.confidence)):
+            old, new = (read(e).numpy()[chosen].mean() for e in (before, after))
+            found |= {f"{side}_{name}": new, f"{side}_{name}_drop": old - new}
         found[f"{side}_changed"] = (before.chosen != after.chosen).numpy()[chosen].mean()
     return found
 
@@ -138,7 +141,8 @@ def test_masks_of_a_class(measured, model, split, seen, share, tau):
     (row,) = (
         r for r in measured.parts["grid"] if (r["concept"], r["share"], r["tau"]) == (TARGET, share, tau) and r["units"]
     )
-    assert {name: row[name] for name in (found := by_hand(model, split, edit))} == pytest.approx(found, abs=1e-6)
+    found = by_hand(model, split, edit)
+    assert {name: row[name] for name in found} == pytest.approx(found, abs=1e-6)
     texts = [example.item.text for example in split.evaluate if example.item is not None]
     assert row["perplexity"] == pytest.approx(na.perplexity(model, texts, edit), rel=1e-5)
     assert (row["mask"], row["units"]) == ("range" if tau else "whole", len(units))
@@ -185,7 +189,7 @@ def test_intervals_hold_their_figures(measured):
                 low, high = ends
                 assert low - 1e-9 <= row[name.removesuffix("_interval")] <= high + 1e-9
                 seen += 1
-    assert seen > 100
+    assert seen > 50
 
 
 def mask(kind: str, drop: float, changed: list[float], share: float = 0.5) -> tuple[dict[str, Any], np.ndarray]:
@@ -217,16 +221,18 @@ def test_rivals_by_hand():
 
 
 def test_equal_drops_are_equal():
-    """Three lost answers are as many in one example as in three: a whole mask that loses them is a rival."""
-    before, target = {"accuracy": np.ones(4), "confidence": np.ones(4)}, np.array([True, True, True, False])
-    draws = {"target": Resamples(np.zeros(3)), "complement": Resamples(np.zeros(1))}
+    """One answer lost of six is one lost, whichever texts it was lost on: the whole mask is the range mask's rival."""
+    before = {"accuracy": np.array([0, 1, 1]), "confidence": np.ones(3)}
+    target = np.array([True, True, False])
+    draws = {"target": Resamples(np.zeros(2)), "complement": Resamples(np.zeros(1))}
     rows, changed = [], []
-    for kind, accuracy in (("range", [2 / 3, 2 / 3, 2 / 3, 1]), ("whole", [0, 1, 1, 1])):
-        after = {"accuracy": np.array(accuracy), "confidence": np.ones(4), "changed": np.zeros(4)}
+    for kind, accuracy in (("range", [1 / 3, 1 / 3, 1]), ("whole", [0, 2 / 3, 1])):
+        after = {"accuracy": np.array(accuracy), "confidence": np.ones(3), "changed": np.zeros(3)}
         rows.append({"mask": kind, "share": 0.3} | masking._effects(before, after, target, draws))
         changed.append(after["changed"][~target])
     masking._rivals(rows, changed, draws["complement"])
-    assert rows[0]["rival_share"] == 0.3
+    assert rows[0]["controls"] is True
+    assert rows[0].get("rival_share") == 0.3
 
 
 # --- distributions -------------------------------------------------------------------------------------------------
@@ -240,7 +246,7 @@ def overlap(mean: float, std: float, other_mean: float, other_std: float) -> flo
     )
     ends = [-math.inf, *sorted(crossings.real), math.inf]
     total = 0.0
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in itertools.pairwise(ends):
         total += min(
             scipy.special.ndtr((high - m) / s) - scipy.special.ndtr((low - m) / s)
             for m, s in ((mean, std), (other_mean, other_std))
@@ -277,7 +283,7 @@ def test_distributions(measured, seen):
 
 
 def test_values_and_their_plot(measured, seen):
-    """The CSV holds the shown units' values on every class, from which the row's μ and σ follow; the PNG is a picture."""
+    """The CSV holds the shown units' values on every class, from which μ and σ follow; the PNG is a picture."""
     plots = where(measured) / "plots"
     assert sorted(file.name for file in plots.iterdir()) == ["sentiment.values.csv", "sentiment.values.png"]
     with (plots / "sentiment.values.csv").open(encoding="utf-8", newline="") as file:
@@ -308,10 +314,10 @@ def gate(name: str) -> na.Intervention:
     return registry().make(na.Intervention, name, {"tau": 1.0})
 
 
-@pytest.mark.parametrize("task", ["sentiment", "ner", "chunking"])
+@pytest.mark.parametrize("task", ["sentiment", "ner"])
 def test_gated_antagonists(measured, model, task):
     """Whole and gated rows are comparisons of edits made by hand; side effects are measured on the other tasks."""
-    tasks = ("sentiment", "ner", "chunking")
+    tasks = ("sentiment", "ner")
     splits = {name: na.load_task(name).split(3, 0, 4, reference=model) for name in tasks}
     identify = splits[task].identify
     a = na.attribute(model, identify, "random", budget=60)
@@ -365,6 +371,45 @@ def test_a_scorer_that_runs_short(model):
     assert all(row["good"] + row["bad"] < row["budget"] == 100 for row in rows if not row["reason"])
 
 
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+def printed(suite: Suite, result: na.BenchResult) -> str:
+    console = Console(file=io.StringIO(), width=110)
+    for table in tables(suite, result):
+        console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_tables_say_what_the_rows_say(measured):
+    """Every part has its table, of no more than 110 columns; its figures are the rows', in points of a hundred."""
+    text = printed(Suite.of(SUITE, "suite"), measured)
+    lines = text.splitlines()
+    for row in (row for row in measured.parts["soft"] if row["mask"] == "range"):
+        drop, (low, high) = row["target_accuracy_drop"], row["target_accuracy_drop_interval"]
+        shown = f"{100 * row['target_accuracy']:.0f} ({100 * row['target_confidence']:.0f})"
+        assert any(shown in line and f"{100 * drop:+.0f} [{100 * low:.0f}, {100 * high:.0f}]" in line for line in lines)
+    for row in (row for row in measured.parts["gated"] if not row["reason"]):
+        shown = f"{100 * row['accuracy_before']:.0f} → {100 * row['accuracy']:.0f}"
+        assert any(shown in line and f"× {row['perplexity_ratio']:.2f}" in line for line in lines)
+    for row in measured.parts["values"]:
+        assert any(row["concept"] in line and row["shown"] in line for line in lines)
+    assert "was given 0 questions answered rightly" in " ".join(text.split())
+    assert max(map(len, lines)) <= 110
+    assert "nan" not in text.lower().split()
+
+
+@pytest.mark.parametrize("name", ["[/b]", "[red]", "[np]"])
+def test_classes_are_printed_as_they_are(name, measured):
+    """A class's name in brackets is no markup."""
+    parts = {
+        part: [{**row, "concept": name} if row.get("concept") == TARGET else row for row in rows]
+        for part, rows in measured.parts.items()
+    }
+    text = printed(Suite.of(SUITE, "suite"), na.BenchResult(measured.manifest, parts))
+    assert text.count(name) == 2
+
+
 # --- what is written, and what Python takes ------------------------------------------------------------------------
 
 
@@ -380,7 +425,7 @@ def test_files(measured):
     assert (manifest["finished"], manifest["schema"], manifest["seed"]) == (True, 1, 0)
     assert manifest["suite"]["parts"][0]["taus"] == list(TAUS)
     assert set(manifest["timings"]) == {part["name"] for part in SUITE["parts"]}
-    assert set(manifest["data"]) == {"sentiment", "ner", "chunking"}
+    assert set(manifest["data"]) == {"sentiment", "ner"}
     assert results == {"schema": 1, "left_out": {"sentiment": {"not sure": 0}}, "parts": plain(measured.parts)}
     for name, rows in measured.parts.items():
         with (out / f"{name}.csv").open(encoding="utf-8", newline="") as file:
@@ -396,8 +441,8 @@ def test_files(measured):
 
 def test_a_second_measurement_is_the_same(measured, model):
     """The same suite, model and seed give identical rows, also where nothing is written."""
-    again = na.bench(Suite.of(SUITE, "suite"), model)
-    assert plain(again.parts) == plain(measured.parts)
+    again = na.bench(with_parts(*SUITE["parts"][1:]), model)
+    assert plain(again.parts) == {name: rows for name, rows in plain(measured.parts).items() if name != "grid"}
     assert again.left_out == measured.left_out
     assert again.path is None
 
@@ -410,20 +455,62 @@ def test_another_seed_asks_others(measured, model):
     assert other.manifest["seed"] == 1
 
 
-def test_label_prompts_and_texts_of_ones_own(model, tmp_path, monkeypatch):
-    """A suite in YAML asks before the label where it says so, and reads the given text line by line."""
-    (tmp_path / "own.yaml").write_text(
-        "name: own\ntasks: [sentiment]\nform: label\nshots: 0\nidentify: 1\nevaluate: 1\nleast: 2\n"
-        "parts: [{part: masking, name: one, perplexity: true}]\n"
-    )
-    (tmp_path / "text.txt").write_text("the cat was good\n\n  \nthe dog was bad\n")
-    ready = benching.plan_bench
-    monkeypatch.setattr("neuron_antagonism.suites.subject.Subject.check", lambda subject: None)
-    plan = ready(str(tmp_path / "own.yaml"), model, text=tmp_path / "text.txt")
-    (subject,) = plan.subjects
-    assert subject.text == ["the cat was good", "the dog was bad"]
-    assert all(isinstance(e.proxies[0], na.LabelQuestion) for e in subject.split.evaluate)
-    assert plan.manifest["text"] == str(tmp_path / "text.txt")
+LABELLED = """\
+name: mine
+data: texts.csv
+header: [label, text]
+columns: {text: text, answer: label}
+labels: [w14, w26 w3, w31]
+fillers: [w0]
+role: w9
+stems: "{text} w10"
+"""
+BEFORE_LABELS = """\
+name: own
+tasks: [TASK]
+form: label
+shots: 0
+identify: 3
+evaluate: 2
+least: 3
+site: resid_post
+parts: [{part: masking, name: one, shares: [0.5], perplexity: true}]
+"""
+
+
+def test_a_suite_before_the_label(tmp_path):
+    """In form label a suite in YAML masks what the model answers before the label; it reads the text that is given.
+
+    Each text's class is what the model answers, so that it is right wherever it is not masked.
+    """
+    model, rows, texts = tiny.load("llama", torch.float32), [], {label: 0 for label in classes.LABELS}
+    for i in range(60):
+        text = tiny.question(3 + i % 5, seed=i).prompt.removesuffix(" Answer:")
+        prompt = f"w9\nReply with one of these: {', '.join(classes.LABELS)}.\n\n{text} w10\nAnswer:"
+        question = na.LabelQuestion.of(prompt, classes.LABELS, classes.LABELS[0])
+        rows.append((classes.LABELS[int(na.evaluate(model, [question]).chosen)], text))
+        texts[rows[-1][0]] += 1
+    assert min(texts.values()) >= 5
+    (tmp_path / "texts.csv").write_text("".join(f"{label},{text}\n" for label, text in rows))
+    (tmp_path / "mine.yaml").write_text(LABELLED)
+    (tmp_path / "own.yaml").write_text(BEFORE_LABELS.replace("TASK", str(tmp_path / "mine.yaml")))
+    (tmp_path / "text.txt").write_text("w1 w2 w3\n\n  \nw4 w5\n")
+    result = na.bench(str(tmp_path / "own.yaml"), model, text=tmp_path / "text.txt")
+    assert result.left_out == {"mine": {}}
+    split = na.concept_split(tmp_path / "mine.yaml", form="label", identify=3, evaluate=2, shots=0, fits=model)
+    for label in classes.LABELS:
+        none, gated, whole = (row for row in result.parts["one"] if row["concept"] == label)
+        assert (none["target_accuracy"], none["complement_accuracy"], none["questions"]) == (1.0, 1.0, 3)
+        assert none["perplexity"] == pytest.approx(na.perplexity(model, ["w1 w2 w3", "w4 w5"]))
+        lens = na.attribute(
+            model, split.identify, "neuronlens", options={"concept": label}, site="resid_post", budget=5
+        )
+        silent = na.edit(lens.top_share(0.5), "silence", positions="all")
+        found = na.evaluate(model, split.evaluate, silent)
+        mine = found.answers == classes.LABELS.index(label)
+        assert whole["target_accuracy"] == pytest.approx(float(found.right[mine].double().mean()))
+        assert whole["complement_confidence"] == pytest.approx(float(found.confidence[~mine].mean()), rel=1e-4)
+        assert gated["units"] == whole["units"] == 3 * 8
 
 
 @pytest.mark.parametrize("name", [suite.name for suite in shipped()])
@@ -487,9 +574,9 @@ def test_everything_wrong_is_found_first(part, options, said, model, tmp_path):
 @pytest.mark.parametrize("part", [PLAIN, {"part": "masking", "name": "m"}])
 def test_an_edited_model_is_refused(part, model, tmp_path):
     """A suite makes its own edits: inside another one nothing is measured or created."""
-    with model.edited(na.edit(na.NeuronSet.of([(0, 1)]), "silence", positions="all")):
-        with pytest.raises(na.UsageError, match="accepted: outside"):
-            na.bench(with_parts(part), model, out=tmp_path / "x")
+    edit = na.edit(na.NeuronSet.of([(0, 1)]), "silence", positions="all")
+    with model.edited(edit), pytest.raises(na.UsageError, match="accepted: outside"):
+        na.bench(with_parts(part), model, out=tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -522,7 +609,7 @@ def test_shares_are_taken_as_written(share, count):
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, math.nan, math.inf])
 def test_impossible_shares(share):
     """A share is above 0, up to 1."""
-    with pytest.raises(na.UsageError, match="share is .*; accepted: above 0, up to 1"):
+    with pytest.raises(na.UsageError, match=r"share is .*; accepted: above 0, up to 1"):
         attribution([[1.0, 2.0]]).top_share(share)
 
 

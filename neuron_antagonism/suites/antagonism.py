@@ -13,7 +13,7 @@ from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribute import attribute
 from neuron_antagonism.method.compare import compare
-from neuron_antagonism.method.edits import Edit, degrader, enhancer
+from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.perplexity import perplexity
 from neuron_antagonism.method.splits import Split
@@ -21,9 +21,9 @@ from neuron_antagonism.method.tasks import LoadedTask
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.sweep import MAKERS
 from neuron_antagonism.suites.spec import Antagonism
 
-MAKERS = {"enhance": enhancer, "degrade": degrader}
 GATED = ("range-excite", "range")
 """What strengthens and what weakens only within ranges."""
 

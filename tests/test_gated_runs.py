@@ -1,0 +1,258 @@
+"""Runs that edit neurons within their ranges: fitted by role, repeated, resumed, exported; runs at other sites."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_cli
+import tiny
+import torch
+from test_cli import refused
+
+import neuron_antagonism as na
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs import run as running
+
+one_thread = tiny.one_thread
+call = test_cli.call
+
+TAU = 1.5
+SIZES: dict[str, Any] = {"identify": 3, "select": 4, "evaluate": 4, "budget": 20, "steps": 2}
+GATED: dict[str, Any] = {
+    **SIZES,
+    "strengthen": "range-excite",
+    "weaken": "range",
+    "options": {"range": {"tau": TAU}, "range-excite": {"tau": TAU}},
+}
+MODES = {"enhance": na.enhancer, "degrade": na.degrader}
+WORDS = (
+    *("--task", "sentiment", "--scorer", "act", "--identify", "3", "--select", "4", "--evaluate", "4"),
+    *("--budget", "20", "--strengthen", "range-excite", "--weaken", "range", "--quiet"),
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return na.load_model("demo")
+
+
+@pytest.fixture(scope="module")
+def finished(model: Any, tmp_path_factory: pytest.TempPathFactory) -> na.RunResult:
+    """A run with good and bad neurons, gated, in a directory."""
+    out = tmp_path_factory.mktemp("gated") / "run"
+    return na.run(model, ["sentiment"], ["ace", "act"], out=out, **GATED)
+
+
+def where(result: na.RunResult) -> Path:
+    assert result.path is not None
+    return result.path
+
+
+def gate(name: str) -> na.Intervention:
+    return registry().make(na.Intervention, name, {"tau": TAU})
+
+
+def by_hand(result: na.RunResult, model: Any, scorer: str, mode: str, ratio: float) -> na.Edit:
+    """The edit of that ratio from the run's attribution, fitted on what the run learned from."""
+    a = result.attributions["sentiment"][scorer]
+    sets = a.good(20), a.bad(20) if "bad" in a.roles else None
+    gates = {"strengthen": gate("range-excite"), "weaken": gate("range")}
+    return MODES[mode](*sets, budget=20, ratio=ratio, **gates).fit(model, result.splits["sentiment"].identify)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scorer", ["ace", "act"])
+def test_stored_edits_are_those_made_by_hand(scorer, mode, finished, model):
+    """A run's edit answers as the one that is made and fitted from its attribution; loaded, it must be fitted first."""
+    evaluate, identify = finished.splits["sentiment"].evaluate, finished.splits["sentiment"].identify
+    stored = finished.edits["sentiment"][scorer][mode]
+    loaded = na.load_run(where(finished)).edits["sentiment"][scorer][mode]
+    expected = by_hand(finished, model, scorer, mode, stored.ratio)
+    with pytest.raises(na.UsageError, match="is not fitted"):
+        na.evaluate(model, evaluate, loaded)
+    before, *answers = na.evaluate_many(
+        model, evaluate, [None, expected, stored, loaded.fit(model, identify)], engine="reference"
+    )
+    for found in answers[1:]:
+        assert torch.equal(found.log_probabilities, answers[0].log_probabilities)
+    assert not torch.equal(before.log_probabilities, answers[0].log_probabilities)
+    (cell,) = (c for c in finished.table.rows if (c["scorer"], c["mode"]) == (scorer, mode))
+    assert cell["acc_after"] == pytest.approx(answers[0].acc)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_ratio_is_gated(mode, finished, model):
+    """What the sweep counted at each ratio is what edits made by hand at that ratio do."""
+    rows = [
+        row
+        for row in finished.results["tasks"]["sentiment"]["sweep"]
+        if (row["scorer"], row["mode"], row["set"]) == ("ace", mode, "evaluate")
+    ]
+    assert [row["tenths"] for row in rows] == list(range(11))
+    rows = [rows[tenths] for tenths in (0, 3, 10)]
+    edits = [by_hand(finished, model, "ace", mode, row["tenths"] / 10) for row in rows]
+    answers = na.evaluate_many(model, finished.splits["sentiment"].evaluate, edits)
+    assert [row["right"] for row in rows] == [int(found.right.sum()) for found in answers]
+    assert {row["right"] for row in rows} != {int(finished.results["tasks"]["sentiment"]["before"]["acc"] * 12)}
+
+
+def test_good_neurons_learn_from_right_answers_and_bad_ones_from_wrong(finished, model):
+    """In either direction a part's ranges are those of its own neurons, by the answers of their role."""
+    values = na.value_statistics(model, finished.splits["sentiment"].identify)
+    a = finished.attributions["sentiment"]["ace"]
+    roles = {"right": set(a.good(20)), "wrong": set(a.bad(20))}
+    seen = set()
+    for mode in MODES:
+        for part in finished.edits["sentiment"]["ace"][mode].parts:
+            (answered,) = (answered for answered, pairs in roles.items() if set(part.neurons) <= pairs)
+            moments = values.of(answered=answered)
+            at = part.neurons.layers, part.neurons.neurons
+            fitted: Any = part.intervention
+            assert torch.equal(fitted.mean[at], moments.mean[at])
+            assert torch.equal(fitted.std[at], moments.std[at])
+            assert part.intervention.name == (
+                "range-excite" if (answered == "right") == (mode == "enhance") else "range"
+            )
+            seen.add((mode, answered))
+    assert {answered for _, answered in seen} == {"right", "wrong"}
+
+
+def test_resuming_a_finished_run_computes_nothing(finished, model, monkeypatch):
+    """Ranges that were learned again are the same ones: scores, sweeps and full passes are taken as they are."""
+    results = (where(finished) / "results.json").read_bytes()
+    real = running.attribute_each
+
+    def nothing(*_: Any, **__: Any) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(running, "sweep_task", nothing)
+    monkeypatch.setattr(running, "evaluate_many", nothing)
+    monkeypatch.setattr(
+        running, "attribute_each", lambda m, e, scorers, s: real(m, e, scorers, s) if not scorers else nothing()
+    )
+    na.run(model, ["sentiment"], ["ace", "act"], out=where(finished), resume=True, **GATED)
+    assert (where(finished) / "results.json").read_bytes() == results
+
+
+def test_another_width_is_computed_anew(finished, model, tmp_path):
+    """The stored sweep of one tau is not taken for that of another."""
+    shutil.copytree(where(finished), tmp_path / "copy")
+    how = {**GATED, "options": {"range": {"tau": 0.1}, "range-excite": {"tau": 0.1}}}
+    for name, resume in (("copy", True), ("fresh", False)):
+        na.run(model, ["sentiment"], ["ace", "act"], out=tmp_path / name, resume=resume, **how)
+    resumed, fresh = ((tmp_path / name / "results.json").read_bytes() for name in ("copy", "fresh"))
+    assert resumed == fresh != (where(finished) / "results.json").read_bytes()
+
+
+def test_infinite_ranges_from_the_command_line(call, model, tmp_path):
+    """`-o range.tau=inf` is the whole neuron: the results of a plain run; its manifest repeats it."""
+    whole = ("-o", "range.tau=inf", "-o", "range-excite.tau=inf")
+    for out, words in {"inf": (*WORDS, *whole), "again": ("--quiet", "--config", "inf/manifest.json")}.items():
+        done = call("run", *words, "--out", out)
+        assert (done.code, done.err) == (0, "")
+    na.run(model, ["sentiment"], ["act"], out=tmp_path / "plain", **{**SIZES, "steps": 16})
+    inf, again, plainly = ((tmp_path / out / "results.json").read_bytes() for out in ("inf", "again", "plain"))
+    assert inf == again == plainly
+    config, repeated = (
+        json.loads((tmp_path / out / "manifest.json").read_text("utf-8"), parse_constant=pytest.fail)["config"]
+        for out in ("inf", "again")
+    )
+    assert config == repeated
+    assert (config["strengthen"], config["weaken"]) == ("range-excite", "range")
+    assert {float(options["tau"]) for options in config["options"].values()} == {float("inf")}
+
+
+@pytest.mark.parametrize("tau", ["-1", "nan", "wide", "-inf"])
+def test_impossible_widths_on_the_command_line(tau, call, tmp_path):
+    """A width that is none is one line before anything is created."""
+    assert "option range.tau=" in refused(call, tmp_path, "run", *WORDS, "-o", f"range.tau={tau}", "--out", "x")
+
+
+def test_options_of_ranges_that_are_not_used(call, tmp_path):
+    """Options of an intervention that the run does not use are refused."""
+    words = [word for word in WORDS if word not in ("--weaken", "range")]
+    line = refused(call, tmp_path, "run", *words, "-o", "range.tau=1", "--out", "x")
+    assert "options were given for 'range', which this run does not use" in line
+
+
+def test_generation_learns_the_ranges_again(finished, model, call):
+    """`generate RUN` prints what a fitted edit generates."""
+    words = ("--scorer", "ace", "--mode", "degrade", "--tokens", "5")
+    done = call("generate", str(where(finished)), "the cat was", *words, "--json", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    stored = finished.edits["sentiment"]["ace"]["degrade"]
+    expected = "".join(na.generate(model, "the cat was", stored, max_new_tokens=5))
+    assert json.loads(done.out)["after"] == expected
+    assert expected
+
+
+@pytest.mark.parametrize("form", ["ia3", "checkpoint"])
+def test_weights_can_not_be_gated(form, finished, call, tmp_path):
+    """An export to weights of a gated edit is refused in one line; its neurons can be listed."""
+    words = ("--scorer", "act", "--mode", "degrade", "--format", form, "--out", "x", "--quiet")
+    line = refused(call, tmp_path, "export", str(where(finished)), *words)
+    assert "intervention 'range' has no constant scale, which weights need" in line
+    exported = na.export(finished, format="csv", out=tmp_path / "csv", scorer="act", mode="degrade")
+    with (tmp_path / "csv" / "neurons.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["intervention"] for row in csv.DictReader(file)} == {"range"}
+    assert (
+        exported.effect
+        == na.export(finished, format="json", out=tmp_path / "json", scorer="act", mode="degrade").effect
+    )
+
+
+def test_nothing_to_learn_from(model, tmp_path):
+    """Where no identification question was answered rightly, the run says so in one line."""
+    with pytest.raises(
+        na.AntagonismError, match="was given 0 questions answered rightly to learn ranges from"
+    ) as caught:
+        na.run(model, ["sentiment"], ["act"], out=tmp_path / "x", **{**GATED, "identify": 2})
+    assert "\n" not in str(caught.value)
+
+
+# --- other sites ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("site", "gated"), [("up", True), ("resid_post", False), ("resid_post", True)])
+def test_runs_at_other_sites(site, gated, model, tmp_path):
+    """A run at another site scores, edits and stores the units of that site; its table is that of its stored edits."""
+    how = {**(GATED if gated else SIZES), "site": site}
+    result = na.run(model, ["sentiment"], ["ace"], out=tmp_path / "x", **how)
+    loaded = na.load_run(tmp_path / "x")
+    split = loaded.splits["sentiment"]
+    for cell in loaded.table.rows:
+        edit = loaded.edits["sentiment"][cell["scorer"]][cell["mode"]].fit(model, split.identify)
+        assert edit.site == site
+        assert na.evaluate(model, split.evaluate, edit).acc == pytest.approx(cell["acc_after"])
+    with (tmp_path / "x" / "neurons.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["site"] for row in rows} == {site}
+    assert str(result.table) == str(loaded.table)
+
+
+@pytest.mark.parametrize("site", ["up", "resid_post"])
+def test_other_sites_of_a_model_without_planted_neurons(site, tmp_path):
+    """A tiny model's run at another site is refused as weights in one line, and exported as units of that site."""
+    tiny_model = tiny.load("llama", torch.float32)
+    how = {**SIZES, "budget": 6, "site": site}
+    result = na.run(tiny_model, ["sentiment"], ["act"], out=tmp_path / "run", **how)
+    chosen = {"scorer": "act", "mode": "enhance", "model": tiny_model}
+    for form in ("ia3", "checkpoint"):
+        with pytest.raises(na.UsageError, match=f"an edit at site '{site}' scales no input") as caught:
+            na.export(result, format=form, out=tmp_path / "x", **chosen)
+        assert "\n" not in str(caught.value)
+    na.export(result, format="csv", out=tmp_path / "csv", **chosen)
+    units = na.NeuronSet.load(tmp_path / "csv" / "neurons.csv")
+    assert units.site == site
+    assert units == result.attributions["sentiment"]["act"].good(6)
+
+
+def test_an_unknown_site(call, tmp_path):
+    """A site that the model lacks is one line before anything is created."""
+    line = refused(call, tmp_path, "run", *WORDS, "--site", "posts", "--out", "x")
+    assert "unknown site 'posts'; did you mean 'post'?" in line
