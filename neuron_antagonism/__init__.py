@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.runs.run import run
     from neuron_antagonism.runs.store import RunResult, load_run
     from neuron_antagonism.suites.bench import BenchResult, bench
+    from neuron_antagonism.suites.spec import Suite
 
 __version__ = "0.1.0"
 
@@ -66,6 +67,7 @@ _LAZY = {
     "RunResult": "runs.store",
     "Settings": "method.attribute",
     "Split": "method.splits",
+    "Suite": "suites.spec",
     "ValueStatistics": "method.observe",
     "ablate": "method.ablate",
     "attribute": "method.attribute",
@@ -127,6 +129,7 @@ __all__ = [
     "Scorer",
     "Settings",
     "Split",
+    "Suite",
     "Target",
     "Task",
     "UsageError",

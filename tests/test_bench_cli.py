@@ -170,7 +170,7 @@ def test_interrupted(call, files, monkeypatch):
         (["--task", "sentimant"], "unknown task 'sentimant'; did you mean 'sentiment'?"),
         (["--task", "commonsense"], "the answers of task 'commonsense' are no classes; accepted: a task with concepts"),
         (["--task", "sentiment", "--task", "sentiment"], "task 'sentiment' was given twice"),
-        (["--data", "ner=text.txt"], "data was given for the task 'ner'; accepted: sentiment"),
+        (["--data", "ner=text.txt"], "data was given for unknown task 'ner'; accepted: sentiment"),
         (["--data", "sentiment"], "--data 'sentiment' is malformed"),
         (["--data", "sentiment=text.txt"], "text.txt, line 1: "),
         (["--data", "sentiment=sst.txt"], "task 'sentiment' has"),

@@ -33,7 +33,7 @@ LAYERS = (
 """From left to right: a module may import what stands to its left or beside it."""
 
 HEAVY = ("torch", "transformer_lens", "transformers")
-LIGHT = ("errors", "types", "demo", "plugin", "cli", "__main__", "runs.config", "runs.runfile")
+LIGHT = ("errors", "types", "demo", "plugin", "cli", "__main__", "runs.config", "runs.runfile", "suites.spec")
 
 
 def files(package: str) -> dict[str, Path]:

@@ -11,7 +11,6 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import classes
 import matplotlib.image
 import numpy as np
 import pytest
@@ -363,7 +362,6 @@ def test_what_can_not_be_learned_is_said(measured):
     assert [row["other_tasks"] for row in rows[::2]] == [None, None]
 
 
-@pytest.mark.filterwarnings("error::neuron_antagonism.AntagonismWarning")
 def test_a_scorer_that_runs_short(model):
     """Sets smaller than the budget are what the row says; nobody is warned beside it."""
     part = {"part": "antagonism", "name": "short", "scorers": ["kn"], "taus": [1], "identify": 2, "evaluate": 2}
@@ -375,10 +373,9 @@ def test_a_scorer_that_runs_short(model):
 
 
 def printed(suite: Suite, result: na.BenchResult) -> str:
-    console = Console(file=io.StringIO(), width=110)
-    for table in tables(suite, result):
-        console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    out = io.StringIO()
+    Console(file=out, width=110).print(*tables(suite, result))
+    return out.getvalue()
 
 
 def test_tables_say_what_the_rows_say(measured):
@@ -455,12 +452,13 @@ def test_another_seed_asks_others(measured, model):
     assert other.manifest["seed"] == 1
 
 
+LABELS = ("w39", "w16", "w30")
 LABELLED = """\
 name: mine
 data: texts.csv
 header: [label, text]
 columns: {text: text, answer: label}
-labels: [w14, w26 w3, w31]
+labels: [w39, w16, w30]
 fillers: [w0]
 role: w9
 stems: "{text} w10"
@@ -483,14 +481,12 @@ def test_a_suite_before_the_label(tmp_path):
 
     Each text's class is what the model answers, so that it is right wherever it is not masked.
     """
-    model, rows, texts = tiny.load("llama", torch.float32), [], {label: 0 for label in classes.LABELS}
-    for i in range(60):
+    model, rows = tiny.load("llama", torch.float32), []
+    for i in range(30):
         text = tiny.question(3 + i % 5, seed=i).prompt.removesuffix(" Answer:")
-        prompt = f"w9\nReply with one of these: {', '.join(classes.LABELS)}.\n\n{text} w10\nAnswer:"
-        question = na.LabelQuestion.of(prompt, classes.LABELS, classes.LABELS[0])
-        rows.append((classes.LABELS[int(na.evaluate(model, [question]).chosen)], text))
-        texts[rows[-1][0]] += 1
-    assert min(texts.values()) >= 5
+        prompt = f"w9\nReply with one of these: {', '.join(LABELS)}.\n\n{text} w10\nAnswer:"
+        question = na.LabelQuestion.of(prompt, LABELS, LABELS[0])
+        rows.append((LABELS[int(na.evaluate(model, [question]).chosen)], text))
     (tmp_path / "texts.csv").write_text("".join(f"{label},{text}\n" for label, text in rows))
     (tmp_path / "mine.yaml").write_text(LABELLED)
     (tmp_path / "own.yaml").write_text(BEFORE_LABELS.replace("TASK", str(tmp_path / "mine.yaml")))
@@ -498,16 +494,16 @@ def test_a_suite_before_the_label(tmp_path):
     result = na.bench(str(tmp_path / "own.yaml"), model, text=tmp_path / "text.txt")
     assert result.left_out == {"mine": {}}
     split = na.concept_split(tmp_path / "mine.yaml", form="label", identify=3, evaluate=2, shots=0, fits=model)
-    for label in classes.LABELS:
+    for label in LABELS:
         none, gated, whole = (row for row in result.parts["one"] if row["concept"] == label)
         assert (none["target_accuracy"], none["complement_accuracy"], none["questions"]) == (1.0, 1.0, 3)
         assert none["perplexity"] == pytest.approx(na.perplexity(model, ["w1 w2 w3", "w4 w5"]))
         lens = na.attribute(
-            model, split.identify, "neuronlens", options={"concept": label}, site="resid_post", budget=5
+            model, split.identify, "neuronlens", options={"concept": label, "share": 0.5}, site="resid_post", budget=5
         )
         silent = na.edit(lens.top_share(0.5), "silence", positions="all")
         found = na.evaluate(model, split.evaluate, silent)
-        mine = found.answers == classes.LABELS.index(label)
+        mine = found.answers == LABELS.index(label)
         assert whole["target_accuracy"] == pytest.approx(float(found.right[mine].double().mean()))
         assert whole["complement_confidence"] == pytest.approx(float(found.confidence[~mine].mean()), rel=1e-4)
         assert gated["units"] == whole["units"] == 3 * 8
@@ -550,7 +546,7 @@ PLAIN = {"part": "antagonism", "name": "a", "scorers": ["act"], "taus": [1], "bu
         ({**PLAIN, "tasks": ["nre"]}, {}, "unknown task 'nre'; did you mean 'ner'?"),
         (PLAIN, {"seed": -1}, "seed is -1; accepted: a whole number from 0"),
         (PLAIN, {"seed": True}, "seed is True; accepted: a whole number from 0"),
-        (PLAIN, {"data": {"ner": ("x", None)}}, "data was given for the task 'ner'; accepted: sentiment"),
+        (PLAIN, {"data": {"ner": ("x", None)}}, "data was given for unknown task 'ner'; accepted: sentiment"),
         (PLAIN, {"data": {"sentiment": ("gone.txt", None)}}, "gone.txt: no such file"),
         (PLAIN, {"text": "gone.txt"}, "gone.txt: .*; accepted: a file of plain text, a text on each line"),
         (PLAIN, {"tasks": ["sentiment", "sentiment"]}, "sentiment.* twice"),

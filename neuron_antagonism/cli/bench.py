@@ -126,6 +126,7 @@ def _list(suites: list[Suite], json: bool) -> None:
 
 def _print(suite: Suite, result: BenchResult, seconds: float) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from neuron_antagonism.runs.table import WIDTH
     from neuron_antagonism.suites.tables import tables
@@ -134,7 +135,7 @@ def _print(suite: Suite, result: BenchResult, seconds: float) -> None:
     for task, classes in result.left_out.items():
         if classes:
             shown = ", ".join(f"{name} ({count})" for name, count in classes.items())
-            console.print(f"{task}: too few questions answered rightly to learn a range from: {shown}", highlight=False)
+            console.print(Text(f"{task}: too few questions answered rightly to learn a range from: {shown}"))
     for table in tables(suite, result):
         console.print(table)
-    console.print(f"{result.path} holds every figure with its interval ({seconds:.0f} s)", highlight=False)
+    console.print(Text(f"{result.path} holds every figure with its interval ({seconds:.0f} s)"))

@@ -184,7 +184,7 @@ def _scorers(things: Sequence[str | Scorer], options: Mapping[str, Mapping[str, 
             raise UsageError(f"scorer {thing!r} is neither a name nor an instance of na.Scorer")
         # a target may depend on the options, and refuse them
         _ = made[-1].target
-    _once("scorer", [scorer.name for scorer in made])
+    once("scorer", [scorer.name for scorer in made])
     return made
 
 
@@ -195,7 +195,7 @@ def _intervention(name: str, options: Mapping[str, Mapping[str, Any]]) -> Interv
 def _tasks(things: Sequence[str | Path | Task], data: Mapping[str, tuple[str, str | None]]) -> list[LoadedTask]:
     made = [make_task(thing) for thing in things]
     names = [task.name for task in made]
-    _once("task", names)
+    once("task", names)
     for name in data:
         if name not in names:
             raise UsageError(f"data was given for {unknown('task', name, names)}")
@@ -216,7 +216,8 @@ def _check_options(options: Mapping[str, Any], used: Sequence[Scorer | Intervent
             )
 
 
-def _once(kind: str, names: Sequence[str]) -> None:
+def once(kind: str, names: Sequence[str]) -> None:
+    """Raise UsageError where a name is there twice."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{kind} {twice[0]!r} was given twice; accepted: each once")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from neuron_antagonism.method.tasks import LoadedTask
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.store import candidate_of
 from neuron_antagonism.runs.sweep import MAKERS
 from neuron_antagonism.suites.spec import Antagonism
 
@@ -40,16 +41,50 @@ class _Case:
     reason: str = ""
 
 
-def antagonism(
-    spec: Antagonism,
-    tasks: Sequence[LoadedTask],
-    model: HookedModel,
-    *,
-    site: str = "post",
-    text: Sequence[str] = (),
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Antagonists:
+    """Good and bad neurons of some tasks, and the edits to be compared, learned from the identification examples."""
+
+    spec: Antagonism
+    model: HookedModel
+    splits: Mapping[str, Split]
+    cases: tuple[_Case, ...]
+    seed: int
+    progress: Progress | None
+
+    @classmethod
+    def of(
+        cls,
+        spec: Antagonism,
+        tasks: Sequence[LoadedTask],
+        model: HookedModel,
+        site: str,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Choose examples, attribute, and fit.
+
+        Args:
+            spec: what is measured.
+            tasks: the tasks.
+            model: the unedited model.
+            site: where the neurons are.
+            seed: of every draw.
+            progress: called with what is being done, how much is done and how much there is.
+
+        Raises:
+            AntagonismError: data that can't be read, or a scorer that can't score.
+        """
+        splits = {}
+        for task in tasks:
+            told = _named(progress, f"{spec.name}: {task.name}")
+            splits[task.name] = task.split(spec.identify, 0, spec.evaluate, seed=seed, reference=model, progress=told)
+        cases = [case for name, split in splits.items() for case in _cases(spec, name, split, model, site, seed)]
+        return cls(spec, model, splits, tuple(cases), seed, progress)
+
+
+def antagonism(learned: Antagonists, text: Sequence[str] = ()) -> list[dict[str, Any]]:
     """One row for each task, scorer, direction and way of editing, at one budget and ratio, at all positions.
 
     A bad neuron's range is learned from wrongly answered identification questions, a good one's from rightly answered
@@ -58,34 +93,22 @@ def antagonism(
     learned, because no identification question was answered wrongly for instance, a row holds the reason alone.
 
     Args:
-        spec: what is measured.
-        tasks: the tasks.
-        model: the unedited model.
-        site: where the neurons are.
+        learned: the edits.
         text: plain texts; () = the texts of all evaluation examples.
-        seed: of every draw.
-        progress: called with what is being done, how much is done and how much there is.
     """
-
-    def told(what: str) -> Progress | None:
-        return None if progress is None else lambda step, done, total: progress(f"{what}, {step}", done, total)
-
-    splits = {
-        task.name: task.split(
-            spec.identify, 0, spec.evaluate, seed=seed, reference=model, progress=told(f"{spec.name}: {task.name}")
-        )
-        for task in tasks
-    }
-    cases = [case for name, split in splits.items() for case in _cases(spec, name, split, model, site, seed)]
+    spec, model, splits, seed = learned.spec, learned.model, learned.splits, learned.seed
     texts = list(text) or [e.item.text for split in splits.values() for e in split.evaluate if e.item is not None]
-    edits = [None, *(case.edit for case in cases)]
+    learnable = [case for case in learned.cases if case.edit is not None]
+    edits = [None, *(case.edit for case in learnable)]
     answers = {
-        name: evaluate_many(model, split.evaluate, edits, seed=seed, progress=told(f"{spec.name}: {name}"))
+        name: evaluate_many(
+            model, split.evaluate, edits, seed=seed, progress=_named(learned.progress, f"{spec.name}: {name}")
+        )
         for name, split in splits.items()
     }
     plain = perplexity(model, texts)
     rows = []
-    for number, case in enumerate(cases, start=1):
+    for case in learned.cases:
         about = {
             "task": case.task,
             "scorer": case.scorer,
@@ -98,29 +121,30 @@ def antagonism(
         if case.edit is None:
             rows.append(about)
             continue
-        found = answers[case.task]
+        found, number = answers[case.task], 1 + learnable.index(case)
         change = compare(found[0], found[number], case.mode, np.array(splits[case.task].strata["evaluate"]), seed)
         others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != case.task]
         rows.append(
-            {
-                **about,
-                "good": case.edit.n_good,
-                "bad": case.edit.n_bad,
-                "accuracy_before": found[0].acc,
-                "accuracy": found[number].acc,
-                **_metrics(change.to_json()),
-                "other_tasks": float(np.mean(others)) if others else None,
-                "perplexity_ratio": perplexity(model, texts, case.edit) / plain,
-            }
+            about
+            | {"good": case.edit.n_good, "bad": case.edit.n_bad}
+            | {"accuracy_before": found[0].acc, "accuracy": found[number].acc}
+            | _metrics(change.to_json())
+            | {"other_tasks": float(np.mean(others)) if others else None}
+            | {"perplexity_ratio": perplexity(model, texts, case.edit) / plain}
         )
     return rows
+
+
+def _named(progress: Progress | None, name: str) -> Progress | None:
+    return None if progress is None else lambda what, done, total: progress(f"{name}, {what}", done, total)
 
 
 def _cases(spec: Antagonism, task: str, split: Split, model: HookedModel, site: str, seed: int) -> list[_Case]:
     cases = []
     for scorer in spec.scorers:
         a = attribute(model, split.identify, scorer, site=site, budget=spec.budget, seed=seed)
-        good, bad = a.good(spec.budget), a.bad(spec.budget) if "bad" in a.roles else None
+        chosen = candidate_of(a, spec.budget)
+        good, bad = chosen.good, chosen.bad
         ratio = spec.ratio if bad is not None else 1.0
         for mode, maker in MAKERS.items():
             make = partial(maker, good, bad, budget=spec.budget, ratio=ratio, positions="all")

@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.engine.base import Progress
-from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError
+from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
 from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
 from neuron_antagonism.model.hooked import HookedModel
@@ -21,8 +21,8 @@ from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.environment import described, machine, software
-from neuron_antagonism.runs.plan import check_out, make_out
-from neuron_antagonism.suites.antagonism import antagonism
+from neuron_antagonism.runs.plan import check_out, make_out, once
+from neuron_antagonism.suites.antagonism import Antagonists, antagonism
 from neuron_antagonism.suites.distributions import distributions, write_distributions
 from neuron_antagonism.suites.masking import masking
 from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Suite, find_suite
@@ -57,15 +57,13 @@ class Bench:
     suite: Suite
     model: HookedModel
     subjects: tuple[Subject, ...]
-    others: Mapping[str, tuple[LoadedTask, ...]]
+    antagonists: Mapping[str, Antagonists]
     text: tuple[str, ...]
-    seed: int
-    progress: Progress | None
     manifest: dict[str, Any]
 
 
 def bench(
-    suite: str | Suite,
+    suite: str | Path | Suite,
     model: str | HookedModel = "demo",
     *,
     tasks: Sequence[str | Path] = (),
@@ -98,7 +96,7 @@ def bench(
 
 
 def plan_bench(
-    suite: str | Suite,
+    suite: str | Path | Suite,
     model: str | HookedModel = "demo",
     *,
     tasks: Sequence[str | Path] = (),
@@ -108,7 +106,7 @@ def plan_bench(
     loading: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Bench:
-    """Check everything, load the model and choose the examples; arguments as in `bench`.
+    """Check everything, load the model, choose the examples and learn from them; arguments as in `bench`.
 
     Args:
         loading: further arguments of `load_model`.
@@ -119,10 +117,17 @@ def plan_bench(
         raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
     wanted = {part.name: tuple(tasks or part.tasks or spec.tasks) for part in _antagonists(spec)}
     about_concepts = tuple(tasks or spec.tasks) if len(wanted) < len(spec.parts) else ()
-    every = _loaded([*about_concepts, *(name for names in wanted.values() for name in names)], data or {})
+    named = [about_concepts, *wanted.values()]
+    every = _loaded(dict.fromkeys(str(name) for names in named for name in names), data or {})
+    for names in named:
+        once("task", [every[str(name)].name for name in names])
+    for task in every.values():
+        task.items(seed)  # what is wrong with data is said before a model is loaded
     for scorer in (scorer for part in _antagonists(spec) for scorer in part.scorers):
         registry().make(Scorer, scorer)
     ready = model if isinstance(model, HookedModel) else load_model(model, **(loading or {}))
+    if ready.is_edited:
+        raise UsageError("a suite was started inside model.edited(); accepted: outside, it makes its own edits")
     n_units = ready.n_layers * ready.units(spec.site)
     for part in spec.parts:
         if isinstance(part, Antagonism):
@@ -146,8 +151,13 @@ def plan_bench(
         "data": {task.name: {"source": task.source, "train": task.train} for task in every.values()},
         "timings": {},
     }
-    others = {name: tuple(every[str(task)] for task in names) for name, names in wanted.items()}
-    return Bench(spec, ready, subjects, others, texts, seed, progress, manifest)
+    antagonists = {
+        part.name: Antagonists.of(
+            part, [every[str(name)] for name in wanted[part.name]], ready, spec.site, seed=seed, progress=progress
+        )
+        for part in _antagonists(spec)
+    }
+    return Bench(spec, ready, subjects, antagonists, texts, manifest)
 
 
 def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
@@ -187,28 +197,20 @@ def _measured(part: Masking | Distributions | Antagonism, ready: Bench) -> list[
         return [row for subject in ready.subjects for row in masking(part, subject)]
     if isinstance(part, Distributions):
         return [row for subject in ready.subjects for row in distributions(part, subject)]
-    return antagonism(
-        part,
-        ready.others[part.name],
-        ready.model,
-        site=ready.suite.site,
-        text=ready.text,
-        seed=ready.seed,
-        progress=ready.progress,
-    )
+    return antagonism(ready.antagonists[part.name], ready.text)
 
 
 def _antagonists(suite: Suite) -> list[Antagonism]:
     return [part for part in suite.parts if isinstance(part, Antagonism)]
 
 
-def _loaded(names: Sequence[str | Path], data: Data) -> dict[str, LoadedTask]:
+def _loaded(names: Iterable[str], data: Data) -> dict[str, LoadedTask]:
     """Tasks by what they were asked for as."""
-    made = {str(name): make_task(name) for name in names}
-    there = {task.name for task in made.values()}
+    made = {name: make_task(name) for name in names}
+    there = sorted({task.name for task in made.values()})
     for name in data:
         if name not in there:
-            raise UsageError(f"data was given for the task {name!r}; accepted: {', '.join(sorted(there))}")
+            raise UsageError(f"data was given for {unknown('task', name, there)}")
     sources = {name: data.get(task.name, (None, None)) for name, task in made.items()}
     return {name: load_task(task, source=sources[name][0], train=sources[name][1]) for name, task in made.items()}
 

@@ -127,7 +127,8 @@ def _effects(
         effects = {f"{side}_{metric}_drop": (before[metric] - after[metric])[chosen] for metric in METRICS}
         effects[f"{side}_changed"] = after["changed"][chosen]
         for name, effect in effects.items():
-            found[name] = float(effect.mean())
+            # sums of thirds: equal drops must be equal numbers
+            found[name] = round(float(effect.mean()), 12) + 0.0
             found[f"{name}_interval"] = percentile_interval(draws[side].sums(effect) / effect.size)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -69,7 +69,7 @@ Part = Annotated[Masking | Distributions | Antagonism, Field(discriminator="part
 class Suite(Spec):
     """What a suite measures, on what."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="lowercase letters, digits, - and _")
     about: str = Field(default="", description="one line on what it measures")
     tasks: tuple[str, ...] = Field(min_length=1, description="tasks whose answers are classes: names, or task files")
     form: Literal["letters", "label"] = Field(default="letters", description="'letters' or 'label'")
@@ -100,8 +100,9 @@ class Suite(Spec):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(step) for step in first["loc"]) or "its fields"
-            raise DataError(f"{where}, {field}: {first['msg'].lower()}; accepted: see a shipped suite") from None
+            field = ".".join(str(step) for step in first["loc"]) or "parts"
+            accepted = next((known for step in reversed(first["loc"]) if (known := _described(step))), _FIELDS)
+            raise DataError(f"{where}, {field}: {first['msg'].lower()}; accepted: {accepted}") from None
 
 
 def shipped() -> Iterator[Suite]:
@@ -110,14 +111,23 @@ def shipped() -> Iterator[Suite]:
         yield read_suite(file)
 
 
-def find_suite(name: str) -> Suite:
+def _described(step: str | int) -> str | None:
+    """What a field of any piece of a suite accepts."""
+    fields = (piece.model_fields.get(str(step)) for piece in (Suite, Masking, Distributions, Antagonism))
+    return next((field.description for field in fields if field is not None and field.description), None)
+
+
+_FIELDS = "the fields of a shipped suite, which bench --suite NAME --show prints"
+
+
+def find_suite(name: str | Path) -> Suite:
     """The suite of a name, or of a file that states one.
 
     Raises:
         UsageError: an unknown name.
         DataError: an unreadable or malformed file; names file and field.
     """
-    return read_suite(suite_file(name))
+    return read_suite(suite_file(str(name)))
 
 
 def suite_file(name: str) -> Path:
@@ -144,4 +154,15 @@ def read_suite(file: Path) -> Suite:
         raise DataError(f"{file}: {reason}; {accepted}") from None
     except yaml.YAMLError as error:
         raise DataError(f"{file}: {' '.join(str(error).split())}; {accepted}") from None
-    return Suite.of(values, str(file))
+    suite = Suite.of(values, str(file))
+    parts = tuple(
+        part.model_copy(update={"tasks": _beside(file, part.tasks)}) if isinstance(part, Antagonism) else part
+        for part in suite.parts
+    )
+    return suite.model_copy(update={"tasks": _beside(file, suite.tasks), "parts": parts})
+
+
+def _beside(file: Path, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Tasks whose files stand relative to the suite's own, as a task file's data does."""
+    files = {name: file.parent / name for name in tasks if Path(name).suffix}
+    return tuple(str(files[name]) if name in files and files[name].is_file() else name for name in tasks)

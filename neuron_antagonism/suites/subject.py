@@ -129,8 +129,9 @@ class Subject:
             "neuronlens",
             options={"concept": name, "share": 1.0},
             site=self.suite.site,
+            budget=1,
             seed=self.seed,
-            progress=self.progress(f"{name}"),
+            progress=self.progress(name),
         )
         ranges = registry().make(Intervention, "range", {"concept": name, "answered": "right"})
         every = saliency.top_share(1.0)

@@ -52,7 +52,8 @@ def _is_grid(part: Part) -> TypeGuard[Masking]:
 
 
 def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    shown = Text(title, style="italic")  # as text: a task's or class's name may hold what rich takes for markup
+    table = Table(title=shown, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:
@@ -70,7 +71,7 @@ def _by_class(part: Masking, task: str, rows: Sequence[Row]) -> Table:
             table.add_section()
         cells = [cell for side in ("target", "complement") for cell in _side(row, side)]
         changed = "" if first else _points(row["complement_changed"])
-        table.add_row(row["concept"] if first else "", row["mask"], *cells, changed, _number(row["perplexity"]))
+        table.add_row(Text(row["concept"] if first else ""), row["mask"], *cells, changed, _number(row["perplexity"]))
     return table
 
 
@@ -127,7 +128,7 @@ def _distributions(part: Distributions, task: str, rows: Sequence[Row]) -> Table
     table = _table(title, ["Class"], columns)
     for row in rows:
         table.add_row(
-            row["concept"],
+            Text(row["concept"]),
             str(row["questions"]),
             f"{row['normal_share']:.0%}",
             f"{row['median_abs_skewness']:.2f}",
@@ -146,13 +147,13 @@ def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
     names = ["Task", *(["Scorer"] if several else []), "Mode", "Edit"]
     table = _table(title, names, ["Acc %", "RAC %", "RCC %", "Others", "Perpl."])
     reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
-    table.caption = "\n".join(f"-: {reason}" for reason in reasons) or None
+    table.caption = Text("\n".join(f"-: {reason}" for reason in reasons)) if reasons else None
     for number, row in enumerate(rows):
         first = number == 0 or rows[number - 1]["task"] != row["task"]
         if first and number:
             table.add_section()
         about = [
-            row["task"] if first else "",
+            Text(row["task"] if first else ""),
             *([row["scorer"]] if several else []),
             row["mode"],
             "whole" if row["tau"] is None else f"τ = {row['tau']:g}",
