@@ -201,10 +201,10 @@ class NeuronSet:
         return other.at(self.site) if len(other) and len(self) else other
 
 
-def check_count(k: int, n_total: int) -> None:
-    """Raise UsageError unless `k` neurons can be chosen out of `n_total`."""
+def check_count(k: int, n_total: int, name: str = "K") -> None:
+    """Raise UsageError unless `k` neurons can be chosen out of `n_total`; `name` stands in the error."""
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n_total:
-        raise UsageError(f"K={k!r} neurons; accepted: 1 to {n_total}, all neurons of this model")
+        raise UsageError(f"{name}={k!r} neurons; accepted: 1 to {n_total}, all neurons of this model")
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:

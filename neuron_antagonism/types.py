@@ -97,14 +97,16 @@ class LabelQuestion(Question):
     """
 
     def __post_init__(self) -> None:
-        """Check the question once, where it is made."""
-        for name in ("options", "letters"):
-            given = getattr(self, name)
-            if not isinstance(given, list | tuple) or not all(isinstance(text, str) and text for text in given):
-                raise DataError(f"a question's labels are {given!r:.80}; accepted: texts in a tuple")
-            object.__setattr__(self, name, tuple(given))
-        if len(self.options) < 2 or len(set(self.options)) != len(self.options) or self.letters != self.options:
+        """Check the question once, where it is made; the labels are what the model answers with."""
+        given = self.options
+        if not isinstance(given, list | tuple) or not all(isinstance(text, str) and text for text in given):
+            raise DataError(f"a question's labels are {given!r:.80}; accepted: texts in a tuple")
+        object.__setattr__(self, "options", tuple(given))
+        if len(self.options) < 2 or len(set(self.options)) != len(self.options):
             raise DataError(f"a question's labels are {self.options!r:.80}; accepted: two or more, all different")
+        if tuple(self.letters) not in (LETTERS, self.options):
+            raise DataError(f"a label question's letters are {self.letters!r:.80}; accepted: its labels, or none")
+        object.__setattr__(self, "letters", self.options)
         self._check_prompt_and_answer()
 
     @classmethod
@@ -117,7 +119,7 @@ class LabelQuestion(Question):
         labels = tuple(labels)
         if label not in labels:
             raise DataError(f"label {label!r:.80} is none of the classes; accepted: {', '.join(labels)}")
-        return cls(prompt, labels, labels.index(label), labels)
+        return cls(prompt, labels, labels.index(label))
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,33 @@ def test_infinite_ranges_from_the_command_line(call, model, tmp_path):
     assert {float(options["tau"]) for options in config["options"].values()} == {float("inf")}
 
 
+def test_resuming_keeps_the_options(call, tmp_path):
+    """`--resume --out` alone completes the run that is there: nothing of it is replaced by defaults."""
+    call("run", *WORDS, "-o", "range.tau=1.5", "--out", "x")
+    files = ("manifest.json", "results.json", "neurons.csv")
+    before = [(tmp_path / "x" / name).read_bytes() for name in files[1:]]
+    done = call("run", "--quiet", "--resume", "--out", "x")
+    assert (done.code, done.err) == (0, "")
+    assert [(tmp_path / "x" / name).read_bytes() for name in files[1:]] == before
+    other = call("run", "--quiet", "--resume", "--out", "x", "--weaken", "silence", "--strengthen", "excite")
+    assert "x was run with other strengthen, weaken: what depends on them is computed anew, and replaced" in other.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--scorer", "neuronlens", "-o", "neuronlens.layers=[99]"), "neuronlens.layers=[99] names a block"),
+        (("--scorer", "neuronlens", "-o", "neuronlens.concept=zzz"), "neuronlens.concept='zzz': none of the"),
+        (("-o", "range.concept=zzz"), "range.concept='zzz': none of the"),
+        (("--scorer", "tn", "-o", "tn.aggregation=t-test", "--identify", "1"), "'t-test' with one example"),
+        (("--scorer", "qrnca", "-o", "qrnca.aggregation=ica"), "qrnca.aggregation='ica' with "),
+    ],
+)
+def test_options_that_do_not_fit_are_found_while_planning(words, said, call, tmp_path):
+    """What a model or the identification examples rule out is one line before anything is created."""
+    assert said in refused(call, tmp_path, "run", *WORDS, *words, "--out", "y")
+
+
 @pytest.mark.parametrize("tau", ["-1", "nan", "wide", "-inf"])
 def test_impossible_widths_on_the_command_line(tau, call, tmp_path):
     """A width that is none is one line before anything is created."""

@@ -185,7 +185,7 @@ def test_different_numbers_of_options_are_refused(use, counts):
         lambda: na.LabelQuestion.of("x", ["joy", 3], "joy"),
         lambda: na.LabelQuestion.of("x", ["joy", "fear"], "hope"),
         lambda: na.LabelQuestion.of(" ", ["joy", "fear"], "joy"),
-        lambda: na.LabelQuestion("x", ("joy", "fear"), 0),
+        lambda: na.LabelQuestion("x", ("joy", "fear"), 0, ("a", "b")),
         lambda: na.LabelQuestion("x", ("joy", "fear"), 2, ("joy", "fear")),
         lambda: na.LabelQuestion("x", ("joy", "fear"), True, ("joy", "fear")),
         lambda: na.LabelQuestion("x", "joy", 0, "joy"),

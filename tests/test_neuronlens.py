@@ -131,9 +131,12 @@ def test_what_it_found_can_be_stored(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"concept": "w9"}, "neuronlens.concept='w9': no example has it; accepted: w14, w26 w3, w31"),
-        ({"layers": (0, 3)}, r"neuronlens.layers=\[0, 3\]: accepted: blocks 0 to 2"),
-        ({"layers": (-1,)}, r"neuronlens.layers=\[-1\]: accepted: blocks 0 to 2"),
+        (
+            {"concept": "w9"},
+            "neuronlens.concept='w9': none of the 36 identification examples has it; accepted: w14, w26 w3",
+        ),
+        ({"layers": (0, 3)}, r"neuronlens.layers=\[0, 3\] names a block that is not there; accepted: 0 to 2"),
+        ({"layers": (-1,)}, r"neuronlens.layers=\[-1\] names a block that is not there; accepted: 0 to 2"),
         ({"share": 0}, "option neuronlens.share=0: .*accepted: "),
         ({"share": 1.01}, "option neuronlens.share=1.01: .*accepted: "),
         ({"share": float("nan")}, "option neuronlens.share=nan: .*accepted: "),
@@ -149,7 +152,7 @@ def test_impossible_options_are_named(options, said):
 def test_answers_that_are_no_classes_are_refused():
     """A concept among more than a hundred different answers is one line, as long as any."""
     asked = [na.Question("w1 w2 Answer:", (f"a{i}", "b", "c", "d"), 0) for i in range(101)]
-    with pytest.raises(na.DataError, match="concept='a7': 101 different answers are no classes; ") as caught:
+    with pytest.raises(na.UsageError, match="concept='a7': 101 different answers are no classes; ") as caught:
         lens(tiny.load("llama"), asked, concept="a7")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300

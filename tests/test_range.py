@@ -277,7 +277,7 @@ def test_too_few_questions_are_counted():
             made(**options).fit(model, given, neurons)
         assert "\n" not in str(caught.value)
     assert made().fit(model, rights, good).fitted
-    with pytest.raises(na.DataError, match="no example of the concept 'w9' was given; accepted: w14, w26 w3, w31"):
+    with pytest.raises(na.DataError, match="none of the 36 questions is of the concept 'w9'; accepted: w14"):
         made(concept="w9").fit(model, asked, good)
 
 

@@ -110,7 +110,7 @@ def bench(
             note(f"interrupted; the parts that were finished are in {directory}")
             raise typer.Exit(130) from None
     if json:
-        print_json({"path": str(directory), "manifest": result.manifest, "parts": result.parts})
+        print_json({"path": str(directory), "manifest": result.manifest, **result.to_json()})
     else:
         _print(spec, result, time.monotonic() - start)
 
@@ -136,6 +136,8 @@ def _print(suite: Suite, result: BenchResult, seconds: float) -> None:
         if classes:
             shown = ", ".join(f"{name} ({count})" for name, count in classes.items())
             console.print(Text(f"{task}: too few questions answered rightly to learn a range from: {shown}"))
+    for line in result.notes:
+        console.print(Text(line))
     for table in tables(suite, result):
         console.print(table)
     console.print(Text(f"{result.path} holds every figure with its interval ({seconds:.0f} s)"))

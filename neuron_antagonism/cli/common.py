@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import AntagonismWarning, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -50,6 +50,16 @@ def quiet_libraries() -> None:
     # a notice for every product
     getLogger("bitsandbytes").setLevel(ERROR)
     warnings.filterwarnings("ignore", module=r"transformer_lens|transformers|torch|huggingface_hub")
+    # ours are for people: no file and line of the source
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *rest: Any, **named: Any) -> None:
+        if issubclass(category, AntagonismWarning):
+            note(f"warning: {message}")
+        else:
+            shown(message, category, *rest, **named)
+
+    warnings.showwarning = show
 
 
 def pairs(values: list[str], what: str, form: str) -> list[tuple[str, str]]:

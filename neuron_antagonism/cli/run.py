@@ -63,7 +63,7 @@ def run(
     budget: Annotated[int, typer.Option(help="Neurons touched by an edit.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The run's directory. Default: runs/<date>-<time>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Complete the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Complete the run in --out, with its options.")] = False,
     full: Annotated[bool, typer.Option("--full", help="The paper's sizes: 5, 50 and 100 examples.")] = False,
     identify: Annotated[int | None, typer.Option(help="Examples for attribution.")] = None,
     select: Annotated[int | None, typer.Option(help="Examples that choose the ratio.")] = None,
@@ -96,10 +96,10 @@ def run(
 
     With no arguments: the embedded demonstration model, its four tasks, ACE against five baselines.
     """
-    asked = _config(dict(ctx.params), {name for name in ctx.params if _was_given(ctx, name)})
-    start = time.monotonic()
     if resume and out is None:
         raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
+    asked = _config(dict(ctx.params), {name for name in ctx.params if _was_given(ctx, name)})
+    start = time.monotonic()
     # torch and TransformerLens take seconds to import: only once the arguments can be right
     if not quiet and sys.stderr.isatty():
         note("loading …")
@@ -138,9 +138,10 @@ def _was_given(ctx: typer.Context, name: str) -> bool:
 def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
     """The run's options: those named on the command line, then those of a run file, then the defaults."""
     from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
-    from neuron_antagonism.runs.runfile import merged, read_run_file
+    from neuron_antagonism.runs.runfile import merged, read_run_file, stored_options
 
-    file = read_run_file(given["config"]) if given["config"] is not None else {}
+    earlier = stored_options(given["out"]) if given["resume"] else {}
+    file = read_run_file(given["config"]) if given["config"] is not None else earlier
     sizes = dict(FULL if given["full"] else SMALL)
     sizes |= {name: given[name] for name in SMALL if given[name] is not None}
     if not given["full"]:
@@ -172,7 +173,14 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         "data": data,
         "options": options,
     }
-    return RunConfig.of(**merged(file, asked))
+    config = RunConfig.of(**merged(file, asked))
+    before = RunConfig.of(**earlier) if earlier else config
+    other = [name for name in RunConfig.model_fields if getattr(config, name) != getattr(before, name)]
+    if other:
+        note(
+            f"{given['out']} was run with other {', '.join(other)}: what depends on them is computed anew, and replaced"
+        )
+    return config
 
 
 def _value(text: str) -> Any:

@@ -135,8 +135,10 @@ def attribute_each(
 ) -> list[Attribution]:
     """Attributions of scorer instances in their order; names may repeat."""
     asked = as_examples(examples)
-    check_count(settings.budget, model.n_layers * model.units(settings.site))
+    check_count(settings.budget, model.n_layers * model.units(settings.site), "budget")
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
+    for scorer in scorers:
+        scorer.check(model, asked, settings.site)
     own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
     n_options(q for example in asked for q in example.proxies)

@@ -85,7 +85,7 @@ class Attribution:
             UsageError: a share out of bounds, or a block that is not there.
         """
         n_layers, n_units = self.scores.shape
-        if not 0 < share <= 1:
+        if not isinstance(share, int | float) or not 0 < share <= 1:
             raise UsageError(f"share is {share!r}; accepted: above 0, up to 1")
         if not all(0 <= layer < n_layers for layer in layers):
             raise UsageError(f"layers are {list(layers)}; accepted: blocks 0 to {n_layers - 1} of this model")

@@ -94,7 +94,11 @@ def concept_split(
             # what was not used may be evaluated on, where there is no training part
             pool += own
             if not found:
-                raise DataError(f"task {loaded.name!r} has no example of {concept!r} left to {name}")
+                used = f", {shots} of each class shown in every prompt" if form == "label" else ""
+                raise DataError(
+                    f"task {loaded.name!r} has no example of {concept!r} left to {name} ({report.too_long} longer than "
+                    f"the model's context{used})"
+                )
             if len(found) < size:
                 report.notes.append(f"{name}: {len(found)} examples of {concept!r} instead of {size}")
             made += found

@@ -167,6 +167,7 @@ def fitted(
     """
     if not intervention.needs_fit or intervention.fitted or not len(neurons):
         return intervention
+    intervention.check(model, examples, neurons.site)
     ids = model.encode(examples[0].proxies[0]).ids
     with left_as_it_was(model, f"intervention {intervention.name!r}", ids):
         return intervention.fit(model, examples, neurons)

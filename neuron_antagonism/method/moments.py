@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from neuron_antagonism.errors import UsageError
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -32,7 +34,14 @@ class Moments:
         self._sums: dict[int, Tensor] = {}
 
     def add(self, rows: Float[Tensor, "row ..."]) -> None:
-        """See some more rows."""
+        """See some more rows.
+
+        Raises:
+            UsageError: they are of another shape than those before.
+        """
+        known = tuple(self.mean.shape) if self.count else tuple(rows.shape[1:])
+        if not rows.ndim or tuple(rows.shape[1:]) != known:
+            raise UsageError(f"rows of shape {tuple(rows.shape)}; accepted: [row, *unit], units of shape {known}")
         if not len(rows):
             return
         rows = rows.detach().to("cpu", torch.float64)
@@ -113,7 +122,12 @@ def gaussian_overlap(
     """Overlap coefficient of two Gaussians: ∫ min(p, q), from 0 (apart) to 1 (equal), float64.
 
     A standard deviation of 0 is a point: it overlaps only with the same point.
+
+    Raises:
+        UsageError: a negative standard deviation.
     """
+    if bool((std < 0).any()) or bool((other_std < 0).any()):
+        raise UsageError("a standard deviation is negative; accepted: 0 and above")
     first = torch.stack([mean.double(), std.double()])
     second = torch.stack([other_mean.double(), other_std.double()])
     narrow, wide = torch.where(std <= other_std, first, second), torch.where(std <= other_std, second, first)

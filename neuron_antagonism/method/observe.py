@@ -192,4 +192,6 @@ def check_concept(concept: str, known: Sequence[str]) -> None:
     if concept not in known:
         there = sorted(set(known))
         shown = ", ".join(there[:20]) + (", …" if len(there) > 20 else "")
-        raise DataError(f"no example of the concept {concept!r:.80} was given; accepted: {shown}")
+        raise DataError(
+            f"none of the {len(known)} questions is of the concept {concept!r:.80}; accepted: {shown}, or more examples"
+        )

@@ -49,8 +49,8 @@ def perplexity(
     """
     if (edit is not None and edit.positions != "all") or model.edited_at_last:
         raise UsageError("perplexity under an edit at 'last' is not defined; accepted: edit.at('all')")
-    if isinstance(texts, str):
-        raise UsageError(f"texts are the text {texts!r:.60}; accepted: a list of texts")
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"texts are {texts!r:.60}; accepted: a list of texts")
     size = min(WINDOW, model.max_context or WINDOW)
     tokens = [list(model.tokenizer(text)["input_ids"]) for text in texts]
     windows = [ids[start : start + size] for ids in tokens for start in range(0, len(ids), size)]

@@ -75,6 +75,15 @@ class Configurable:
         other.options = self._validated({**self.options.model_dump(exclude_unset=True), **changes})
         return other
 
+    def check(self, model: HookedModel, examples: Sequence[Example], site: str) -> None:
+        """Raise where the options don't fit the model or the examples; called before anything is computed.
+
+        Args:
+            model: the model; nothing should be run on it here.
+            examples: the identification examples.
+            site: where the units are.
+        """
+
     def __repr__(self) -> str:
         """Name and the options that were set."""
         values = self.options.model_dump(exclude_unset=True)

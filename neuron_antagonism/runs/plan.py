@@ -126,6 +126,8 @@ def make_plan(
                 fits=ready,
                 progress=_named(progress, task.name),
             )
+        for plugin in (*fixed, strengthen, weaken):
+            plugin.check(ready, split.identify, config.site)
         plans.append(TaskPlan(task, split, data_hash, key))
     prompts = [ready.encode(q).ids for plan in plans for example in plan.split.identify for q in example.proxies]
     engine = choose(ready, prompts, config.engine)

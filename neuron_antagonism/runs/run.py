@@ -27,7 +27,7 @@ from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
-from neuron_antagonism.runs.runfile import merged, read_run_file
+from neuron_antagonism.runs.runfile import merged, read_run_file, stored_options
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -52,7 +52,8 @@ def run(
             six scorers that are shipped.
         config: a run file (see `read_run_file`), or an earlier run's manifest; what is given here goes before it.
         out: the run's directory; None = nothing is written.
-        resume: complete a run that was interrupted in `out`: what is there and still fits is not computed again.
+        resume: complete a run that was interrupted in `out`: what is there and still fits is not computed again. Its
+            own options hold where none are given.
         reference: the model whose understanding stratifies the sets; default: the model itself.
         progress: called with what is being done, how much is done and how much there is.
         options: further fields of `RunConfig`: data, options, budget, seed, identify, select, evaluate, engine, …
@@ -67,11 +68,12 @@ def run(
         "scorers": _names(scorers),
     }
     given = {**{name: value for name, value in names.items() if value is not None}, **options}
-    asked = RunConfig.of(**merged(read_run_file(config) if config is not None else {}, given))
-    loaded = model if isinstance(model, HookedModel) else None
     directory = RunDirectory(Path(out)) if out is not None else None
     if directory is not None:
         check_out(directory.path, resume=resume)
+    file = stored_options(directory.path) if directory is not None and resume else {}
+    asked = RunConfig.of(**merged(read_run_file(config) if config is not None else file, given))
+    loaded = model if isinstance(model, HookedModel) else None
     stored = directory.read_splits() if directory is not None and resume else None
     plan = make_plan(
         asked,

@@ -45,6 +45,12 @@ def read_run_file(path: str | Path) -> dict[str, Any]:
     return {**found, "data": {task: _files(files) for task, files in found.get("data", {}).items()}}
 
 
+def stored_options(out: Path) -> dict[str, Any]:
+    """The options of the run in a directory, from its manifest; none where there is none."""
+    manifest = out / "manifest.json"
+    return read_run_file(manifest) if manifest.exists() else {}
+
+
 def merged(file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """What was given goes before what the file says; data by task, options by plugin and option."""
     _check_mappings(given)

@@ -24,7 +24,7 @@ from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.plan import check_out, make_out, once
 from neuron_antagonism.suites.antagonism import Antagonists, antagonism
 from neuron_antagonism.suites.distributions import distributions, write_distributions
-from neuron_antagonism.suites.masking import masking
+from neuron_antagonism.suites.masking import Masked, add_rivals, masking
 from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Suite, find_suite
 from neuron_antagonism.suites.subject import Subject
 
@@ -41,13 +41,19 @@ class BenchResult:
         manifest: what was asked for, of which model, with which versions; and how long each part took, in seconds.
         parts: rows by the part's name, as its module describes them.
         left_out: by task, classes of which the model answers too few questions rightly to learn from, and how many.
+        notes: what a reader should know of the examples, a line each.
         path: the directory it was written to, or None.
     """
 
     manifest: dict[str, Any]
     parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     path: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What results.json holds."""
+        return {"schema": SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Bench:
     subjects: tuple[Subject, ...]
     antagonists: Mapping[str, Antagonists]
     text: tuple[str, ...]
+    seed: int
     manifest: dict[str, Any]
 
 
@@ -157,7 +164,7 @@ def plan_bench(
         )
         for part in _antagonists(spec)
     }
-    return Bench(spec, ready, subjects, antagonists, texts, manifest)
+    return Bench(spec, ready, subjects, antagonists, texts, seed, manifest)
 
 
 def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
@@ -166,38 +173,43 @@ def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
     Raises:
         RunError: it failed under way.
     """
-    result = BenchResult(ready.manifest, left_out={s.name: s.left_out for s in ready.subjects}, path=out)
+    left_out = {subject.name: subject.left_out for subject in ready.subjects}
+    result = BenchResult(ready.manifest, left_out=left_out, notes=_notes(ready), path=out)
     if out is not None:
         make_out(out, ["plots"] if any(isinstance(part, Distributions) for part in ready.suite.parts) else [])
-        _write(out, result)
+    _write(out, result)
+    masked: list[Masked] = []
     try:
         for part in ready.suite.parts:
             start = time.perf_counter()
-            rows = _measured(part, ready)
+            if isinstance(part, Masking):
+                found = [one for subject in ready.subjects for one in masking(part, subject)]
+                masked += found
+                rows = [one.row for one in found]
+            elif isinstance(part, Distributions):
+                rows = [row for subject in ready.subjects for row in distributions(part, subject)]
+            else:
+                rows = antagonism(ready.antagonists[part.name], ready.text)
             result.parts[part.name] = rows
-            if out is not None:
-                write_whole(out / f"{part.name}.csv", _csv(rows).encode())
-                if isinstance(part, Distributions):
-                    for subject in ready.subjects:
-                        own = [row for row in rows if row["task"] == subject.name]
-                        write_distributions(part, subject, own, out / "plots")
             result.manifest["timings"][part.name] = round(time.perf_counter() - start, 3)
-            if out is not None:
-                _write(out, result)
+            if isinstance(part, Distributions) and out is not None:
+                for subject in ready.subjects:
+                    own = [row for row in rows if row["task"] == subject.name]
+                    write_distributions(part, subject, own, out / "plots")
+            _write(out, result)
     except AntagonismError as error:
         raise RunError(str(error)) from error
+    # a rival may come from any part
+    add_rivals(masked, ready.seed)
     result.manifest["finished"] = True
-    if out is not None:
-        _write(out, result)
+    _write(out, result)
     return result
 
 
-def _measured(part: Masking | Distributions | Antagonism, ready: Bench) -> list[dict[str, Any]]:
-    if isinstance(part, Masking):
-        return [row for subject in ready.subjects for row in masking(part, subject)]
-    if isinstance(part, Distributions):
-        return [row for subject in ready.subjects for row in distributions(part, subject)]
-    return antagonism(ready.antagonists[part.name], ready.text)
+def _notes(ready: Bench) -> list[str]:
+    splits = {subject.name: subject.split.report for subject in ready.subjects}
+    splits |= {name: split.report for a in ready.antagonists.values() for name, split in a.splits.items()}
+    return list(dict.fromkeys(f"{name}: {note}" for name, report in splits.items() for note in report.notes))
 
 
 def _antagonists(suite: Suite) -> list[Antagonism]:
@@ -229,9 +241,12 @@ def _texts(path: str | Path | None) -> tuple[str, ...]:
     return texts
 
 
-def _write(out: Path, result: BenchResult) -> None:
-    found = {"schema": SCHEMA, "left_out": result.left_out, "parts": result.parts}
-    for name, value in (("manifest.json", result.manifest), ("results.json", found)):
+def _write(out: Path | None, result: BenchResult) -> None:
+    if out is None:
+        return
+    for name, rows in result.parts.items():
+        write_whole(out / f"{name}.csv", _csv(rows).encode())
+    for name, value in (("manifest.json", result.manifest), ("results.json", result.to_json())):
         write_whole(out / name, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 

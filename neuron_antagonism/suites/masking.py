@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,25 @@ class _Mask:
     edit: Edit
 
 
-def masking(spec: Masking, subject: Subject) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Masked:
+    """What one mask did.
+
+    Attributes:
+        row: the figures.
+        changed: of the other classes' answers, the share that changes, by example; None for no mask.
+    """
+
+    row: dict[str, Any]
+    changed: Float[np.ndarray, " example"] | None = None
+
+
+def masking(spec: Masking, subject: Subject) -> list[Masked]:
     """One row for each class unedited, and for each of its masks.
 
     A row holds accuracy and confidence (probability of the right answer's token in the whole vocabulary) on the class
     (`target_`) and on all others (`complement_`); for masks also how much these drop, and which share of the answers
-    is another one than unedited (`changed`), each with a 95 % interval over examples; a range mask also its rival, see
-    `_rivals`. Everything is a share, 0 to 1, but perplexity.
+    is another one than unedited (`changed`), each with a 95 % interval over examples. All but perplexity are shares.
     """
     masks = [
         _Mask(concept, share, tau, _edit(spec, subject, concept, share, tau))
@@ -54,32 +67,35 @@ def masking(spec: Masking, subject: Subject) -> list[dict[str, Any]]:
         progress=subject.progress(spec.name),
     )
     before, text = _by_example(base, base), _perplexity(spec, subject, None)
-    rows = []
+    found = []
     for concept in subject.concepts:
         target = subject.of(concept.name)
         sizes = {side: int(chosen.sum()) for side, chosen in _sides(target).items()}
-        draws = {side: Resamples(np.zeros(size), seed=subject.seed) for side, size in sizes.items()}
+        draws = {side: _draws(size, subject.seed) for side, size in sizes.items()}
         about = {"task": subject.name, "concept": concept.name, "questions": concept.questions}
         about |= {f"{side}_examples": size for side, size in sizes.items()}
         none = {"mask": "none", "share": None, "tau": None, "units": 0}
-        rows.append(about | none | _levels(before, target) | {"perplexity": text})
-        own = [
-            (mask, _by_example(answers, base))
-            for mask, answers in zip(masks, after, strict=True)
-            if mask.concept is concept
-        ]
-        masked = [
-            about
-            | {"mask": "whole" if mask.tau == WHOLE else "range", "share": mask.share}
-            | {"tau": None if mask.tau == WHOLE else mask.tau, "units": len(mask.edit.parts[0].neurons)}
-            | _levels(values, target)
-            | _effects(before, values, target, draws)
-            | {"perplexity": _perplexity(spec, subject, mask.edit)}
-            for mask, values in own
-        ]
-        _rivals(masked, [values["changed"][~target] for _, values in own], draws["complement"])
-        rows += masked
-    return rows
+        found.append(Masked(about | none | _levels(before, target) | {"perplexity": text}))
+        for mask, answers in zip(masks, after, strict=True):
+            if mask.concept is not concept:
+                continue
+            values = _by_example(answers, base)
+            row = (
+                about
+                | {"mask": "whole" if mask.tau == WHOLE else "range", "share": mask.share}
+                | {"tau": None if mask.tau == WHOLE else mask.tau, "units": len(mask.edit.parts[0].neurons)}
+                | _levels(values, target)
+                | _effects(before, values, target, draws)
+                | {"perplexity": _perplexity(spec, subject, mask.edit)}
+            )
+            found.append(Masked(row, values["changed"][~target]))
+    return found
+
+
+@cache
+def _draws(size: int, seed: int) -> Resamples:
+    """Draws of so many examples: the same for every class of that size, and for every part of a suite."""
+    return Resamples(np.zeros(size), seed=seed)
 
 
 def _edit(spec: Masking, subject: Subject, concept: Concept, share: float, tau: float) -> Edit:
@@ -133,32 +149,34 @@ def _effects(
     return found
 
 
-def _rivals(
-    rows: Sequence[dict[str, Any]],
-    changed: Sequence[Float[np.ndarray, " example"]],
-    complement: Resamples,
-) -> None:
-    """Same control, less interference? Gives each range mask of a class its rival among the whole masks.
+def add_rivals(masked: Sequence[Masked], seed: int) -> None:
+    """Same control, less interference? Gives each range mask its rival among the whole masks of its class.
 
     Interference is the share of the other classes' answers that change, for better or worse. The rival is the whole
     mask that interferes least of those that drop the class's accuracy at least as far; `spared` is how much more of the
     others' answers it changes. A range mask that drops its class's accuracy by less than `CONTROL` has none.
 
     Args:
-        rows: the masks of one class.
-        changed: of the other classes' answers, what each changes, by example.
-        complement: draws of the other classes' examples.
+        masked: every mask of every class, of all parts of a suite.
+        seed: of the bootstrap.
     """
-    for row, own in zip(rows, changed, strict=True):
-        least = row["target_accuracy_drop"]
-        if row["mask"] != "range" or least < CONTROL:
+    for one in masked:
+        row, own = one.row, one.changed
+        if own is None or row["mask"] != "range" or row["target_accuracy_drop"] < CONTROL:
             continue
-        able = [i for i, one in enumerate(rows) if one["mask"] == "whole" and one["target_accuracy_drop"] >= least]
         row["controls"] = True
-        if not able:
+        rivals = [
+            (other.row, other.changed)
+            for other in masked
+            if other.changed is not None
+            and other.row["mask"] == "whole"
+            and all(other.row[key] == row[key] for key in ("task", "concept"))
+            and other.row["target_accuracy_drop"] >= row["target_accuracy_drop"]
+        ]
+        if not rivals:
             continue
-        rival = min(able, key=lambda i: float(rows[i]["complement_changed"]))
-        spared = changed[rival] - own
-        row["rival_share"] = rows[rival]["share"]
+        rival, changed = min(rivals, key=lambda pair: float(pair[0]["complement_changed"]))
+        spared = changed - own
+        row["rival_share"] = rival["share"]
         row["spared"] = float(spared.mean())
-        row["spared_interval"] = percentile_interval(complement.sums(spared) / spared.size)
+        row["spared_interval"] = percentile_interval(_draws(spared.size, seed).sums(spared) / spared.size)

@@ -95,11 +95,15 @@ class Suite(Spec):
     def of(cls, values: Any, where: str) -> Self:
         """Validate; a wrong value gives one line that names where it stands."""
         if not isinstance(values, dict):
-            raise DataError(f"{where} holds a {type(values).__name__}; accepted: a suite's fields by name")
+            held = "nothing" if values is None else f"a {type(values).__name__}"
+            raise DataError(f"{where} holds {held}; accepted: {_FIELDS}")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
+            # an unknown field first: it is often the cause of a missing one
+            first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+            if first["type"] == "value_error":  # of fields together; it says what is accepted
+                raise DataError(f"{where}: {first['ctx']['error']}") from None
             field = ".".join(str(step) for step in first["loc"]) or "parts"
             accepted = next((known for step in reversed(first["loc"]) if (known := _described(step))), _FIELDS)
             raise DataError(f"{where}, {field}: {first['msg'].lower()}; accepted: {accepted}") from None
@@ -153,7 +157,8 @@ def read_suite(file: Path) -> Suite:
         reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
         raise DataError(f"{file}: {reason}; {accepted}") from None
     except yaml.YAMLError as error:
-        raise DataError(f"{file}: {' '.join(str(error).split())}; {accepted}") from None
+        reason = " ".join(str(error).split()).replace('"<unicode string>", ', "")
+        raise DataError(f"{file}: no YAML: {reason}; {accepted}") from None
     suite = Suite.of(values, str(file))
     parts = tuple(
         part.model_copy(update={"tasks": _beside(file, part.tasks)}) if isinstance(part, Antagonism) else part

@@ -16,35 +16,50 @@ from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Pa
 Row = Mapping[str, Any]
 
 
+CLASSES = (
+    "On it, On others: accuracy on the class and on all others, in % (confidence: probability of the right "
+    "answer's token in the whole vocabulary). Drop: how much accuracy falls, in points, with its 95 % interval; "
+    "negative: it rises. Changed: share of the others' answers that are other ones, in %. Perpl.: perplexity of "
+    "plain text."
+)
 GRID = (
-    "Changed: share of the other classes' answers that change. Controls: classes whose accuracy drops by a tenth or "
-    "more. Matched: of these, those with a rival: the whole mask of the same table that changes the others least of "
-    "those with no smaller drop. Spared: how much more the rival changes them. Better, Worse: classes where its "
-    "interval leaves out 0."
+    "Controls: classes whose accuracy drops by a tenth or more. Matched: of these, those with a rival: of the "
+    "suite's whole masks with no smaller drop, the one that changes the others' answers least. Spared: how much "
+    "more it changes them. Better, Worse: classes where its interval leaves out 0."
+)
+SHAPES = (
+    "Gaussian: share of the units that pass a test of normality (5 %). |Skew|, Kurtosis: medians. Overlap: of the "
+    "class's Gaussians with the other classes', 0 to 1, of its units (of all). Shown: the plotted unit, as "
+    "layer.unit, and its own."
+)
+EDITS = (
+    "RAC, RCC: relative change of accuracy and comprehension, + where the edit does what it is for. Others: "
+    "change of accuracy on the other tasks, in points. Perpl.: perplexity of plain text, times the unedited "
+    "model's."
 )
 
 
 def tables(suite: Suite, result: BenchResult) -> Iterator[Table | Text]:
-    """The tables of every part, in the suite's order, those about classes one a task."""
-    legend = False
+    """The tables of every part, in the suite's order, those about classes one a task; then what their columns mean."""
+    legends: dict[str, None] = {}
     for part in suite.parts:
-        if legend and not _is_grid(part):
-            yield Text(GRID, style="dim")
-        legend = _is_grid(part)
         rows = result.parts[part.name]
         if isinstance(part, Antagonism):
+            legends[EDITS] = None
             yield _antagonism(part, rows)
             continue
+        legends[SHAPES if isinstance(part, Distributions) else CLASSES] = None
         for task in dict.fromkeys(row["task"] for row in rows):
             own = [row for row in rows if row["task"] == task]
             if isinstance(part, Distributions):
                 yield _distributions(part, task, own)
             elif _is_grid(part):
+                legends[GRID] = None
                 yield _grid(part, task, own)
             else:
                 yield _by_class(part, task, own)
-    if legend:
-        yield Text(GRID, style="dim")
+    for legend in legends:
+        yield Text(legend, style="dim")
 
 
 def _is_grid(part: Part) -> TypeGuard[Masking]:
@@ -177,4 +192,4 @@ def _percent(value: float | None, interval: Sequence[float] | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}" if value < 1e4 else f"{value:.0e}"
+    return "-" if value is None else f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._concepts import check_concept, concepts_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,17 +43,28 @@ class NeuronLens(na.Scorer):
         share: float = Field(default=0.3, gt=0, le=1, description="share of each layer's units that score, up to 1")
         layers: tuple[int, ...] = Field(default=(), description="blocks whose units may score; unset: all")
 
+    def check(self, model: na.HookedModel, examples: Sequence[na.Example], site: str) -> None:
+        """Blocks must exist, and some question must be of the concept."""
+        options = self.options
+        if not all(0 <= layer < model.n_layers for layer in options.layers):
+            raise na.UsageError(
+                f"option {self.name}.layers={list(options.layers)} names a block that is not there; accepted: 0 to "
+                f"{model.n_layers - 1}"
+            )
+        if options.concept:
+            check_concept(f"{self.name}.concept", options.concept, examples)
+            if len(concepts_of(examples)) > MOST_CONCEPTS:
+                raise na.UsageError(
+                    f"option {self.name}.concept={options.concept!r:.80}: {len(concepts_of(examples))} different "
+                    "answers are no classes; accepted: a task whose answers are, or no concept"
+                )
+
     def attribute(self, model: na.HookedModel, examples: Sequence[na.Example], settings: na.Settings) -> na.Attribution:
         """One pass over the examples."""
         import torch
 
         options = self.options
-        if not all(0 <= layer < model.n_layers for layer in options.layers):
-            raise na.UsageError(
-                f"option {self.name}.layers={list(options.layers)}: accepted: blocks 0 to {model.n_layers - 1} of "
-                "this model"
-            )
-        concepts = _concepts(examples, options.concept)
+        concepts = concepts_of(examples) if options.concept else [""]
         owners = [(e, q.concept) for e, example in enumerate(examples) for q in example.proxies]
         per_example = torch.zeros(len(examples), model.n_layers, model.units(settings.site))
         counted = torch.zeros(len(examples))
@@ -97,18 +109,6 @@ class NeuronLens(na.Scorer):
         scores = torch.zeros_like(saliency.scores)
         scores[top.layers, top.neurons] = top.scores
         return dataclasses.replace(saliency, scores=scores)
-
-
-def _concepts(examples: Sequence[na.Example], concept: str) -> list[str]:
-    """The concepts to keep apart: all, if one of them is asked for; "" stands for every question."""
-    if not concept:
-        return [""]
-    known = sorted({question.concept for example in examples for question in example.proxies})
-    if concept not in known or len(known) > MOST_CONCEPTS:
-        problem = f"{len(known)} different answers are no classes" if concept in known else "no example has it"
-        shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
-        raise na.DataError(f"option neuronlens.concept={concept!r:.80}: {problem}; accepted: {shown}")
-    return known
 
 
 def _shape(own: na.Moments) -> dict[str, Tensor]:

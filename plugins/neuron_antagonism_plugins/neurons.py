@@ -51,16 +51,18 @@ class Neurons(na.Scorer):
         other.rows = other._read()
         return other
 
-    def attribute(self, model: na.HookedModel, examples: Sequence[na.Example], settings: na.Settings) -> na.Attribution:
-        """The file's scores, once its neurons are known to exist in this model."""
-        import torch
-
+    def check(self, model: na.HookedModel, examples: Sequence[na.Example], site: str) -> None:
+        """There must be a file, of neurons that this model has."""
         if not self.options.file:
             raise na.UsageError("scorer 'neurons' has no file; accepted: -o neurons.file=PATH, or run --neurons PATH")
-        units = model.units(settings.site)
-        scores = torch.zeros(model.n_layers, units)
         pairs = ((layer, neuron) for layer, neuron, _ in self.rows)
-        na.NeuronSet.of(pairs, self.site).at(settings.site).check(model.n_layers, units)
+        na.NeuronSet.of(pairs, self.site).at(site).check(model.n_layers, model.units(site))
+
+    def attribute(self, model: na.HookedModel, examples: Sequence[na.Example], settings: na.Settings) -> na.Attribution:
+        """The file's scores."""
+        import torch
+
+        scores = torch.zeros(model.n_layers, model.units(settings.site))
         for layer, neuron, score in self.rows:
             scores[layer, neuron] = score
         return na.Attribution(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -58,6 +59,21 @@ class Qrnca(na.Scorer):
             description="of 'ica': share of the examples, above 0, at most 1; a neuron that occurs in more scores 0",
         )
 
+    def check(self, model: na.HookedModel, examples: Sequence[na.Example], site: str) -> None:
+        """There must be enough examples for a score other than 0."""
+        if not self.options.reorders:
+            self._check_queries(len(examples))
+
+    def _check_queries(self, queries: int) -> None:
+        common = self.options.common
+        # fewest queries of which a neuron may occur in one: its ICA must be positive, and one must not be too common
+        least = max(3, math.ceil(1 / common))
+        if queries < least:
+            raise na.UsageError(
+                f"qrnca.aggregation='ica' with {queries} examples, where every neuron would score 0; "
+                f"accepted: at least {least} with common={common}"
+            )
+
     def aggregate(
         self,
         example_scores: Float[Tensor, "example layer neuron"],
@@ -79,14 +95,8 @@ class Qrnca(na.Scorer):
         question_scores: Float[Tensor, "question layer neuron"],
     ) -> Float[Tensor, "query layer neuron"]:
         """NA of every query: 0 outside its cluster, 1 in all (0 where a query has no positive IG)."""
-        queries, common = len(example_scores), self.options.common
-        # fewest queries of which a neuron may occur in one: its ICA must be positive, and one must not be too common
-        least = max(3, math.ceil(1 / common))
-        if queries < least:
-            raise na.UsageError(
-                f"qrnca.aggregation='ica' with {queries} examples, where every neuron would score 0; "
-                f"accepted: at least {least} with common={common}"
-            )
+        queries = len(example_scores)
+        self._check_queries(queries)
         if len(question_scores) % queries or not _sums(question_scores, example_scores):
             raise na.UsageError(
                 f"qrnca.aggregation='ica' with {len(question_scores)} questions of {queries} examples; "

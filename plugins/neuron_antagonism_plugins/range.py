@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._concepts import check_concept
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -61,6 +62,11 @@ class Range(na.Intervention):
         if any(getattr(other.options, name) != getattr(self.options, name) for name in ("concept", "answered")):
             other.fitted = False
         return other
+
+    def check(self, model: na.HookedModel, examples: Sequence[na.Example], site: str) -> None:
+        """Some question must be of the concept."""
+        if self.options.concept:
+            check_concept(f"{self.name}.concept", self.options.concept, examples)
 
     def fit(self, model: na.HookedModel, examples: Sequence[na.Example], neurons: na.NeuronSet) -> Self:
         """A copy that knows the ranges of these neurons.

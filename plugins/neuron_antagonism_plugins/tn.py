@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -13,6 +14,10 @@ from neuron_antagonism_plugins._targets import ProbabilityDifference
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
+
+
+LEAST = 2
+"""Examples without which a t-test has no spread to go by."""
 
 
 class Tn(na.Scorer):
@@ -49,6 +54,11 @@ class Tn(na.Scorer):
             "'greater': a positive one, 'less': a negative one",
         )
 
+    def check(self, model: na.HookedModel, examples: Sequence[na.Example], site: str) -> None:
+        """A t-test needs two examples."""
+        if not self.options.reorders and len(examples) < LEAST:
+            raise _too_few("one example")
+
     def aggregate(
         self,
         example_scores: Float[Tensor, "example layer neuron"],
@@ -67,14 +77,17 @@ class Tn(na.Scorer):
 
         n = len(scores)
         # by the range, not the variance: rounding of the mean gives equal scores a small one
-        if n < 2 or bool((scores == scores[0]).all()):
-            found = "one example" if n < 2 else f"{n} examples of equal scores"
-            raise na.UsageError(f"tn.aggregation='t-test' with {found}; accepted: at least two examples that differ")
+        if n < LEAST or bool((scores == scores[0]).all()):
+            raise _too_few("one example" if n < LEAST else f"{n} examples of equal scores")
         # equal scores: infinite, or NaN where they are 0, which is below no alpha
         t = scores.mean(0) / (scores.std(0) / n**0.5)
         beyond = {"two-sided": -t.abs(), "greater": -t, "less": t}[self.options.alternative]
         p: Tensor = torch.from_numpy(stdtr(n - 1, beyond.cpu().numpy())).to(scores.device)
         return 2 * p if self.options.alternative == "two-sided" else p
+
+
+def _too_few(found: str) -> na.UsageError:
+    return na.UsageError(f"tn.aggregation='t-test' with {found}; accepted: at least two examples that differ")
 
 
 @na.hookimpl
