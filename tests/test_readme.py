@@ -80,3 +80,19 @@ def test_every_dependency_says_why():
     extras = [name for group in project["optional-dependencies"].values() for name in group]
     for requirement in [*project["dependencies"], *extras]:
         assert re.split(r"[><=]", requirement)[0].lower() in pinned, requirement
+
+
+def test_the_task_file_for_labelled_texts(tmp_path):
+    """The README's task file reads labelled texts without a line of column names, and their classes."""
+    (block,) = blocks("yaml")
+    (tmp_path / "news.yaml").write_text(block, encoding="utf-8")
+    for part in ("train", "test"):
+        rows = [f'"{n % 4 + 1}","Title {n}","{part} text number {n}"' for n in range(24)]
+        (tmp_path / f"{part}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for form in ("letters", "label"):
+        split = na.concept_split(tmp_path / "news.yaml", form=form, identify=2, evaluate=3)
+        assert split.concepts == ("world", "sports", "business", "science")
+        assert [example.proxies[0].concept for example in split.evaluate] == [
+            c for c in split.concepts for _ in range(3)
+        ]
+        assert "test text number" in split.evaluate[0].proxies[0].prompt.rsplit("Title", 1)[-1]
