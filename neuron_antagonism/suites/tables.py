@@ -101,8 +101,8 @@ def _points(value: float | None, interval: Sequence[float] | None = None, sign: 
     """Points of a hundred, with their interval."""
     if value is None:
         return "-"
-    ends = "" if interval is None else f" [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
-    return f"{100 * value + 0.0:{sign}.0f}{ends}"
+    ends = "" if interval is None else f" [{round(100 * interval[0])}, {round(100 * interval[1])}]"
+    return f"{round(100 * value):{sign}d}{ends}"
 
 
 def _grid(part: Masking, task: str, rows: Sequence[Row]) -> Table:
