@@ -118,6 +118,10 @@ def run(
             cost = _cost(plan)
             print_json(cost) if json else _print_dry(plan, cost)
             return
+        other = _changed(asked, directory.path) if resume else []
+        if other:
+            changed = ", ".join(other)
+            note(f"{out} was run with other {changed}: what depends on them is computed anew, and replaced")
         make_out(directory.path)
         try:
             result = execute(plan, directory, progress)
@@ -173,14 +177,16 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         "data": data,
         "options": options,
     }
-    config = RunConfig.of(**merged(file, asked))
-    before = RunConfig.of(**earlier) if earlier else config
-    other = [name for name in RunConfig.model_fields if getattr(config, name) != getattr(before, name)]
-    if other:
-        note(
-            f"{given['out']} was run with other {', '.join(other)}: what depends on them is computed anew, and replaced"
-        )
-    return config
+    return RunConfig.of(**merged(file, asked))
+
+
+def _changed(asked: RunConfig, out: Path) -> list[str]:
+    """The options that differ from those of the run in a directory."""
+    from neuron_antagonism.runs.config import RunConfig
+    from neuron_antagonism.runs.runfile import stored_options
+
+    before = RunConfig.of(**stored_options(out)) if stored_options(out) else asked
+    return [name for name in RunConfig.model_fields if getattr(asked, name) != getattr(before, name)]
 
 
 def _value(text: str) -> Any:
