@@ -93,12 +93,12 @@ class NeuronSet:
         return replace(self, layers=self.layers[:k], neurons=self.neurons[:k], scores=self.scores[:k])
 
     def at(self, site: str) -> NeuronSet:
-        """The same neurons at another site.
+        """The same neurons at another site; an empty set is one of any.
 
         Raises:
             UsageError: its units are others, as those of the residual stream are.
         """
-        if site != self.site and not {site, self.site} <= set(FFN_SITES):
+        if len(self) and site != self.site and not {site, self.site} <= set(FFN_SITES):
             raise UsageError(
                 f"units at {self.site!r} are none at {site!r}; accepted: {self.site!r}, or sets chosen there"
             )
@@ -198,7 +198,7 @@ class NeuronSet:
 
     def _here(self, other: NeuronSet) -> NeuronSet:
         """Another set as one of this site; an empty one may come from anywhere."""
-        return other.at(self.site) if len(other) and len(self) else other
+        return other.at(self.site) if len(self) else other
 
 
 def check_count(k: int, n_total: int, name: str = "K") -> None:

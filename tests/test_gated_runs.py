@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import test_cli
 import tiny
@@ -17,6 +18,7 @@ from test_cli import refused
 import neuron_antagonism as na
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs import run as running
+from neuron_antagonism.runs.identity import identity
 
 one_thread = tiny.one_thread
 call = test_cli.call
@@ -176,7 +178,65 @@ def test_resuming_keeps_the_options(call, tmp_path):
     assert (done.code, done.err) == (0, "")
     assert [(tmp_path / "x" / name).read_bytes() for name in files[1:]] == before
     other = call("run", "--quiet", "--resume", "--out", "x", "--weaken", "silence", "--strengthen", "excite")
-    assert "x was run with other strengthen, weaken: what depends on them is computed anew, and replaced" in other.err
+    assert (
+        "x was run with other options, strengthen, weaken: what depends on them is computed anew, and replaced"
+        in other.err
+    )
+
+
+def test_an_infinite_width_from_python(model, tmp_path):
+    """An infinite number is written into the manifest as a text, and read back as the number."""
+    how = {**GATED, "options": {"range": {"tau": float("inf")}}}
+    na.run(model, ["sentiment"], ["act"], out=tmp_path / "x", **how)
+    config = json.loads((tmp_path / "x" / "manifest.json").read_text("utf-8"), parse_constant=pytest.fail)["config"]
+    assert float(config["options"]["range"]["tau"]) == float("inf")
+    assert na.load_run(tmp_path / "x").edits["sentiment"]["act"]["degrade"].parts[0].intervention.options.tau > 1e300
+
+
+def test_a_narrower_run_in_the_same_directory(model, tmp_path):
+    """Stored options of what is no longer asked for are left out; neurons of a file are resumed like any scorer."""
+    na.run(model, ["sentiment"], ["ace", "act"], out=tmp_path / "x", **{**SIZES, "options": {"ace": {"z": 50}}})
+    na.run(model, ["sentiment"], ["act"], out=tmp_path / "x", resume=True)
+    assert na.load_run(tmp_path / "x").manifest["config"]["options"] == {}
+
+
+def test_published_neurons_are_resumed(call, tmp_path):
+    """The same command with --resume computes nothing anew and says nothing."""
+    (tmp_path / "n.csv").write_text("layer,neuron,role\n2,1,good\n3,1,bad\n", encoding="utf-8")
+    sizes = ("--identify", "3", "--select", "4", "--evaluate", "4", "--budget", "2", "--quiet")
+    words = ("run", "--task", "sentiment", "--neurons", "n.csv", *sizes, "--out", "x")
+    first, again = call(*words), call(*words, "--resume")
+    assert (first.code, again.code, again.err) == (0, 0, "")
+
+
+def test_a_check_that_fails_names_its_plugin(model):
+    """Whatever a plugin's check raises, the line says whose it is."""
+
+    class Odd(na.Scorer):
+        """A scorer whose check fails."""
+
+        name = "odd"
+
+        def check(self, model, examples, site):
+            raise KeyError("boom")
+
+    with pytest.raises(na.PluginError, match=r"'odd' failed in check\(\): KeyError: 'boom'"):
+        na.attribute(model, na.load_task("sentiment").split(1, 0, 1).identify, Odd())
+
+
+def test_arrays_that_differ_anywhere_have_other_identities():
+    """What an intervention has learned tells its results apart, as tensors and as long arrays."""
+
+    def one(value: Any) -> Any:
+        made = registry().make(na.Intervention, "range")
+        made.table = value
+        return identity(made)
+
+    for make in (torch.zeros, np.zeros):
+        first, second = make(5000), make(5000)
+        second[2500] = 1
+        assert one(first) != one(second)
+        assert one(first) == one(make(5000))
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def _was_given(ctx: typer.Context, name: str) -> bool:
 def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
     """The run's options: those named on the command line, then those of a run file, then the defaults."""
     from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
-    from neuron_antagonism.runs.runfile import merged, read_run_file, stored_options
+    from neuron_antagonism.runs.runfile import merged, read_run_file, resumed, stored_options
 
     earlier = stored_options(given["out"]) if given["resume"] else {}
     file = read_run_file(given["config"]) if given["config"] is not None else earlier
@@ -162,7 +162,8 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
     if given["neurons"] is not None:
         # a scorer like any other, beside the baseline that needs no attribution either
         options.setdefault("neurons", {})["file"] = str(given["neurons"])
-        chosen["scorers"] = [*(given["scorer"] or file.get("scorers") or ["random"]), "neurons"]
+        beside = given["scorer"] or file.get("scorers") or ["random"]
+        chosen["scorers"] = [*(name for name in beside if name != "neurons"), "neurons"]
     names = (
         *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "site", "positions"),
         *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),
@@ -177,7 +178,8 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         "data": data,
         "options": options,
     }
-    return RunConfig.of(**merged(file, asked))
+    join = resumed if given["config"] is None else merged
+    return RunConfig.of(**join(file, asked))
 
 
 def _changed(asked: RunConfig, out: Path) -> list[str]:

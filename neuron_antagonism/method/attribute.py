@@ -17,7 +17,7 @@ from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
-from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.types import Example, Question, as_examples, n_options
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def attribute_each(
     check_count(settings.budget, model.n_layers * model.units(settings.site), "budget")
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
     for scorer in scorers:
-        scorer.check(model, asked, settings.site)
+        run_check(scorer, model, asked, settings.site)
     own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
     n_options(q for example in asked for q in example.proxies)

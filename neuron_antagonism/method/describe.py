@@ -82,6 +82,7 @@ def describe(
 
     Raises:
         DataError: no such neuron.
+        UsageError: the model is being edited.
     """
     if tokens < 1:
         raise UsageError(f"tokens is {tokens!r}; accepted: a whole number from 1")

@@ -14,7 +14,7 @@ from neuron_antagonism.errors import PluginError, UsageError, unknown
 from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention
-from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class Edit:
         """Check once, where it is made."""
         if self.positions not in POSITIONS:
             raise UsageError(unknown("positions", self.positions, POSITIONS))
-        # an empty set is one of any site
-        for part in (part for part in self.parts if len(part.neurons)):
+        for part in self.parts:
             part.neurons.at(self.site)
         pairs = [pair for part in self.parts for pair in part.neurons]
         if len(set(pairs)) != len(pairs):
@@ -167,7 +166,7 @@ def fitted(
     """
     if not intervention.needs_fit or intervention.fitted or not len(neurons):
         return intervention
-    intervention.check(model, examples, neurons.site)
+    run_check(intervention, model, examples, neurons.site)
     ids = model.encode(examples[0].proxies[0]).ids
     with left_as_it_was(model, f"intervention {intervention.name!r}", ids):
         return intervention.fit(model, examples, neurons)

@@ -171,10 +171,12 @@ def value_statistics(
     if isinstance(concepts, str):
         raise UsageError(f"concepts are the text {concepts!r}; accepted: a list of concepts")
     asked = as_examples(examples)
+    concepts = tuple(concepts)
     known = [question.concept for example in asked for question in example.proxies]
     for concept in concepts:
         check_concept(concept, known)
-    names = [concept if concept in set(concepts) else "" for concept in known]
+    apart = set(concepts)
+    names = [concept if concept in apart else "" for concept in known]
     groups: dict[tuple[str, bool], Moments] = {}
 
     def see(seen: Observation) -> None:
@@ -184,7 +186,7 @@ def value_statistics(
             groups.setdefault(key, Moments()).add(seen.values[rows])
 
     observe(model, asked, see, site=site, seed=seed, max_tokens=max_tokens, progress=progress)
-    return ValueStatistics(site, tuple(concepts), groups)
+    return ValueStatistics(site, concepts, groups)
 
 
 def check_concept(concept: str, known: Sequence[str]) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from neuron_antagonism.errors import AntagonismError, DataError, PluginError, UsageError, unknown
 from neuron_antagonism.plugin import hookspecs
 from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Target, Task
+
+if TYPE_CHECKING:
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.types import Example
 
 GROUP = "neuron_antagonism"
 KINDS: dict[str, type] = {"scorer": Scorer, "task": Task, "intervention": Intervention, "observer": Observer}
@@ -211,6 +215,20 @@ def target_of(scorer: str) -> Target:
     if found is None:
         raise UsageError(f"scorer {scorer!r} has no target; accepted: one with gradients, or an na.Target")
     return found
+
+
+def run_check(plugin: Configurable, model: HookedModel, examples: Sequence[Example], site: str) -> None:
+    """Let a plugin check a model and examples, see `Configurable.check`.
+
+    Raises:
+        AntagonismError: they don't fit it; PluginError where the check itself fails.
+    """
+    try:
+        plugin.check(model, examples, site)
+    except AntagonismError:
+        raise
+    except Exception as error:  # foreign code: whatever it raises must name its plugin
+        raise PluginError(f"{plugin.name!r} failed in check(): {_one_line(error)}") from error
 
 
 def _offered(plugin: Any, label: str) -> list[tuple[str, Any]]:

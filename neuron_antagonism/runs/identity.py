@@ -8,6 +8,7 @@ import sys
 import uuid
 from typing import Any
 
+import numpy as np
 import torch
 
 from neuron_antagonism.plugin.base import Configurable, Target, Task
@@ -35,7 +36,10 @@ def _source(cls: type) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return [str(value.dtype), hashlib.sha256(repr(value.detach().cpu().tolist()).encode()).hexdigest()]
+        raw = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return [str(value.dtype), list(value.shape), hashlib.sha256(raw.tobytes()).hexdigest()]
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
     if isinstance(value, Target):
         return identity(value)
     if hasattr(value, "model_dump"):

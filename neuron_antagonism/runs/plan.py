@@ -23,7 +23,7 @@ from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
-from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.identity import identity
 
@@ -127,7 +127,7 @@ def make_plan(
                 progress=_named(progress, task.name),
             )
         for plugin in (*fixed, strengthen, weaken):
-            plugin.check(ready, split.identify, config.site)
+            run_check(plugin, ready, split.identify, config.site)
         plans.append(TaskPlan(task, split, data_hash, key))
     prompts = [ready.encode(q).ids for plan in plans for example in plan.split.identify for q in example.proxies]
     engine = choose(ready, prompts, config.engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -27,7 +28,7 @@ from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
-from neuron_antagonism.runs.runfile import merged, read_run_file, stored_options
+from neuron_antagonism.runs.runfile import merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -71,8 +72,11 @@ def run(
     directory = RunDirectory(Path(out)) if out is not None else None
     if directory is not None:
         check_out(directory.path, resume=resume)
-    file = stored_options(directory.path) if directory is not None and resume else {}
-    asked = RunConfig.of(**merged(read_run_file(config) if config is not None else file, given))
+    if config is None and directory is not None and resume:
+        instances = [scorer.name for scorer in scorers or () if isinstance(scorer, Scorer)]
+        asked = RunConfig.of(**resumed(stored_options(directory.path), given, instances))
+    else:
+        asked = RunConfig.of(**merged(read_run_file(config) if config is not None else {}, given))
     loaded = model if isinstance(model, HookedModel) else None
     stored = directory.read_splits() if directory is not None and resume else None
     plan = make_plan(
@@ -325,7 +329,8 @@ def _manifest(plan: Plan) -> dict[str, Any]:
             if entry.name in {s.name for s in plan.scorers} or entry.cls in {type(t.loaded.task) for t in plan.tasks}
         },
         "machine": machine(model),
-        "config": plan.config.model_dump(mode="json"),
+        # by way of JSON text, which writes an infinity as a text
+        "config": json.loads(plan.config.model_dump_json()),
         "model": described(model, plan.model_hash),
         "letters": [
             {"ending": ending[-40:], "letters": list(letters), "suffix": form.suffix, "form": form.form}
@@ -334,7 +339,7 @@ def _manifest(plan: Plan) -> dict[str, Any]:
         "data": {
             t.name: {"source": t.loaded.source, "train": t.loaded.train, "sha256": t.data_hash} for t in plan.tasks
         },
-        "scorers": {s.name: s.options.model_dump() for s in plan.scorers},
+        "scorers": {s.name: json.loads(s.options.model_dump_json()) for s in plan.scorers},
         "engine": {"name": plan.engine.name, "reason": plan.engine.reason},
         "timings": {},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,24 @@ def stored_options(out: Path) -> dict[str, Any]:
     """The options of the run in a directory, from its manifest; none where there is none."""
     manifest = out / "manifest.json"
     return read_run_file(manifest) if manifest.exists() else {}
+
+
+def resumed(stored: dict[str, Any], given: dict[str, Any], instances: Sequence[str] = ()) -> dict[str, Any]:
+    """`merged`, where what was stored for plugins and tasks that are no longer asked for is left out.
+
+    Args:
+        stored: the earlier run's options.
+        given: what is asked for now.
+        instances: names of scorers that are given as instances, with options of their own.
+    """
+    both = {**stored, **given}
+    used = {*both.get("scorers", ()), both.get("strengthen"), both.get("weaken")} - set(instances)
+    options = {name: value for name, value in stored.get("options", {}).items() if name in used}
+    # data goes by a task's name, which a task file may state itself: it is kept unless other tasks are named
+    other = "tasks" in given and tuple(given["tasks"]) != tuple(stored.get("tasks", ()))
+    names = set(given["tasks"]) if other else set(stored.get("data", {}))
+    data = {name: value for name, value in stored.get("data", {}).items() if name in names}
+    return merged({**stored, "options": options, "data": data}, given)
 
 
 def merged(file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -149,15 +149,20 @@ def _cases(spec: Antagonism, task: str, split: Split, model: HookedModel, site: 
         for mode, maker in MAKERS.items():
             make = partial(maker, good, bad, budget=spec.budget, ratio=ratio, positions="all")
             cases.append(_Case(task, scorer, mode, None, make()))
-            for tau in spec.taus:
-                excite, silence = (registry().make(Intervention, name, {"tau": tau}) for name in GATED)
-                try:
-                    gated = make(strengthen=excite, weaken=silence).fit(model, split.identify)
-                except DataError as error:
-                    cases.append(_Case(task, scorer, mode, tau, None, str(error)))
-                    continue
-                cases.append(_Case(task, scorer, mode, tau, gated))
+            excite, silence = (registry().make(Intervention, name) for name in GATED)
+            try:
+                gated = make(strengthen=excite, weaken=silence).fit(model, split.identify)
+            except DataError as error:
+                cases += [_Case(task, scorer, mode, tau, None, str(error)) for tau in spec.taus]
+                continue
+            cases += [_Case(task, scorer, mode, tau, _of_width(gated, tau)) for tau in spec.taus]
     return cases
+
+
+def _of_width(gated: Edit, tau: float) -> Edit:
+    """The same ranges, narrower or wider: what was learned stays."""
+    parts = (replace(part, intervention=part.intervention.with_options(tau=tau)) for part in gated.parts)
+    return replace(gated, parts=tuple(parts))
 
 
 def _metrics(change: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _values(subject: Subject, units: Mapping[str, tuple[int, ...]]) -> Iterator[
             if seen.right[row]:
                 found[i] = torch.stack([seen.values[row, layer, unit] for layer, unit in units.values()])
 
-    observe(subject.model, subject.split.identify, see, site=subject.suite.site, seed=subject.seed)
+    observe(subject.model, subject.split.identify, see, site=subject.suite.site)
     for number, (concept, (layer, unit)) in enumerate(units.items()):
         for i in sorted(found):
             where = {"unit_of": concept, "layer": layer, "unit": unit}

@@ -11,7 +11,6 @@ from jaxtyping import Bool
 
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.method.attribute import attribute
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.concepts import ConceptSplit, concept_split
 from neuron_antagonism.method.edits import fitted
@@ -94,7 +93,6 @@ class Subject:
             self.split.identify,
             self.split.concepts,
             site=self.suite.site,
-            seed=self.seed,
             progress=self.progress("statistics"),
         )
 
@@ -123,18 +121,15 @@ class Subject:
         return np.array([example.proxies[0].concept == concept for example in self.split.evaluate])
 
     def _concept(self, name: str) -> Concept:
-        saliency = attribute(
-            self.model,
-            self.split.identify,
-            "neuronlens",
-            options={"concept": name, "share": 1.0},
+        own = self.statistics.of(name)
+        # what the scorer `neuronlens` computes, without another pass
+        saliency = Attribution(
+            scores=own.mean_abs.float(),
+            example_scores=own.mean_abs.float()[None],
+            scorer="neuronlens",
             site=self.suite.site,
-            budget=1,
-            seed=self.seed,
-            progress=self.progress(name),
+            roles=("good",),
         )
         ranges = registry().make(Intervention, "range", {"concept": name, "answered": "right"})
         every = saliency.top_share(1.0)
-        return Concept(
-            name, self.statistics.of(name).count, saliency, fitted(ranges, self.model, self.split.identify, every)
-        )
+        return Concept(name, own.count, saliency, fitted(ranges, self.model, self.split.identify, every))
