@@ -187,7 +187,8 @@ def _changed(asked: RunConfig, out: Path) -> list[str]:
     from neuron_antagonism.runs.config import RunConfig
     from neuron_antagonism.runs.runfile import stored_options
 
-    before = RunConfig.of(**stored_options(out)) if stored_options(out) else asked
+    stored = stored_options(out)
+    before = RunConfig.of(**stored) if stored else asked
     return [name for name in RunConfig.model_fields if getattr(asked, name) != getattr(before, name)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import neuron_antagonism
 from neuron_antagonism.engine.base import Path as IntegrationPath
-from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.files import there, unwritable
@@ -124,7 +124,7 @@ def make_plan(
                 seed=config.seed,
                 reference=judge,
                 fits=ready,
-                progress=_named(progress, task.name),
+                progress=prefixed(progress, f"{task.name}: "),
             )
         for plugin in (*fixed, strengthen, weaken):
             run_check(plugin, ready, split.identify, config.site)
@@ -223,12 +223,6 @@ def once(kind: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{kind} {twice[0]!r} was given twice; accepted: each once")
-
-
-def _named(progress: Progress | None, task: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda what, done, total: progress(f"{task}: {what}", done, total)
 
 
 def content_hash(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import AntagonismError, DataError, PluginError, RunError, UsageError
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.attribution import Attribution
@@ -208,7 +208,7 @@ class _Execution:
             config.budget,
             config.seed,
             config.max_tokens,
-            self._named(task.name),
+            prefixed(self.progress, f"{task.name}: "),
         )
         new = attribute_each(self.plan.model, task.split.identify, [scorers[i][0] for i in missing], settings)
         for i, attribution in zip(missing, new, strict=True):
@@ -253,7 +253,7 @@ class _Execution:
             seed=config.seed,
             engine=config.engine,
             max_tokens=config.max_tokens,
-            progress=self._named(task.name),
+            progress=prefixed(self.progress, f"{task.name}: "),
         )
         if file is not None:
             save_sweeps(file, sweeps, key)
@@ -282,7 +282,7 @@ class _Execution:
             seed=config.seed,
             engine=config.engine,
             max_tokens=config.max_tokens,
-            progress=self._named(task.name),
+            progress=prefixed(self.progress, f"{task.name}: "),
         )
         known = task.split.strata.get("evaluate")
         strata = None if known is None else np.array(known, dtype=bool)
@@ -293,12 +293,6 @@ class _Execution:
         if self.directory is not None:
             self.directory.write_json(name, {"key": key, "effects": effects})
         return effects
-
-    def _named(self, task: str) -> Progress | None:
-        progress = self.progress
-        if progress is None:
-            return None
-        return lambda what, done, total: progress(f"{task}: {what}", done, total)
 
 
 def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:

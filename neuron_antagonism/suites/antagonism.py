@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribute import attribute
 from neuron_antagonism.method.compare import compare
@@ -78,7 +78,7 @@ class Antagonists:
         """
         splits = {}
         for task in tasks:
-            told = _named(progress, f"{spec.name}: {task.name}")
+            told = prefixed(progress, f"{spec.name}: {task.name}, ")
             splits[task.name] = task.split(spec.identify, 0, spec.evaluate, seed=seed, reference=model, progress=told)
         cases = [case for name, split in splits.items() for case in _cases(spec, name, split, model, site, seed)]
         return cls(spec, model, splits, tuple(cases), seed, progress)
@@ -102,7 +102,7 @@ def antagonism(learned: Antagonists, text: Sequence[str] = ()) -> list[dict[str,
     edits = [None, *(case.edit for case in learnable)]
     answers = {
         name: evaluate_many(
-            model, split.evaluate, edits, seed=seed, progress=_named(learned.progress, f"{spec.name}: {name}")
+            model, split.evaluate, edits, seed=seed, progress=prefixed(learned.progress, f"{spec.name}: {name}, ")
         )
         for name, split in splits.items()
     }
@@ -133,10 +133,6 @@ def antagonism(learned: Antagonists, text: Sequence[str] = ()) -> list[dict[str,
             | {"perplexity_ratio": perplexity(model, texts, case.edit) / plain}
         )
     return rows
-
-
-def _named(progress: Progress | None, name: str) -> Progress | None:
-    return None if progress is None else lambda what, done, total: progress(f"{name}, {what}", done, total)
 
 
 def _cases(spec: Antagonism, task: str, split: Split, model: HookedModel, site: str, seed: int) -> list[_Case]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +10,6 @@ from typing import Any
 
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
-from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
@@ -22,9 +18,11 @@ from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.plan import check_out, make_out, once
+from neuron_antagonism.runs.store import RunDirectory
 from neuron_antagonism.suites.antagonism import Antagonists, antagonism
 from neuron_antagonism.suites.distributions import distributions, write_distributions
 from neuron_antagonism.suites.masking import Masked, add_rivals, masking
+from neuron_antagonism.suites.rows import write_rows
 from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Suite, find_suite
 from neuron_antagonism.suites.subject import Subject
 
@@ -245,24 +243,7 @@ def _write(out: Path | None, result: BenchResult) -> None:
     if out is None:
         return
     for name, rows in result.parts.items():
-        write_whole(out / f"{name}.csv", _csv(rows).encode())
-    for name, value in (("manifest.json", result.manifest), ("results.json", result.to_json())):
-        write_whole(out / name, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV; an interval becomes two columns."""
-    flat = [dict(pair for name, value in row.items() for pair in _columns(name, value)) for row in rows]
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in flat for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-def _columns(name: str, value: Any) -> list[tuple[str, Any]]:
-    if not name.endswith("interval"):
-        return [(name, value)]
-    low, high = value if value is not None else (None, None)
-    return [(f"{name}_low", low), (f"{name}_high", high)]
+        write_rows(out / f"{name}.csv", rows)
+    directory = RunDirectory(out)
+    directory.write_json("manifest.json", result.manifest)
+    directory.write_json("results.json", result.to_json())

@@ -10,8 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.moments import gaussian_overlap
 from neuron_antagonism.method.observe import Observation, observe
+from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.suites.rows import write_rows
 from neuron_antagonism.suites.spec import Distributions
 from neuron_antagonism.suites.subject import Concept, Subject
 
@@ -30,7 +33,7 @@ def distributions(spec: Distributions, subject: Subject) -> list[dict[str, Any]]
         own = subject.statistics.of(concept.name)
         at = units.layers, units.neurons
         overlap = _overlap(concept, subject)
-        shown = _shown(spec, concept, subject)
+        shown = _shown(units, overlap, subject)
         rows.append(
             {
                 "task": subject.name,
@@ -53,19 +56,11 @@ def distributions(spec: Distributions, subject: Subject) -> list[dict[str, Any]]
 
 def write_distributions(spec: Distributions, subject: Subject, rows: list[dict[str, Any]], folder: Path) -> None:
     """Write the values of each class's shown unit as CSV, and a plot of them by class with the range marked as PNG."""
-    import csv
-    import io
-
-    from neuron_antagonism.files import write_whole
     from neuron_antagonism.suites.plots import plot_values
 
     units = {row["concept"]: tuple(int(part) for part in row["shown"].split(".")) for row in rows}
     values = list(_values(subject, units))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["task", "unit_of", "layer", "unit", "concept", "value"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({"task": subject.name, **value} for value in values)
-    write_whole(folder / f"{subject.name}.{spec.name}.csv", text.getvalue().encode())
+    write_rows(folder / f"{subject.name}.{spec.name}.csv", [{"task": subject.name, **value} for value in values])
     write_whole(folder / f"{subject.name}.{spec.name}.png", plot_values(rows, values, spec.tau))
 
 
@@ -93,15 +88,13 @@ def _overlap(concept: Concept, subject: Subject) -> Float[Tensor, "layer unit"]:
     return torch.stack([gaussian_overlap(own.mean, own.std, o.mean, o.std) for o in others]).mean(0)
 
 
-def _shown(spec: Distributions, concept: Concept, subject: Subject) -> tuple[int, int]:
+def _shown(units: NeuronSet, overlap: Float[Tensor, "layer unit"], subject: Subject) -> tuple[int, int]:
     """Of a class's selected units the one whose range overlaps the others' least, by Gaussians that fit.
 
     A Gaussian that does not fit makes units seem apart that are not; where none fits every class, any unit will do.
     """
-    units = concept.saliency.top_share(spec.share, spec.layers)
     at = units.layers, units.neurons
     tests = torch.stack([subject.statistics.of(one.name).normality[at] for one in subject.concepts])
     fits = (tests >= SIGNIFICANT).all(0)
-    overlap = _overlap(concept, subject)[at]
-    best = int((overlap.masked_fill(~fits, 2.0) if bool(fits.any()) else overlap).argmin())
+    best = int((overlap[at].masked_fill(~fits, 2.0) if bool(fits.any()) else overlap[at]).argmin())
     return int(units.layers[best]), int(units.neurons[best])

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool
 
-from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.concepts import ConceptSplit, concept_split
@@ -82,8 +82,7 @@ class Subject:
 
     def progress(self, what: str) -> Progress | None:
         """Reports on a piece of work under the task's name."""
-        told = self._progress
-        return None if told is None else lambda step, done, total: told(f"{self.name}: {what}, {step}", done, total)
+        return prefixed(self._progress, f"{self.name}: {what}, ")
 
     @cached_property
     def statistics(self) -> ValueStatistics:
