@@ -456,6 +456,16 @@ def test_a_second_measurement_is_the_same(measured, model):
     assert again.path is None
 
 
+def test_what_was_cut_short_is_told(model):
+    """Classes with fewer examples than asked for stand in the notes, also beside other examples of the same task."""
+    parts = [{"part": "masking", "name": "m"}, {"part": "antagonism", "name": "a", "scorers": ["act"], "evaluate": 2}]
+    ready = benching.plan_bench(with_parts(*parts, evaluate=1000), model)
+    assert any(
+        note.startswith("sentiment: evaluate: ") and note.endswith(" examples of 'positive' instead of 1000")
+        for note in benching._notes(ready)
+    )
+
+
 def test_another_seed_asks_others(measured, model):
     """Another seed draws other examples."""
     part = SUITE["parts"][1]

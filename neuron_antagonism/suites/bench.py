@@ -205,9 +205,10 @@ def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
 
 
 def _notes(ready: Bench) -> list[str]:
-    splits = {subject.name: subject.split.report for subject in ready.subjects}
-    splits |= {name: split.report for a in ready.antagonists.values() for name, split in a.splits.items()}
-    return list(dict.fromkeys(f"{name}: {note}" for name, report in splits.items() for note in report.notes))
+    reports = [(subject.name, subject.split.report) for subject in ready.subjects]
+    # of the same tasks, but other examples
+    reports += [(name, split.report) for one in ready.antagonists.values() for name, split in one.splits.items()]
+    return list(dict.fromkeys(f"{name}: {note}" for name, report in reports for note in report.notes))
 
 
 def _antagonists(suite: Suite) -> list[Antagonism]:
