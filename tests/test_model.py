@@ -64,8 +64,8 @@ WORKS = {
     "nothing, with a space": (r" ?\w+|\W", LetterForm("", " {}")),
     "nothing, bare": (r"\w|\W", LetterForm("", "{}")),
     "a space": (r":[A-D]|\w+|\W", LetterForm(" ", "{}")),
-    # a letter joins the colon, and a space at the end is another token than one before a letter
-    "a newline": (r"(?P<end> $)|:[A-D]|\w+|\W", LetterForm("\n", "{}")),
+    # a letter joins the colon, and a space as well
+    "a newline": (r": ?[A-D]|\w+|\W", LetterForm("\n", "{}")),
 }
 
 
@@ -77,7 +77,6 @@ def test_the_first_suffix_that_works_is_taken(case):
     letters = Letters(tokenize, "t")
     encoded = letters.encode("What? Answer:", "ABCD")
     assert list(letters.chosen.values()) == [expected]
-    assert list(encoded.ids) == tokenize("What? Answer:" + expected.suffix)
     for letter, token in zip("ABCD", encoded.letters, strict=True):
         whole = tokenize("What? Answer:" + expected.suffix + expected.form.format(letter))
         assert whole == [*encoded.ids, token]
@@ -128,7 +127,10 @@ def test_letters_of_a_real_tokenizer(stories):
     assert encoded.ids.count(stories.tokenizer.bos_token_id) == 1
     for letter, token in zip("ABCD", encoded.letters, strict=True):
         assert stories.tokenizer(question.prompt + letter)["input_ids"] == [*encoded.ids, token]
-    assert list(stories.letters.chosen.values()) == [LetterForm("", "{}")]
+    (form,) = stories.letters.chosen.values()
+    assert (form.suffix, form.form) == ("", "{}")
+    # it tells stories, and writes no letters
+    assert 0 < form.mass < 0.01
 
 
 @pytest.mark.parametrize("adds", [False, True])

@@ -160,6 +160,7 @@ def answered(model: HookedModel, n: int = 24) -> list[na.Question]:
     return [na.Question(q.prompt, options, answer) for q, answer in zip(asked, own, strict=True)]
 
 
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("max_tokens", [None, 25])
 @pytest.mark.parametrize("site", plain.GATED)
 def test_statistics_equal_numpy(site, max_tokens):

@@ -107,7 +107,7 @@ def test_losses_that_are_no_numbers_are_refused():
     model = na.load_model(hf_model=module, tokenizer=tiny.tokenizer())
     with torch.no_grad():
         module.lm_head.weight[3] = float("nan")
-    with pytest.raises(na.ModelError, match=r"gives losses that are not finite \(dtype torch.float32\)"):
+    with pytest.raises(na.ModelError, match=r"gives logits that are not finite \(dtype torch.float32\)"):
         na.perplexity(model, TEXTS)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
-from neuron_antagonism.errors import PluginError
+from neuron_antagonism.errors import ModelError, PluginError
 from neuron_antagonism.functional import quadrature_rule
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ def outputs_of(
         PluginError: a target's result breaks its contract.
     """
     outputs = {}
+    if bool(torch.isneginf(torch.gather(logits.detach(), -1, letters)).any()):
+        raise ModelError("the model gives a letter the logit -inf; accepted: letters that it can write")
     for target in targets:
         name = target.name or type(target).__name__
         try:

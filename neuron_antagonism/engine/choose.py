@@ -15,6 +15,7 @@ from neuron_antagonism.engine.memory import is_out_of_memory, too_little
 from neuron_antagonism.engine.reference import ReferenceEngine
 from neuron_antagonism.engine.replay import CopiesEngine
 from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.model.agreement import BATCHED, difference
 from neuron_antagonism.model.prefix import Prefix
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
 
 ENGINES = ("auto", "replay", "rows", "reference")
-
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-"""Accepted difference of logits relative to their largest magnitude; wrong masks differ by 10 % and more."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ _proved: WeakKeyDictionary[HookedModel, dict[tuple[str, int], Choice]] = WeakKey
 def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "auto") -> Choice:
     """The engine to use for these prompts.
 
-    `auto` runs unmodified copies of the longest prompt's last token, and of one half as long, in the ways that
+    A model whose positions depend on a batch's length (`HookedModel.independent`) takes reference. Else `auto` runs unmodified copies of the longest prompt's last token, and of one half as long, in the ways that
     attribution and evaluation will, and compares their logits with the plain full pass; the first engine of replay,
     rows that agrees is taken, else reference.
 
@@ -67,6 +65,11 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
                 f"engine {engine!r} can't work under an active edit at the last position; accepted: 'auto'"
             )
         return Choice("reference", "an edit at the last position is active")
+    if not model.independent(prompts):
+        why = "a prompt's logits depend on the length of what it is run with"
+        if engine != "auto":
+            raise UsageError(f"engine {engine!r} does not hold for this model: {why}; accepted: 'auto' or 'reference'")
+        return Choice("reference", f"{why}: prompts of different lengths are run apart, and nothing is cached")
     if min(len(ids) for ids in prompts) < 2:
         if engine != "auto":
             raise UsageError(f"engine {engine!r} needs prompts of at least two tokens; accepted: 'reference'")
@@ -81,9 +84,9 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
     refused: list[str] = []
     for kind in KINDS if engine == "auto" else (engine,):
         difference = _difference(model, longest, kind)
-        if isinstance(difference, float) and difference <= TOLERANCE[model.dtype]:
+        if isinstance(difference, float) and difference <= BATCHED[model.dtype]:
             late = _difference(model, longest, kind, start=model.n_layers // 2)
-            suffix = isinstance(late, float) and late <= TOLERANCE[model.dtype]
+            suffix = isinstance(late, float) and late <= BATCHED[model.dtype]
             refusals = "".join(f"; {line}" for line in refused)
             reason = f"logits of copies agree with the full pass within {difference:.1e}{refusals}"
             if not suffix:
@@ -121,7 +124,7 @@ def _difference(model: HookedModel, ids: Sequence[int], kind: str, start: int = 
             raise too_little(model.device) from None
         return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
     got = torch.cat([torch.cat(copies), whole], dim=1)
-    return float((got - clean[:, None]).abs().max() / clean.abs().max().clamp_min(1e-12))
+    return difference(got, clean[:, None].expand_as(got))
 
 
 def _untouched(copies: Copies, start: int) -> Tensor:

@@ -65,7 +65,7 @@ class Copies:
             found[layer] = values[:, 0]
             return values
 
-        with torch.no_grad(), recording(self.model) as self._inputs:
+        with self.model.computing(), torch.no_grad(), recording(self.model) as self._inputs:
             logits = self.logits(1, read, site)[:, 0]
         return logits, [found[layer] for layer in range(self.model.n_layers)]
 
@@ -79,7 +79,7 @@ class Copies:
             start: the first block that is run; nothing may be changed below it, and `clean` must have run.
         """
         run = self._replay if self.kind == "replay" else self._rows
-        with starting_at(self.model, start, self._inputs):
+        with self.model.computing(), starting_at(self.model, start, self._inputs):
             return self.model.checked(run(n, write, site))
 
     def _replay(self, n: int, write: Write, site: str) -> Tensor:

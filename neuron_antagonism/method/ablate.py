@@ -62,7 +62,8 @@ def ablate(
     f = _target(target)
     model.site(site)
     n_options(q for example in asked for q in example.proxies)
-    questions = [Asked(model.encode(q), q.answer) for example in asked for q in example.proxies]
+    flat = [q for example in asked for q in example.proxies]
+    questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
     choice = choose(model, [q.encoded.ids for q in questions], engine)
     effects = choice.engine(max_tokens).ablation_effects(model, questions, f, site, progress)
     return Ablation(effects, f.name or type(f).__name__, choice.name, choice.reason)

@@ -142,7 +142,8 @@ def attribute_each(
     own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
     n_options(q for example in asked for q in example.proxies)
-    questions = [Asked(model.encode(q), q.answer) for example in asked for q in example.proxies]
+    flat = [q for example in asked for q in example.proxies]
+    questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
     found = _gradients(model, questions, shared, settings) if shared else None
     results = []
     for scorer, mine in zip(scorers, own, strict=True):

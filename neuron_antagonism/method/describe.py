@@ -119,7 +119,7 @@ def output_tokens(
     place = projection(model, layer)
     column = place.weight[neuron] if place.fan_in_fan_out else place.weight[:, neuron]
     head = model.bridge.original_model.get_output_embeddings()
-    with torch.no_grad():
+    with model.computing(), torch.no_grad():
         both = torch.stack([column, -column])[:, None].to(head.weight.device)
         logits = wide(head(model.bridge.ln_final(both)))[:, 0]
     lens = (logits[0] - logits[1]) / 2

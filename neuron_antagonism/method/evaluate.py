@@ -16,7 +16,7 @@ from neuron_antagonism.engine.base import Progress, by_length, longest_first
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.copies import Copies, batchable
 from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import ModelError, UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
@@ -67,6 +67,12 @@ class Evaluation:
     def right(self) -> Bool[Tensor, " question"]:
         """Whether each question was answered rightly."""
         return self.chosen == self.answers
+
+    @property
+    def letter_mass(self) -> Float[Tensor, " question"]:
+        """Probability of all of a question's letters together, in the whole vocabulary, where the answer is read."""
+        right = self.log_probabilities.gather(1, self.answers[:, None])[:, 0]
+        return (self.confidence.log() - right).exp().clamp_max(1.0)
 
     @property
     def cross_entropy(self) -> Float[Tensor, " question"]:
@@ -161,7 +167,7 @@ def evaluate_many(
         if edit is not None:
             edit.check(model)
     questions = [q for example in asked for q in example.proxies]
-    encoded = [model.encode(question) for question in questions]
+    encoded = model.encode_all(questions)
     options = n_options(questions)
     # of every option, and of the right one in the whole vocabulary
     table = torch.zeros(len(edits), len(questions), options + 1, dtype=torch.float64)
@@ -200,6 +206,19 @@ def fingerprint(examples: Sequence[Example]) -> str:
     for question in (q for example in examples for q in example.proxies):
         digest.update(repr((question.prompt, question.letters, question.answer)).encode())
     return digest.hexdigest()
+
+
+def check_letters(
+    model: HookedModel, logits: Float[Tensor, "*batch vocab"], letters: Int[Tensor, "*batch option"]
+) -> None:
+    """Raise ModelError where the model gives a letter no logit, as to entries of the vocabulary that it masks."""
+    masked = torch.isneginf(torch.gather(logits, -1, letters))
+    if bool(masked.any()):
+        token = int(letters[masked][0])
+        raise ModelError(
+            f"{model.name} gives the letter {model.tokenizer.decode([token])!r} (token {token}) the logit -inf; accepted: "
+            "letters that the model can write"
+        )
 
 
 class _Passes:
@@ -261,7 +280,7 @@ class _Passes:
         at_last = bool(edit.parts) and edit.positions == "last"
         # an edit at `last` needs each prompt's end at the batch's end: equal lengths only
         groups = by_length(prompts) if at_last else [longest_first(prompts)]
-        with torch.no_grad(), self.model.edited(edit):
+        with torch.no_grad(), self.model.under(edit):
             # the reference engine is there for models that can't continue from a cache
             cached = self.engine != "reference" and not at_last
             shared = shared_prefix(self.model, prompts) if cached else None
@@ -276,6 +295,7 @@ class _Passes:
     def _store(self, edits: int | Tensor, part: Sequence[int], logits: Tensor) -> None:
         letters = torch.tensor([self.encoded[i].letters for i in part], device=logits.device)
         letters = letters.expand(*logits.shape[:-1], -1)
+        check_letters(self.model, logits, letters)
         answer = torch.tensor([self.answers[i] for i in part], device=logits.device).expand(logits.shape[:-1])
         right = logits.gather(-1, letters.gather(-1, answer[..., None])) - logits.logsumexp(-1, keepdim=True)
         log_p = torch.cat([option_log_probabilities(logits, letters), right], dim=-1)

@@ -66,7 +66,7 @@ def _pieces(
     new: list[int] = []
     shown, step = "", ids
     for _ in range(room):
-        with torch.no_grad(), model.edited(edit) if edit is not None else nullcontext():
+        with torch.no_grad(), model.under(edit) if edit is not None else nullcontext():
             tokens = torch.tensor([step], device=model.device)
             logits, cache = model.forward_and_cache(tokens, past_key_values=cache, **model.keep_last)
         token = _choose(model.checked(logits[0, -1]).cpu(), temperature, generator)

@@ -13,7 +13,7 @@ from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.memory import TokenLimit, is_out_of_memory
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
 from neuron_antagonism.functional import option_log_probabilities
-from neuron_antagonism.method.evaluate import chosen_options, tie_orders
+from neuron_antagonism.method.evaluate import check_letters, chosen_options, tie_orders
 from neuron_antagonism.method.moments import Moments
 from neuron_antagonism.model.prefix import shared_prefix
 from neuron_antagonism.types import Example, Question, as_examples, n_options
@@ -74,7 +74,7 @@ def observe(
         raise UsageError("values were to be observed inside model.edited(); accepted: outside, of the unedited model")
     questions = [question for example in as_examples(examples) for question in example.proxies]
     n_options(questions)
-    encoded = [model.encode(question) for question in questions]
+    encoded = model.encode_all(questions)
     prompts = [e.ids for e in encoded]
     model.site(site)
     # the reference engine is there for models that can't continue from a cache
@@ -92,6 +92,7 @@ def observe(
                 f"{model.name} has unit values that are not finite (dtype {model.dtype}); accepted: finite ones"
             )
         letters = torch.tensor([encoded[i].letters for i in part], device=logits.device)
+        check_letters(model, logits, letters)
         log_p = option_log_probabilities(logits, letters).double().cpu()
         chosen, _ = chosen_options(log_p, tie_orders([questions[i] for i in part], seed))
         right = chosen == torch.tensor([questions[i].answer for i in part])

@@ -32,8 +32,9 @@ def perplexity(
 ) -> float:
     """exp of the mean loss per token: exp(Σ loss·T / ΣT) over windows of T predicted tokens.
 
-    Each text is tokenised by the model's own tokenizer, in no chat template; the first token of a window is given, not
-    predicted.
+    Each text is tokenised by the model's own tokenizer, in no chat template. Only the text's own tokens count. What the
+    tokenizer puts before a text (a beginning-of-sequence token) stands before every window, as the model was trained;
+    without that, the first token of a window is given, not predicted.
 
     Args:
         model: the model; restored afterwards.
@@ -52,9 +53,13 @@ def perplexity(
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise UsageError(f"texts are {texts!r:.60}; accepted: a list of texts")
     size = min(WINDOW, model.max_context or WINDOW)
-    tokens = [list(model.tokenizer(text)["input_ids"]) for text in texts]
-    windows = [ids[start : start + size] for ids in tokens for start in range(0, len(ids), size)]
-    windows = [ids for ids in windows if len(ids) > 1]
+    tokens = model.text_tokens
+    head = list(tokens.head)
+    room = size - len(head)
+    own = [tokens.own(text) for text in texts]
+    cut = [ids[start : start + room] for ids in own for start in range(0, len(ids), room)]
+    windows = [head + ids for ids in cut if head or len(ids) > 1]
+    first = max(1, len(head))
     if not windows:
         raise DataError("there is no plain text of two tokens or more; accepted: at least one")
     limit = TokenLimit(model, max(map(len, windows)), "reference", given=max_tokens)
@@ -62,13 +67,18 @@ def perplexity(
 
     def work(part: list[int]) -> None:
         nonlocal loss, count, done
+        if len({len(windows[i]) for i in part}) > 1 and not model.independent(windows):
+            for i in part:
+                work([i])
+            return
         rows = [windows[i] for i in part]
         ids = padded(rows, model.device)
         # as in last_logits: padding on the right, which by causality no real token sees
         logits = wide(model.forward(ids, attention_mask=torch.ones_like(ids))[:, :-1])
         lost = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:].to(logits.device), reduction="none")
         lengths = torch.tensor([len(row) for row in rows], device=lost.device)
-        real = torch.arange(1, ids.shape[1], device=lost.device) < lengths[:, None]
+        at = torch.arange(1, ids.shape[1], device=lost.device)
+        real = (at < lengths[:, None]) & (at >= first)
         total = float(lost[real].double().sum())
         if not math.isfinite(total):
             raise ModelError(
@@ -78,7 +88,7 @@ def perplexity(
         if progress is not None:
             progress("perplexity", done, len(windows))
 
-    with torch.no_grad(), model.edited(edit) if edit is not None else nullcontext():
+    with torch.no_grad(), model.under(edit) if edit is not None else nullcontext():
         limit.in_batches(longest_first(windows), lambda i: len(windows[i]), work)
     # a mean loss beyond what a float holds as an exponent is as good as infinite
     return math.exp(min(loss / count, 700.0))

@@ -5,17 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import cached_property
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
+from neuron_antagonism.model.agreement import BATCHED, difference
 from neuron_antagonism.model.chat import ChatTemplate
 from neuron_antagonism.model.fingerprint import fingerprint
-from neuron_antagonism.model.letters import Encoded, Letters
+from neuron_antagonism.model.letters import Asked, Encoded, Letters
 from neuron_antagonism.model.loading import Loading
-from neuron_antagonism.model.prefix import PAD_ID, Prefix, padded
+from neuron_antagonism.model.prefix import MIN_SHARED, PAD_ID, Prefix, padded
+from neuron_antagonism.model.tokens import Tokens
+from neuron_antagonism.model.turn import Turn, as_evaluated
+from neuron_antagonism.model.weighing import weigh
 from neuron_antagonism.neurons import FFN_SITES
 from neuron_antagonism.types import LabelQuestion, Question
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neuron_antagonism.method.edits import Edit
+    from neuron_antagonism.model.proofs import Proof
     from neuron_antagonism.neurons import NeuronSet
 
 SITES = {
@@ -51,10 +57,16 @@ class HookedModel:
         block_parameters: parameters of one block.
         max_context: the longest prompt in tokens, or None where the model names no limit.
         tokenizer: the user's own, unchanged.
+        tokens: how it tokenises prompts; text_tokens: plain texts, which no chat template frames.
         planted: good and bad neurons that are known by construction, or None (the rule).
         source: what `load_model` loads it from again, or None for a pair that was given in memory.
         loading: how it was loaded from there.
         chat: the chat template that every question's prompt goes through, or None.
+        adapter: what was merged into the weights when the model was loaded, or None.
+        proofs: what loading proved, by name: figure, bound, verdict.
+
+    A model computes for one thread at a time: others wait, or are refused while `edited` is entered elsewhere. Its
+    modules may be in training mode and autocast may be on: every forward is made without either, and gives both back.
     """
 
     def __init__(
@@ -67,8 +79,12 @@ class HookedModel:
         *,
         loading: Loading | None = None,
         chat: bool = False,
+        adapter: Mapping[str, Any] | None = None,
+        embeddings: int | None = None,
     ) -> None:
         """Wrap a bridge; one short forward finds the neurons of every block.
+
+        `embeddings` are the rows of the model's embedding; None = as many as its config says.
 
         Raises:
             ModelError: a model whose blocks have no neurons to hook; `chat` without a chat template.
@@ -76,7 +92,12 @@ class HookedModel:
         self.planted = planted
         self.source = source
         self.loading = loading or Loading()
-        self._active: list[Edit] = []
+        self.adapter = adapter
+        self.proofs: dict[str, Proof] = {}
+        self._active: list[tuple[int, Edit]] = []
+        self._turn = Turn()
+        self._asleep = False
+        self._independent: dict[int, bool] = {}
         self.bridge = bridge
         self.tokenizer = tokenizer
         self.name = name
@@ -90,16 +111,12 @@ class HookedModel:
         self.block_parameters = sum(parameter.numel() for parameter in bridge.blocks[0].parameters())
         accepted = inspect.signature(bridge.original_model.forward).parameters
         self._can_keep = "logits_to_keep" in accepted
-        label = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
-        unknown_id = getattr(tokenizer, "unk_token_id", None)
-        self.chat = ChatTemplate(tokenizer, label) if chat else None
         # a chat template writes the special tokens itself: the tokenizer must not add them again
-        special = self.chat is None
-        # a question is encoded for each of several passes, and each time its prompt is tokenised with every letter
-        tokenize = lru_cache(maxsize=16_384)(
-            lambda text: list(tokenizer(text, add_special_tokens=special)["input_ids"])
-        )
-        self.letters = Letters(tokenize, label, unknown_id, self.chat)
+        self.tokens = Tokens(tokenizer, embeddings or self.vocabulary, special=not chat)
+        self.text_tokens = Tokens(tokenizer, self.tokens.embeddings)
+        self.chat = ChatTemplate(tokenizer, self.tokens.name) if chat else None
+        unknown_id = getattr(tokenizer, "unk_token_id", None)
+        self.letters = Letters(self.tokens, self.tokens.name, unknown_id, self.chat, lambda one: weigh(self, one))
         self.n_layers, self.n_neurons = self._shape()
 
     @property
@@ -150,8 +167,9 @@ class HookedModel:
             DataError: the prompt is longer than the model's context.
             ModelError: the tokenizer has no single tokens for the letters.
         """
-        whole = not isinstance(question, LabelQuestion)
-        encoded = self.letters.encode(question.prompt, question.letters, whole=whole)
+        asked = _asked(question)
+        with self._turn.taken():
+            encoded = self.letters.encode(asked.prompt, asked.letters, whole=asked.whole)
         if self.max_context is not None and len(encoded.ids) > self.max_context:
             raise DataError(
                 f"the question {question.prompt[-60:]!r} is {len(encoded.ids)} tokens long; "
@@ -159,19 +177,72 @@ class HookedModel:
             )
         return encoded
 
+    def encode_all(self, questions: Sequence[Question]) -> list[Encoded]:
+        """Token ids of questions that are asked together: where they are read is chosen on the first few of them.
+
+        Errors as in `encode`.
+        """
+        with self._turn.taken():
+            self.letters.settle(_asked(question) for question in questions)
+            return [self.encode(question) for question in questions]
+
     def fits(self, question: Question) -> bool:
         """Whether the prompt fits the model's context."""
-        limit, whole = self.max_context, not isinstance(question, LabelQuestion)
-        return limit is None or self.letters.length(question.prompt, question.letters, whole=whole) <= limit
+        asked = _asked(question)
+        with self._turn.taken():
+            limit = self.max_context
+            return limit is None or self.letters.length(asked.prompt, asked.letters, whole=asked.whole) <= limit
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Within the context it is this thread's turn, no module trains and no autocast is on."""
+        with self._turn.taken(), as_evaluated(self._modules, self.devices):
+            yield
+
+    @cached_property
+    def _modules(self) -> list[torch.nn.Module]:
+        """The bridge's modules and the user's own, which its registry leaves out."""
+        every = [*self.bridge.modules(), *self.bridge.original_model.modules()]
+        return list({id(module): module for module in every}.values())
+
+    @contextmanager
+    def unedited(self) -> Iterator[None]:
+        """Within the context no edit and no other write acts, whatever is active around it."""
+        with self._turn.taken():
+            before, self._asleep = self._asleep, True
+            try:
+                yield
+            finally:
+                self._asleep = before
+
+    def independent(self, prompts: Sequence[Sequence[int]]) -> bool:
+        """Whether a prompt's logits stay what they are when it is padded, continued, or run beside longer ones.
+
+        Proved on the longest of these prompts and its first few tokens, once for each length. Where it does not hold
+        (positions that depend on a batch's length, as those of LongRoPE do), prompts of different lengths never share
+        a forward, and nothing is cached.
+        """
+        longest = max(prompts, key=len)
+        known = self._independent
+        if any(holds and length >= len(longest) for length, holds in known.items()) or len(longest) <= MIN_SHARED:
+            return True
+        if len(longest) not in known:
+            with torch.no_grad(), self.unedited():
+                apart = [self._last_logits([ids]) for ids in (longest[:MIN_SHARED], longest)]
+                together = self._last_logits([longest[:MIN_SHARED], longest])
+            known[len(longest)] = difference(together, torch.cat(apart)) <= BATCHED[self.dtype]
+        return known[len(longest)]
 
     def forward(self, ids: Int[Tensor, "batch position"], **kwargs: Any) -> Float[Tensor, "batch position vocab"]:
         """The bridge's logits; keyword arguments go to the Hugging Face model."""
-        logits: Tensor = self.bridge(ids, return_type="logits", **kwargs)
+        with self.computing():
+            logits: Tensor = self.bridge(ids, return_type="logits", **kwargs)
         return logits
 
     def forward_and_cache(self, ids: Int[Tensor, "batch position"], **kwargs: Any) -> tuple[Tensor, Any]:
         """The bridge's logits, and the cache of keys and values that it returns."""
-        logits, cache = self.bridge(ids, return_type="logits_and_cache", use_cache=True, **kwargs)
+        with self.computing():
+            logits, cache = self.bridge(ids, return_type="logits_and_cache", use_cache=True, **kwargs)
         return logits, cache
 
     def last_values(
@@ -184,6 +255,9 @@ class HookedModel:
             shared: tokens that all these prompts begin with, already run.
             site: where the units are.
         """
+        if self._apart(prompts):
+            rows = [self.last_values([ids], shared, site) for ids in prompts]
+            return torch.cat([logits for logits, _ in rows]), torch.cat([values for _, values in rows])
         start = shared.length if shared is not None else 0
         last = torch.tensor([len(ids) - 1 - start for ids in prompts])
         found: dict[int, Tensor] = {}
@@ -210,8 +284,19 @@ class HookedModel:
         Raises:
             ModelError: logits that are not finite.
         """
-        if self.edited_at_last and len({len(ids) for ids in prompts}) > 1:
-            return torch.cat([self.last_logits([ids]) for ids in prompts])
+        if self._apart(prompts):
+            return torch.cat([self._last_logits([ids], shared) for ids in prompts])
+        return self._last_logits(prompts, shared)
+
+    def _apart(self, prompts: Sequence[Sequence[int]]) -> bool:
+        """Whether these prompts must be run one by one."""
+        if len({len(ids) for ids in prompts}) == 1:
+            return False
+        return self.edited_at_last or not self.independent(prompts)
+
+    def _last_logits(
+        self, prompts: Sequence[Sequence[int]], shared: Prefix | None = None
+    ) -> Float[Tensor, "batch vocab"]:
         start = shared.length if shared is not None else 0
         last = torch.tensor([len(ids) - 1 - start for ids in prompts], device=self.device)
         ids = padded([prompt[start:] for prompt in prompts], self.device)
@@ -231,8 +316,12 @@ class HookedModel:
         return self.checked(logits)
 
     def checked(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
-        """The logits in float32 or wider; ModelError where they are not finite."""
-        if not bool(torch.isfinite(logits).all()):
+        """The logits in float32 or wider; ModelError where they are not finite.
+
+        −inf is let pass, with which some models mask what they never write, as long as something is left.
+        """
+        largest = logits.amax(-1)
+        if not bool(torch.isfinite(largest).all()):
             raise ModelError(
                 f"{self.name} gives logits that are not finite (dtype {self.dtype}); "
                 "accepted: finite ones; a wider dtype such as bfloat16 or float32 often helps"
@@ -246,8 +335,8 @@ class HookedModel:
         `values` always comes as [batch, position, neuron]. The hooks are gone afterwards, whatever happens.
         """
         template = self.site(site)
-        hooks = [(template.format(layer), _hook(write, layer)) for layer in layers]
-        with self.bridge.hooks(fwd_hooks=hooks):
+        hooks = [(template.format(layer), self._hook(write, layer)) for layer in layers]
+        with self._turn.taken(), self.bridge.hooks(fwd_hooks=hooks):
             yield
 
     def units(self, site: str) -> int:
@@ -280,27 +369,40 @@ class HookedModel:
         """Within the context every forward is edited; the model is restored on exit, also after an exception.
 
         An edit at `last` acts on the last position of each forward: pad your own batches on the left, if at all.
-        What this package computes within the context is right for any batch.
+        What this package computes within the context is right for any batch. Other threads can't use the model
+        meanwhile: they get an error.
         """
+        with self._turn.taken(kept=True), self.under(edit):
+            yield self
+
+    @contextmanager
+    def under(self, edit: Edit) -> Iterator[HookedModel]:
+        """What `edited` does, for a context that ends by itself: other threads wait for it."""
         edit.check(self)
-        if edit.parts:
-            self._active.append(edit)
-        try:
-            with self.writing(edit.layers, edit.write(self), edit.site):
-                yield self
-        finally:
+        with self._turn.taken(), self.writing(edit.layers, edit.write(self), edit.site):
             if edit.parts:
-                self._active.pop()
+                self._active.append((get_ident(), edit))
+            try:
+                yield self
+            finally:
+                if edit.parts:
+                    self._active.pop()
+
+    def _hook(self, write: Write, layer: int) -> Callable[..., Tensor]:
+        def fn(values: Tensor, hook: Any) -> Tensor:
+            return values if self._asleep else write(values, layer)
+
+        return fn
 
     @property
     def is_edited(self) -> bool:
-        """Whether an edit is active."""
-        return bool(self._active)
+        """Whether an edit is active in this thread."""
+        return any(thread == get_ident() for thread, _ in self._active)
 
     @property
     def edited_at_last(self) -> bool:
         """Whether an edit at the last position is active: no forward may then be padded on the right, or cached."""
-        return any(edit.positions == "last" for edit in self._active)
+        return any(thread == get_ident() and edit.positions == "last" for thread, edit in self._active)
 
     def _shape(self) -> tuple[int, int]:
         widths: dict[int, int] = {}
@@ -326,11 +428,8 @@ class HookedModel:
         return n_layers, widths[0]
 
 
-def _hook(write: Write, layer: int) -> Callable[..., Tensor]:
-    def fn(values: Tensor, hook: Any) -> Tensor:
-        return write(values, layer)
-
-    return fn
+def _asked(question: Question) -> Asked:
+    return Asked(question.prompt, question.letters, not isinstance(question, LabelQuestion))
 
 
 def _max_context(config: Any) -> int | None:

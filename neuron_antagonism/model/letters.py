@@ -1,15 +1,20 @@
-"""Finding the tokens of the option letters after a prompt."""
+"""Finding where a model writes its answer after a prompt, and the tokens of the option letters there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from neuron_antagonism.errors import ModelError
 
-SUFFIXES = ("", " ", "\n")
-FORMS = (" {}", "{}")
+BETWEEN = (" ", "", "\n")
+"""What may stand between a prompt and a letter; in a tie what leaves the prompt's tokens as they are is taken,
+then what adds the fewest, then the earlier one."""
+
+SAMPLE = 4
+"""Prompts of each ending on which the model is asked where it writes the letters."""
 
 Tokenize = Callable[[str], list[int]]
 
@@ -19,26 +24,64 @@ class Encoded(NamedTuple):
 
     Attributes:
         ids: the prompt's token ids; the answer is read after the last one.
-        letters: token ids of the four option letters, or of the first tokens of a label question's labels.
+        letters: token ids of the option letters, or of the first tokens of a label question's labels.
     """
 
     ids: tuple[int, ...]
     letters: tuple[int, ...]
 
 
+class Weight(NamedTuple):
+    """What a model gives to the letters at one place.
+
+    Attributes:
+        written: probability that it goes on with what stands between, and then with one of the letters.
+        mass: probability of the letters in the whole vocabulary, at the place where the answer is read.
+    """
+
+    written: float
+    mass: float
+
+
+Weigh = Callable[[Sequence[Encoded]], "list[Weight] | None"]
+"""Weighs the places after one prompt at which its letters may be read; None where the prompt is too long to be run."""
+
+
 @dataclass(frozen=True)
 class LetterForm:
-    """How the letters follow a prompt: what is put after the prompt, and how a letter is written there."""
+    """How the letters follow a prompt.
+
+    Attributes:
+        suffix: what is put after the prompt, before the place where the answer is read.
+        form: how a letter is written there.
+        mass: probability of all letters there, mean over the prompts that chose this form; None: not measured.
+    """
 
     suffix: str
     form: str
+    mass: float | None = None
+
+    @property
+    def between(self) -> str:
+        """The text between prompt and letter."""
+        return self.suffix + self.form.format("")
+
+
+class Asked(NamedTuple):
+    """A prompt and what it is to be answered with: letters, each one token, or labels, by their first tokens."""
+
+    prompt: str
+    letters: tuple[str, ...]
+    whole: bool = True
 
 
 class Letters:
     """Resolves the option letters after prompts, once per ending of a prompt.
 
-    The suffix is the first of "", " ", newline after which every letter is exactly one further token and the
-    earlier tokens stay as they were; all four letters take the same form, " A" before "A".
+    Candidates are the texts " ", none and newline between prompt and letter, after which every letter is exactly one
+    token that differs from the others' and all tokens before it are the same. Among them the model chooses: the one
+    that it would most probably write, on a few of the prompts at hand. Whatever is chosen, the prompt's text stays as
+    it is: where its end and a letter are one token ("Answer: " and "A"), that token is the letter's.
     """
 
     def __init__(
@@ -47,16 +90,35 @@ class Letters:
         tokenizer_name: str,
         unknown_id: int | None = None,
         frame: Callable[[str], str] | None = None,
+        weigh: Weigh | None = None,
     ) -> None:
-        """Remember the tokenizer, its token for unknown text, and what every prompt is put into (a chat template)."""
+        """Remember the tokenizer, its token for unknown text, what every prompt is put into (a chat template), and
+        what weighs candidates; without that the first one is taken."""
         self._unknown_id = unknown_id
         self._frame = frame or str
         self._tokenize = tokenize
         self._tokenizer_name = tokenizer_name
+        self._weigh = weigh
         self.chosen: dict[tuple[str, tuple[str, ...], bool], LetterForm] = {}
 
+    def settle(self, asked: Iterable[Asked]) -> None:
+        """Let the model choose where the answer is read, for each ending of a prompt that is not settled yet."""
+        groups: dict[tuple[str, tuple[str, ...], bool], dict[str, None]] = {}
+        for prompt, letters, whole in asked:
+            framed = self._frame(prompt)
+            key = _key(framed, letters, whole=whole)
+            known = self.chosen.get(key)
+            if known is None or (known.mass is None and self._weigh is not None):
+                group = groups.setdefault(key, {})
+                if len(group) < SAMPLE:
+                    group.setdefault(framed)
+        for key, prompts in groups.items():
+            form = self._choice(list(prompts), key[1], whole=key[2])
+            if form is not None:
+                self.chosen[key] = form
+
     def encode(self, prompt: str, letters: Sequence[str], *, whole: bool = True) -> Encoded:
-        """Token ids of the prompt (with its suffix) and of the letters.
+        """Token ids of the prompt (with what is put after it) and of the letters.
 
         Args:
             prompt: the text; the answer comes after it.
@@ -64,57 +126,97 @@ class Letters:
             whole: whether each must be a single token; else its first token stands for it.
 
         Raises:
-            ModelError: no suffix works; names tokenizer, letter and tokens.
+            ModelError: nothing can stand between; names tokenizer, letter and tokens.
         """
-        prompt = self._frame(prompt)
-        key = _key(prompt, letters, whole=whole)
-        known = self.chosen.get(key)
-        if known is not None:
-            encoded = self._try(prompt, letters, known, whole=whole)
+        framed = self._frame(prompt)
+        letters = tuple(letters)
+        for key in (_key(framed, letters, whole=whole), (framed, letters, whole)):
+            if key not in self.chosen:
+                form = self._choice([framed], letters, whole=whole)
+                if form is None:
+                    break
+                self.chosen[key] = form
+            encoded = self._try(framed, letters, self.chosen[key].between, whole=whole)
+            # none: this prompt's end joins with the letters otherwise than that of those which chose
             if encoded is not None:
                 return encoded
-        for suffix in SUFFIXES:
-            for form in FORMS:
-                choice = LetterForm(suffix, form)
-                encoded = self._try(prompt, letters, choice, whole=whole)
-                if encoded is not None:
-                    self.chosen[key] = choice
-                    return encoded
-        raise ModelError(self._explain(prompt, letters) if whole else self._explain_labels(prompt, letters))
+        raise ModelError(self._explain(framed, letters) if whole else self._explain_labels(framed, letters))
 
     def tokens(self, prompt: str) -> list[int]:
         """Token ids of a prompt, in its frame, with nothing after it."""
-        return list(self._tokenize(self._frame(prompt)))
+        return self._tokenize(self._frame(prompt))
 
     def length(self, prompt: str, letters: Sequence[str], *, whole: bool = True) -> int:
-        """How many tokens `encode` gives; the letters are resolved only where the ending is new."""
+        """How many tokens `encode` gives; at most, while the model has not chosen.
+
+        Raises:
+            ModelError: see `encode`.
+        """
         framed = self._frame(prompt)
+        letters = tuple(letters)
         known = self.chosen.get(_key(framed, letters, whole=whole))
-        if known is None:
-            return len(self.encode(prompt, letters, whole=whole).ids)
-        return len(self._tokenize(framed + known.suffix))
+        between = BETWEEN if known is None else (known.between,)
+        found = [self._try(framed, letters, text, whole=whole) for text in between]
+        lengths = [len(encoded.ids) for encoded in found if encoded is not None]
+        return max(lengths) if lengths else len(self.encode(prompt, letters, whole=whole).ids)
 
-    def _try(self, prompt: str, letters: Sequence[str], choice: LetterForm, *, whole: bool) -> Encoded | None:
-        ids = self._tokenize(prompt + choice.suffix)
-        found = []
-        for letter in letters:
-            longer = self._tokenize(prompt + choice.suffix + choice.form.format(letter))
-            added = longer[len(ids) :]
-            if longer[: len(ids)] != ids or not added or added[0] == self._unknown_id or (whole and len(added) > 1):
-                return None
-            found.append(added[0])
-        return Encoded(tuple(ids), tuple(found)) if len(set(found)) == len(found) else None
+    def _choice(self, framed: Sequence[str], letters: tuple[str, ...], *, whole: bool) -> LetterForm | None:
+        """The form that all these prompts can take and the model prefers on them; None where there is none."""
+        tables = [
+            {between: self._try(prompt, letters, between, whole=whole) for between in BETWEEN} for prompt in framed
+        ]
+        common = [between for between in BETWEEN if all(table[between] is not None for table in tables)]
+        if not common:
+            return None
+        first = {between: one for between, one in tables[0].items() if one is not None}
+        own = len(self._tokenize(framed[0]))
+        common.sort(key=lambda between: (len(first[between].ids) < own, len(first[between].ids)))
+        form = self._form(framed[0], common[0], first[common[0]])
+        if self._weigh is None:
+            return form
+        weights = [
+            found
+            for table in tables
+            if (found := self._weigh([one for between in common if (one := table[between]) is not None])) is not None
+        ]
+        if not weights:
+            return form
+        written = [sum(row[i].written for row in weights) / len(weights) for i in range(len(common))]
+        best = written.index(max(written))
+        mass = sum(row[best].mass for row in weights) / len(weights)
+        return replace(self._form(framed[0], common[best], first[common[best]]), mass=mass)
 
-    def _explain_labels(self, prompt: str, labels: Sequence[str]) -> str:
-        ids = self._tokenize(prompt)
+    def _form(self, framed: str, between: str, encoded: Encoded) -> LetterForm:
+        later = len(encoded.ids) > len(self._tokenize(framed))
+        return LetterForm(between, "{}") if later else LetterForm("", between + "{}")
+
+    def _try(self, framed: str, letters: tuple[str, ...], between: str, *, whole: bool) -> Encoded | None:
+        """Tokens where this text stands between; None where the letters are no tokens of their own then."""
+        rows = [self._tokenize(framed + between + letter) for letter in letters]
+        same = 0
+        for column in zip(*rows, strict=False):
+            if len(set(column)) > 1:
+                break
+            same += 1
+        # letters or labels may begin alike: the tokens that they share are none of the prompt's
+        same = min(same, len(self._tokenize(framed + between)))
+        if same < 1 or any(len(row) <= same or (whole and len(row) > same + 1) for row in rows):
+            return None
+        found = tuple(row[same] for row in rows)
+        if self._unknown_id in found or len(set(found)) < len(found):
+            return None
+        return Encoded(tuple(rows[0][:same]), found)
+
+    def _explain_labels(self, framed: str, labels: Sequence[str]) -> str:
+        ids = self._tokenize(framed)
         first: dict[int, str] = {}
         for label in labels:
-            longer = self._tokenize(prompt + FORMS[0].format(label))
+            longer = self._tokenize(framed + BETWEEN[0] + label)
             token = longer[len(ids)] if longer[: len(ids)] == ids and len(longer) > len(ids) else None
             if token is None or token == self._unknown_id:
                 return (
                     f"the tokenizer {self._tokenizer_name} does not know how the label {label!r} begins after "
-                    f"{prompt[-20:]!r}; accepted: labels that begin with tokens of their own"
+                    f"{framed[-20:]!r}; accepted: labels that begin with tokens of their own"
                 )
             if token in first:
                 return (
@@ -124,13 +226,13 @@ class Letters:
             first[token] = label
         return (
             f"the tokenizer {self._tokenizer_name} joins the labels {list(labels)!r} with the end of "
-            f"{prompt[-20:]!r}; accepted: a prompt after which they begin a token"
+            f"{framed[-20:]!r}; accepted: a prompt after which they begin a token"
         )
 
-    def _explain(self, prompt: str, letters: Sequence[str]) -> str:
-        ids = self._tokenize(prompt)
+    def _explain(self, framed: str, letters: Sequence[str]) -> str:
+        ids = self._tokenize(framed)
         for letter in letters:
-            longer = self._tokenize(prompt + FORMS[0].format(letter))
+            longer = self._tokenize(framed + BETWEEN[0] + letter)
             if longer[:-1] == ids and longer[-1] == self._unknown_id:
                 return (
                     f"the tokenizer {self._tokenizer_name} does not know the letter {letter!r} (token {longer[-1]} "
@@ -140,13 +242,15 @@ class Letters:
                 added = longer[len(ids) :] if longer[: len(ids)] == ids else longer[-3:]
                 return (
                     f"the tokenizer {self._tokenizer_name} has no single token for the letter {letter!r} after "
-                    f"{prompt[-20:]!r} (tokens {added}); accepted: letters that are one token there"
+                    f"{framed[-20:]!r} (tokens {added}); accepted: letters that are one token there"
                 )
         return (
             f"the tokenizer {self._tokenizer_name} gives the letters {list(letters)!r} the same token after "
-            f"{prompt[-20:]!r}; accepted: letters with tokens of their own"
+            f"{framed[-20:]!r}; accepted: letters with tokens of their own"
         )
 
 
-def _key(prompt: str, letters: Sequence[str], *, whole: bool) -> tuple[str, tuple[str, ...], bool]:
-    return prompt.rsplit("\n", 1)[-1], tuple(letters), whole
+def _key(framed: str, letters: Sequence[str], *, whole: bool) -> tuple[str, tuple[str, ...], bool]:
+    """What prompts have in common that are read alike: their last word with the blanks after it."""
+    ending = re.search(r"\S*\s*\Z", framed)
+    return (ending[0] if ending else "")[-40:], tuple(letters), whole

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism import demo
-from neuron_antagonism.errors import ModelError, UsageError
+from neuron_antagonism.errors import AntagonismError, ModelError, UsageError
+from neuron_antagonism.model.adapters import CONFIG, merged, named_base, with_adapter
 from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
+from neuron_antagonism.model.proofs import Proof, given_logits, probe, prove, refuse
 from neuron_antagonism.neurons import NeuronSet
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def load_model(
     *,
     hf_model: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    adapter: str | Path | None = None,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     device_map: str | Mapping[str, int | str] | None = None,
@@ -39,13 +42,19 @@ def load_model(
     trust_remote_code: bool = False,
     chat_template: bool = False,
 ) -> HookedModel:
-    """Load a model with hooks on every FFN neuron.
+    """Load a model with hooks on every FFN neuron, and prove that it is what its numbers will be taken for.
+
+    What is proved stands in `model.proofs`: its logits are those of the module before TransformerLens touched it, what
+    is called a neuron is one, a token sees only earlier ones, hooks act and are restored. It takes a few forwards of 64
+    tokens, and nothing for a checkpoint that was proved in this process already.
 
     Args:
-        name: "demo", a local Hugging Face directory, or a Hub id.
+        name: "demo", a local Hugging Face directory, an adapter's directory that names its base, or a Hub id.
         hf_model: a loaded Hugging Face causal language model instead. It is taken over: TransformerLens replaces
-            parts of it in place, it is put in evaluation mode, and its parameters stop requiring gradients.
+            parts of it in place, it is put in evaluation mode, and its parameters stop requiring gradients. Of one with
+            adapters (a `peft.PeftModel`, or after `add_adapter`) a copy is taken, with those that are active merged.
         tokenizer: its tokenizer; used unchanged for all tokenising.
+        adapter: the directory or Hub id of a PEFT adapter to merge into the model of that name.
         dtype: "float32", "float16", "bfloat16" or "float64"; default: float32 on the CPU, the checkpoint's own on
             a GPU, bfloat16 beside quantized weights; an in-memory model keeps its own.
         device: "cpu", "cuda", "cuda:1", …; default: a GPU where there is one; an in-memory model stays where it is.
@@ -58,21 +67,87 @@ def load_model(
             the model is to answer.
 
     Raises:
-        ModelError: no such model, or one that can't be hooked.
+        ModelError: no such model, one that can't be hooked, or one for which a proof fails.
         UsageError: arguments that contradict each other.
     """
-    loading = Loading(dtype, device, device_map, load_in_8bit, load_in_4bit, revision, trust_remote_code)
+    model = examine_model(
+        name,
+        hf_model=hf_model,
+        tokenizer=tokenizer,
+        loading=Loading(
+            dtype,
+            device,
+            device_map,
+            load_in_8bit,
+            load_in_4bit,
+            revision,
+            trust_remote_code,
+            None if adapter is None else str(adapter),
+        ),
+        chat_template=chat_template,
+    )
+    refuse(model)
+    return model
+
+
+def examine_model(
+    name: str | Path | None = None,
+    *,
+    hf_model: PreTrainedModel | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    loading: Loading,
+    chat_template: bool = False,
+) -> HookedModel:
+    """Load a model and keep what was proved of it, also what does not hold; arguments and errors as in `load_model`."""
     if hf_model is not None:
         if name is not None or tokenizer is None:
             raise UsageError("load_model takes either a name, or both hf_model= and tokenizer=")
+        _check_pair(hf_model, tokenizer)
         label = str(getattr(hf_model.config, "name_or_path", "") or type(hf_model).__name__)
         return _hook(_placed(hf_model, loading), tokenizer, label, chat=chat_template)
     if name is None or tokenizer is not None:
         raise UsageError(f"load_model takes either a name ({ACCEPTED}), or both hf_model= and tokenizer=")
-    loaded, tokenizer = read_checkpoint(str(name), loading)
+    if not isinstance(name, str | Path):
+        raise UsageError(
+            f"the model's name is a {type(name).__name__}; accepted: {ACCEPTED}, or hf_model= and tokenizer= for one "
+            "in memory"
+        )
+    name = str(name)
+    here = Path(name).expanduser()
+    if here.is_dir() and (here / CONFIG).is_file() and not (here / "config.json").is_file():
+        if loading.adapter is not None:
+            raise UsageError(f"the model {name} is an adapter itself; accepted: its base model's name, with adapter=")
+        name, loading = named_base(here), replace(loading, adapter=str(here))
+    base = replace(loading, adapter=None)
+    loaded, own = read_checkpoint(name, base)
+    adapter = loading.adapter
+    if adapter is not None:
+        folder = Path(adapter).expanduser()
+        loaded = with_adapter(loaded, str(folder) if folder.is_dir() else adapter)
     # a directory by its full path: the working directory may be another one by the time it is loaded again
-    source = str(Path(name).resolve()) if str(name) != "demo" and Path(name).is_dir() else str(name)
-    return _hook(loaded, tokenizer, str(name), source, loading=loading, chat=chat_template)
+    here = Path(name).expanduser()
+    source = str(here.resolve()) if name != "demo" and here.is_dir() else name
+    label = name if adapter is None else f"{name} + {adapter}"
+    return _hook(loaded, own, label, source, loading=base, chat=chat_template)
+
+
+def _check_pair(hf_model: Any, tokenizer: Any) -> None:
+    import torch
+
+    if not isinstance(hf_model, torch.nn.Module) or not hasattr(hf_model, "config"):
+        raise UsageError(
+            f"hf_model is a {type(hf_model).__name__}{_shown(hf_model)}; accepted: a loaded Hugging Face model (load_model "
+            "takes a name by itself)"
+        )
+    if not all(callable(getattr(tokenizer, name, None)) for name in ("__call__", "__len__", "decode")):
+        raise UsageError(
+            f"tokenizer is a {type(tokenizer).__name__}{_shown(tokenizer)}; accepted: the model's loaded tokenizer, such "
+            "as AutoTokenizer.from_pretrained gives"
+        )
+
+
+def _shown(thing: Any) -> str:
+    return f" ({thing!r:.40})" if isinstance(thing, str | Path) else ""
 
 
 def load_pair(
@@ -110,7 +185,19 @@ def _hook(
     # importing TransformerLens takes seconds and configures logging: only where a model is really loaded
     from transformer_lens.model_bridge import TransformerBridge
 
-    hf_model.eval().requires_grad_(False)
+    if getattr(hf_model.config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{name} ({type(hf_model).__name__}) is an encoder with a decoder; accepted: a causal language model, which is "
+            "a decoder alone"
+        )
+    hf_model.eval()
+    plain, adapter = merged(hf_model, mine=source is not None)
+    embeddings = _embeddings(plain)
+    key = _key(plain, source, loading) if adapter is None else None
+    known = _proved.get(key, {})
+    # the logits of what was given, adapters and all: what they were merged into must give the same
+    given = None if known else given_logits(hf_model, probe(plain, tokenizer, embeddings), name)
+    hf_model = plain.requires_grad_(False)
     if not getattr(hf_model.config, "architectures", None):
         hf_model.config.architectures = [type(hf_model).__name__]
     # TransformerLens would swap in a tokenizer that adds a BOS; a copy marked as doing so already is left alone
@@ -135,7 +222,61 @@ def _hook(
     if hf_model.config.architectures[0] in WIDE_ATTENTION and hf_model.dtype.itemsize < 4:
         for block in bridge.blocks:
             block.attn.hook_pattern.register_forward_hook(lambda _, args, weights: weights.to(hf_model.dtype))
-    return HookedModel(bridge, tokenizer, name, _planted(name), source, loading=loading, chat=chat)
+    # what was merged stands in no checkpoint that it could be loaded from again
+    again = source if adapter is None else None
+    try:
+        model = HookedModel(
+            bridge,
+            tokenizer,
+            name,
+            _planted(name),
+            again,
+            loading=loading,
+            chat=chat,
+            adapter=adapter,
+            embeddings=embeddings,
+        )
+    except AntagonismError:
+        raise
+    # a bridge that lacks what a decoder has
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"TransformerLens can't hook {name} ({hf_model.config.architectures[0]}): {type(error).__name__}: {reason}; "
+            "accepted: a decoder that it knows"
+        ) from None
+    model.proofs = known if given is None else prove(model, given)
+    if key is not None and all(proof.holds for proof in model.proofs.values()):
+        _proved[key] = model.proofs
+    return model
+
+
+_proved: dict[Any, dict[str, Proof]] = {}
+"""What was proved in this process, by checkpoint."""
+
+
+def _key(hf_model: Any, source: str | None, loading: Loading | None) -> Any:
+    """What tells a checkpoint, and how it is loaded, apart from others; None where nothing does."""
+    if source is None or loading is None or loading.trust_remote_code:
+        return None
+    folder = demo.directory() if source == "demo" else Path(source)
+    commit = getattr(hf_model.config, "_commit_hash", None)
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        state: Any = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    elif commit:
+        state = commit
+    else:
+        return None
+    return source, state, str(loading), str(hf_model.dtype), str(hf_model.device)
+
+
+def _embeddings(hf_model: Any) -> int:
+    """Rows of the embedding; what the config says where it can't be found."""
+    try:
+        return int(hf_model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError, TypeError):
+        return int(hf_model.config.get_text_config().vocab_size)
 
 
 def _planted(name: str) -> dict[str, NeuronSet] | None:

@@ -26,6 +26,7 @@ class Loading:
     load_in_4bit: bool = False
     revision: str | None = None
     trust_remote_code: bool = False
+    adapter: str | None = None
 
     @property
     def quantized(self) -> bool:

@@ -28,13 +28,29 @@ class Projection:
 
     Args:
         name: of the module, as the plain model has it.
-        weight: [neuron, width] where `fan_in_fan_out` (Conv1D), else [width, neuron].
-        fan_in_fan_out: which of the two.
+        module: the module itself.
+        fan_in_fan_out: whether its weight is [neuron, width] (Conv1D), or [width, neuron].
     """
 
     name: str
-    weight: Tensor
+    module: torch.nn.Module
     fan_in_fan_out: bool
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as the module holds it; of a quantized one as it is stored."""
+        found: Tensor = self.module.get_parameter("weight")
+        return found
+
+    def column(self, neuron: int, like: Float[Tensor, "*batch neuron"]) -> Float[Tensor, " width"]:
+        """What one neuron writes for each unit of its value, in the precision and on the device of some values."""
+        # by the module itself: a quantized weight can't be read as numbers
+        two = like.new_zeros(2, like.shape[-1])
+        two[1, neuron] = 1
+        with torch.no_grad():
+            nothing, one = self.module(two)
+        column: Tensor = one - nothing
+        return column
 
     def scaled(self, scale: Float[Tensor, " neuron"]) -> Tensor:
         """A new weight that does to unscaled neurons what the old one does to scaled ones."""
@@ -72,7 +88,7 @@ def projection(model: HookedModel, layer: int) -> Projection:
             f"{model.name} ({model.architecture}), layer {layer}: the FFN's output projection takes {width} values, "
             f"not {model.n_neurons}; accepted: {ACCEPTED}"
         )
-    return Projection(plain_name(names[0]), inner.weight, isinstance(inner, Conv1D))
+    return Projection(plain_name(names[0]), inner, isinstance(inner, Conv1D))
 
 
 def is_whole(model: HookedModel) -> bool:

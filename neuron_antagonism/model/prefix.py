@@ -61,7 +61,7 @@ def shared_prefix(model: HookedModel, prompts: Sequence[Sequence[int]]) -> Prefi
     """The prefix that all prompts share, each keeping a token of its own; None where it is not worth a pass."""
     alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
     n = min(sum(1 for _ in alike), min(len(ids) for ids in prompts) - 1)
-    if len(prompts) < 2 or n < MIN_SHARED:
+    if len(prompts) < 2 or n < MIN_SHARED or not model.independent(prompts):
         return None
     return Prefix(model, torch.tensor([prompts[0][:n]], device=model.device))
 
