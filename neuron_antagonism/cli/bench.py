@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neuron_antagonism.cli.common import (
+    Adapter,
     ChatTemplate,
     Data,
     Debug,
@@ -61,6 +62,7 @@ def bench(
     device_map: DeviceMap = None,
     quantize: Quantize = None,
     revision: Revision = None,
+    adapter: Adapter = None,
     trust_remote_code: TrustRemoteCode = False,
     chat_template: ChatTemplate = False,
     json: Json = False,
@@ -95,6 +97,7 @@ def bench(
         device_map=parsed_map(device_map),
         quantize=quantize,
         revision=revision,
+        adapter=adapter,
         trust_remote_code=trust_remote_code,
         chat_template=chat_template,
     ).loading()

@@ -16,6 +16,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback for errors.")]
 Model = Annotated[str, typer.Option("--model", help="'demo' (embedded), a local directory, or a Hub id.")]
+Adapter = Annotated[
+    str | None, typer.Option("--adapter", help="A PEFT adapter (directory or Hub id) to merge into the model.")
+]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16, bfloat16 or float64.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")]
 DeviceMap = Annotated[

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neuron_antagonism.cli.common import (
+    Adapter,
     ChatTemplate,
     Debug,
     Device,
@@ -27,7 +28,6 @@ from neuron_antagonism.cli.common import (
 from neuron_antagonism.errors import AntagonismError
 
 if TYPE_CHECKING:
-    from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.runs.config import RunConfig
 
 
@@ -57,6 +57,7 @@ def doctor(
     device_map: DeviceMap = None,
     quantize: Quantize = None,
     revision: Revision = None,
+    adapter: Adapter = None,
     trust_remote_code: TrustRemoteCode = False,
     chat_template: ChatTemplate = False,
     json: Json = False,
@@ -75,6 +76,7 @@ def doctor(
         device_map=parsed_map(device_map),
         quantize=quantize,
         revision=revision,
+        adapter=adapter,
         trust_remote_code=trust_remote_code,
         chat_template=chat_template,
         **(FULL if full else SMALL),
@@ -92,12 +94,16 @@ def doctor(
 
 
 def _checks(config: RunConfig, *, estimated: bool) -> Iterator[Check]:
-    from neuron_antagonism.runs.health import installation, loaded_with_proof, model_checks, run_checks
+    from neuron_antagonism.model.load import examine_model
+    from neuron_antagonism.model.loading import Loading
+    from neuron_antagonism.runs.health import installation, model_checks, run_checks
 
     quiet_libraries()
     yield from (Check(*row) for row in installation())
     try:
-        loaded, same = loaded_with_proof(config)
+        asked = config.loading()
+        chat = asked.pop("chat_template")
+        loaded = examine_model(config.model, loading=Loading(**asked), chat_template=chat)
     except AntagonismError as error:
         yield Check("model", False, str(error))
         return
@@ -106,19 +112,13 @@ def _checks(config: RunConfig, *, estimated: bool) -> Iterator[Check]:
         yield Check("model", False, f"{type(error).__name__}: {' '.join(str(error).split())}")
         return
     yield Check("model", True, repr(loaded))
-    yield Check("logits equal Hugging Face's", *same)
-    for label, check in model_checks():
-        yield _tried(label, check, loaded)
-    if estimated:
+    try:
+        yield from (Check(*row) for row in model_checks(loaded))
+    except AntagonismError as error:
+        yield Check("letters", False, str(error))
+        return
+    if estimated and all(proof.holds for proof in loaded.proofs.values()):
         try:
             yield from (Check(*row) for row in run_checks(loaded, config))
         except AntagonismError as error:
             yield Check("run", False, str(error))
-
-
-def _tried(label: str, check: Callable[[HookedModel], tuple[bool, str]], model: HookedModel) -> Check:
-    try:
-        return Check(label, *check(model))
-    # a diagnosis must survive whatever it diagnoses
-    except Exception as error:
-        return Check(label, False, f"{type(error).__name__}: {' '.join(str(error).split())}")

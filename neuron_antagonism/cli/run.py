@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neuron_antagonism.cli.common import (
+    Adapter,
     ChatTemplate,
     Data,
     Debug,
@@ -86,6 +87,7 @@ def run(
     device_map: DeviceMap = None,
     quantize: Quantize = None,
     revision: Revision = None,
+    adapter: Adapter = None,
     trust_remote_code: TrustRemoteCode = False,
     chat_template: ChatTemplate = False,
     json: Json = False,
@@ -166,7 +168,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         chosen["scorers"] = [*(name for name in beside if name != "neurons"), "neurons"]
     names = (
         *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "site", "positions"),
-        *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),
+        *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision", "adapter"),
         *("trust_remote_code", "chat_template"),
     )
     given["device_map"] = parsed_map(given["device_map"])

@@ -47,7 +47,8 @@ _proved: WeakKeyDictionary[HookedModel, dict[tuple[str, int], Choice]] = WeakKey
 def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "auto") -> Choice:
     """The engine to use for these prompts.
 
-    A model whose positions depend on a batch's length (`HookedModel.independent`) takes reference. Else `auto` runs unmodified copies of the longest prompt's last token, and of one half as long, in the ways that
+    A model whose positions depend on a batch's length (`HookedModel.independent`) takes reference. Else `auto` runs
+    unmodified copies of the longest prompt's last token, and of one half as long, in the ways that
     attribution and evaluation will, and compares their logits with the plain full pass; the first engine of replay,
     rows that agrees is taken, else reference.
 

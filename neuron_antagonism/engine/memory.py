@@ -105,6 +105,17 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+def check_fits(model: HookedModel, length: int, kind: str) -> None:
+    """Raise ModelError where one prompt of this many tokens takes more memory than is free."""
+    need = length * bytes_per_token(model, length, kind, grad=False)
+    free, device = min(((free_bytes(device), device) for device in model.devices), key=lambda found: found[0])
+    if need > free:
+        raise ModelError(
+            f"a forward of one prompt of {length} tokens takes about {need / 1e9:.2f} GB and {device} has "
+            f"{free / 1e9:.2f} GB free; accepted: a smaller model, a narrower dtype, shorter prompts, or more memory"
+        )
+
+
 def too_little(device: torch.device) -> ModelError:
     """Not even the smallest forward fits."""
     return ModelError(

@@ -216,8 +216,8 @@ def check_letters(
     if bool(masked.any()):
         token = int(letters[masked][0])
         raise ModelError(
-            f"{model.name} gives the letter {model.tokenizer.decode([token])!r} (token {token}) the logit -inf; accepted: "
-            "letters that the model can write"
+            f"{model.name} gives the letter {model.tokenizer.decode([token])!r} (token {token}) the logit -inf; "
+            "accepted: letters that the model can write"
         )
 
 

@@ -70,9 +70,10 @@ def merged(given: Any, *, mine: bool = False) -> tuple[Any, dict[str, Any] | Non
     inner = given.get_base_model() if isinstance(given, peft.PeftModel | peft.PeftMixedModel) else given
     module = inner if mine else copy.deepcopy(inner)
     found = [(name, part) for name, part in module.named_modules() if isinstance(part, layers)]
-    if not found or getattr(given, "active_peft_config", None) and given.active_peft_config.is_prompt_learning:
+    stated = getattr(given, "active_peft_config", None)
+    if not found or (stated is not None and stated.is_prompt_learning):
         raise ModelError(
-            f"the adapter of kind {', '.join(kinds.values())} is no change of weights; accepted: {ACCEPTED}"
+            f"an adapter of kind {', '.join(kinds.values())} is no change of weights; accepted: {ACCEPTED}"
         )
     active: set[str] = set()
     replaced: list[str] = []

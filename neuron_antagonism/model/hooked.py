@@ -117,7 +117,8 @@ class HookedModel:
         self.chat = ChatTemplate(tokenizer, self.tokens.name) if chat else None
         unknown_id = getattr(tokenizer, "unk_token_id", None)
         self.letters = Letters(self.tokens, self.tokens.name, unknown_id, self.chat, lambda one: weigh(self, one))
-        self.n_layers, self.n_neurons = self._shape()
+        self.n_layers = int(bridge.cfg.n_layers)
+        self.n_neurons = self._found_neurons()
 
     @property
     def device(self) -> torch.device:
@@ -348,6 +349,10 @@ class HookedModel:
         self.site(site)
         return self.n_neurons if site in FFN_SITES else self.width
 
+    def has_site(self, name: str) -> bool:
+        """Whether every block of the model has that site."""
+        return all(SITES[name].format(layer) in self.bridge.hook_dict for layer in range(self.n_layers))
+
     def site(self, name: str) -> str:
         """The hook's name template of a site.
 
@@ -356,8 +361,11 @@ class HookedModel:
         """
         if name not in SITES:
             raise UsageError(unknown("site", name, SITES))
-        if SITES[name].format(0) not in self.bridge.hook_dict:
-            there = [repr(site) for site, hook in SITES.items() if hook.format(0) in self.bridge.hook_dict]
+        proof = self.proofs.get(name)
+        if proof is not None and not proof.holds:
+            raise UsageError(f"{self.name} ({self.architecture}) has no site {name!r} that is one: {proof.detail}")
+        if not self.has_site(name):
+            there = [repr(site) for site in SITES if self.has_site(site)]
             raise UsageError(
                 f"{self.name} ({self.architecture}) has no site {name!r}"
                 f"{': its FFN is not gated' if name == 'up' else ''}; accepted: {', '.join(there)}"
@@ -404,14 +412,14 @@ class HookedModel:
         """Whether an edit at the last position is active: no forward may then be padded on the right, or cached."""
         return any(thread == get_ident() and edit.positions == "last" for thread, edit in self._active)
 
-    def _shape(self) -> tuple[int, int]:
+    def _found_neurons(self) -> int:
         widths: dict[int, int] = {}
 
         def read(values: Tensor, layer: int) -> Tensor:
             widths[layer] = values.shape[-1]
             return values
 
-        n_layers = int(self.bridge.cfg.n_layers)
+        n_layers = self.n_layers
         missing = [i for i in range(n_layers) if SITES["post"].format(i) not in self.bridge.hook_dict]
         if missing:
             raise ModelError(
@@ -425,7 +433,7 @@ class HookedModel:
                 f"{self.name} ({self.architecture}) has FFN widths {sorted(set(widths.values()))} in {len(widths)} of "
                 f"{n_layers} blocks; accepted: one width in every block"
             )
-        return n_layers, widths[0]
+        return widths[0]
 
 
 def _asked(question: Question) -> Asked:

@@ -136,13 +136,13 @@ def _check_pair(hf_model: Any, tokenizer: Any) -> None:
 
     if not isinstance(hf_model, torch.nn.Module) or not hasattr(hf_model, "config"):
         raise UsageError(
-            f"hf_model is a {type(hf_model).__name__}{_shown(hf_model)}; accepted: a loaded Hugging Face model (load_model "
-            "takes a name by itself)"
+            f"hf_model is a {type(hf_model).__name__}{_shown(hf_model)}; accepted: a loaded Hugging Face model "
+            "(load_model takes a name by itself)"
         )
     if not all(callable(getattr(tokenizer, name, None)) for name in ("__call__", "__len__", "decode")):
         raise UsageError(
-            f"tokenizer is a {type(tokenizer).__name__}{_shown(tokenizer)}; accepted: the model's loaded tokenizer, such "
-            "as AutoTokenizer.from_pretrained gives"
+            f"tokenizer is a {type(tokenizer).__name__}{_shown(tokenizer)}; accepted: the model's loaded tokenizer, "
+            "such as AutoTokenizer.from_pretrained gives"
         )
 
 
@@ -187,8 +187,8 @@ def _hook(
 
     if getattr(hf_model.config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{name} ({type(hf_model).__name__}) is an encoder with a decoder; accepted: a causal language model, which is "
-            "a decoder alone"
+            f"{name} ({type(hf_model).__name__}) is an encoder with a decoder; accepted: a causal language model, "
+            "which is a decoder alone"
         )
     hf_model.eval()
     plain, adapter = merged(hf_model, mine=source is not None)
@@ -242,8 +242,8 @@ def _hook(
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"TransformerLens can't hook {name} ({hf_model.config.architectures[0]}): {type(error).__name__}: {reason}; "
-            "accepted: a decoder that it knows"
+            f"TransformerLens can't hook {name} ({hf_model.config.architectures[0]}): {type(error).__name__}: "
+            f"{reason}; accepted: a decoder that it knows"
         ) from None
     model.proofs = known if given is None else prove(model, given)
     if key is not None and all(proof.holds for proof in model.proofs.values()):

@@ -1,4 +1,4 @@
-"""Where a model would write the letters after a prompt: its own probabilities of each place and of the letters there."""
+"""Where a model would write the letters after a prompt: its probabilities of each place and of the letters there."""
 
 from __future__ import annotations
 

@@ -54,12 +54,13 @@ class RunConfig(BaseModel):
     )
     quantize: Literal["8bit", "4bit"] | None = Field(default=None, description="'8bit', '4bit', or nothing")
     revision: str | None = None
+    adapter: str | None = None
     trust_remote_code: bool = False
     chat_template: bool = False
 
     def loading(self, **given: str | None) -> dict[str, Any]:
         """The keyword arguments of `load_model` beside the name; what is given, and not None, goes before."""
-        same = ("dtype", "device", "device_map", "revision", "trust_remote_code", "chat_template")
+        same = ("dtype", "device", "device_map", "revision", "adapter", "trust_remote_code", "chat_template")
         bits = {f"load_in_{bits}": self.quantize == bits for bits in ("8bit", "4bit")}
         chosen = {name: value for name, value in given.items() if value is not None}
         return {**{name: getattr(self, name) for name in same}, **bits, **chosen}

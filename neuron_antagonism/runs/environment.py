@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import Any
 
 import torch
@@ -42,6 +43,12 @@ def described(model: HookedModel, fingerprint: str) -> dict[str, Any]:
         "neurons_per_layer": model.n_neurons,
         "dtype": str(model.dtype).removeprefix("torch."),
         "chat_template": model.chat is not None,
+        "adapter": model.adapter,
+        "proofs": {
+            # JSON has no NaN, which is the figure of a proof that could not be carried out
+            name: {**vars(proof), "figure": proof.figure if isfinite(proof.figure) else None}
+            for name, proof in model.proofs.items()
+        },
         "fingerprint": fingerprint,
     }
 

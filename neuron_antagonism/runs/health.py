@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
-import torch
-
 from neuron_antagonism.engine.choose import choose
-from neuron_antagonism.method.edits import edit
+from neuron_antagonism.model import proofs
 from neuron_antagonism.model.hooked import HookedModel
-from neuron_antagonism.model.load import load_model, load_pair
-from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.cost import estimate, memory
@@ -41,16 +37,20 @@ def installation() -> Iterator[tuple[str, bool, str]]:
         yield "plugin", False, line
 
 
-def model_checks() -> list[tuple[str, Callable[[HookedModel], Checked]]]:
-    """Names and functions of the checks of a model."""
-    return [
-        ("finite", _finite),
-        ("padding changes nothing", _padding),
-        ("letters", _letters),
-        ("engine", _engine),
-        ("hooks act and are restored", _restored),
-        ("memory", _memory),
-    ]
+def model_checks(model: HookedModel) -> Iterator[tuple[str, bool, str]]:
+    """What loading proved of a model, and what a run would find out about a question of its own."""
+    yield from proofs.lines(model)
+    if not all(proof.holds for proof in model.proofs.values()):
+        # what is refused is not run
+        return
+    encoded = model.encode_all([QUESTION])[0]
+    form = next(iter(model.letters.chosen.values()))
+    mass = "" if form.mass is None else f"; the model gives them {form.mass:.1%} of its probability there"
+    shown = f"single tokens {list(encoded.letters)} as {form.form.format('A')!r} after the suffix {form.suffix!r}{mass}"
+    yield "letters", True, shown
+    choice = choose(model, [encoded.ids])
+    yield "engine", True, f"{choice.name}: {choice.reason}"
+    yield "memory", *_fits(memory(model, len(encoded.ids), choice.name))
 
 
 def run_checks(model: HookedModel, config: RunConfig) -> Iterator[tuple[str, bool, str]]:
@@ -69,73 +69,6 @@ def run_checks(model: HookedModel, config: RunConfig) -> Iterator[tuple[str, boo
     yield "time of the run", True, f"about {cost['seconds']:.0f} s on this machine, examples already chosen"
 
 
-def loaded_with_proof(config: RunConfig) -> tuple[HookedModel, Checked]:
-    """A loaded model, and whether its logits equal those of the Hugging Face module before it was hooked."""
-    loading = config.loading()
-    chat = loading.pop("chat_template")
-    hf_model, tokenizer = load_pair(config.model, **loading)
-    hf_model.eval()
-    ids = torch.tensor([tokenizer(QUESTION.prompt)["input_ids"]], device=hf_model.device)
-    with torch.no_grad():
-        theirs = hf_model(ids, use_cache=False).logits
-        model = load_model(hf_model=hf_model, tokenizer=tokenizer, chat_template=chat)
-        ours = model.forward(ids)
-    return model, _near(ours, theirs, model.dtype)
-
-
-def _finite(model: HookedModel) -> Checked:
-    seen: list[torch.Tensor] = []
-
-    def read(values: torch.Tensor, layer: int) -> torch.Tensor:
-        seen.append(values.detach().abs().amax().float().cpu())
-        return values
-
-    ids = torch.tensor([model.encode(QUESTION).ids], device=model.device)
-    with torch.no_grad(), model.writing(range(model.n_layers), read):
-        logits = model.forward(ids)
-    # a maximum over values one of which is NaN is NaN
-    largest, limit = float(torch.stack(seen).max()), torch.finfo(model.dtype).max
-    ok = bool(torch.isfinite(logits).all()) and all(bool(torch.isfinite(value)) for value in seen)
-    dtype = str(model.dtype).removeprefix("torch.")
-    return ok, f"{'no' if ok else 'some'} NaN or inf in {dtype}; largest neuron value {largest:.3g} of {limit:.3g}"
-
-
-def _padding(model: HookedModel) -> Checked:
-    ids = model.encode(QUESTION).ids
-    with torch.no_grad():
-        padded = model.last_logits([ids[: len(ids) // 2], ids])
-        alone = torch.cat([model.last_logits([ids[: len(ids) // 2]]), model.last_logits([ids])])
-    return _near(padded, alone, model.dtype)
-
-
-def _letters(model: HookedModel) -> Checked:
-    encoded = model.encode(QUESTION)
-    form = next(iter(model.letters.chosen.values()))
-    return True, f"single tokens {list(encoded.letters)} as {form.form.format('A')!r} after the suffix {form.suffix!r}"
-
-
-def _engine(model: HookedModel) -> Checked:
-    choice = choose(model, [model.encode(QUESTION).ids])
-    return True, f"{choice.name}: {choice.reason}"
-
-
-def _restored(model: HookedModel) -> Checked:
-    ids = [model.encode(QUESTION).ids]
-    everything = NeuronSet.of([(layer, neuron) for layer in range(model.n_layers) for neuron in range(model.n_neurons)])
-    with torch.no_grad():
-        before = model.last_logits(ids)
-        with model.edited(edit(everything, "silence")):
-            during = model.last_logits(ids)
-        after = model.last_logits(ids)
-    moved = float((during - before).abs().max())
-    return bool(torch.equal(before, after)) and moved > 0, f"logits moved by {moved:.2g} and came back exactly"
-
-
-def _memory(model: HookedModel) -> Checked:
-    ids = model.encode(QUESTION).ids
-    return _fits(memory(model, len(ids), choose(model, [ids]).name))
-
-
 def _fits(found: Mapping[str, int]) -> Checked:
     size = {name: _size(count) for name, count in found.items() if name.endswith("_bytes")}
     line = f"weights {size['weight_bytes']}; a forward is planned at {size['forward_bytes']}, one prompt takes about "
@@ -145,9 +78,3 @@ def _fits(found: Mapping[str, int]) -> Checked:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
-
-
-def _near(ours: torch.Tensor, theirs: torch.Tensor, dtype: torch.dtype) -> Checked:
-    difference = float((ours - theirs).abs().max() / theirs.abs().max())
-    limit = 1e-4 if dtype in (torch.float32, torch.float64) else 5e-2
-    return difference <= limit, f"largest relative difference {difference:.1e} (accepted: {limit:.0e})"

@@ -14,6 +14,7 @@ import neuron_antagonism
 from neuron_antagonism.engine.base import Path as IntegrationPath
 from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.engine.choose import ENGINES, Choice, choose
+from neuron_antagonism.engine.memory import check_fits
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.files import there, unwritable
 from neuron_antagonism.method.attribute import with_fixed_z
@@ -129,8 +130,10 @@ def make_plan(
         for plugin in (*fixed, strengthen, weaken):
             run_check(plugin, ready, split.identify, config.site)
         plans.append(TaskPlan(task, split, data_hash, key))
-    prompts = [ready.encode(q).ids for plan in plans for example in plan.split.identify for q in example.proxies]
+    asked = [q for plan in plans for example in plan.split.identify for q in example.proxies]
+    prompts = [encoded.ids for encoded in ready.encode_all(asked)]
     engine = choose(ready, prompts, config.engine)
+    check_fits(ready, max(map(len, prompts)), engine.name)
     return Plan(config, ready, model_hash, tuple(fixed), strengthen, weaken, tuple(plans), engine, observers)
 
 

@@ -169,7 +169,7 @@ class _Execution:
         planted = model.planted if config.site in FFN_SITES else None
         results = task_results(task.split, by_name, candidates, sweeps, planted, model.n_layers, config.seed)
         edits = chosen_edits(results, first, editing)
-        results["at_all"] = self._at_all(task, edits)
+        results["at_all"], results["before"]["letter_mass"] = self._at_all(task, edits)
         self.timings[f"{task.name}: evaluation"] = round(time.perf_counter() - start, 3)
         self.results["tasks"][task.name] = results
         self.found.splits[task.name] = task.split
@@ -259,8 +259,11 @@ class _Execution:
             save_sweeps(file, sweeps, key)
         return sweeps
 
-    def _at_all(self, task: TaskPlan, edits: Mapping[str, Mapping[str, Edit]]) -> list[dict[str, Any]]:
-        """Effects of the chosen edits at all positions, which is what an export does; of scorers that don't draw."""
+    def _at_all(self, task: TaskPlan, edits: Mapping[str, Mapping[str, Edit]]) -> tuple[list[dict[str, Any]], float]:
+        """Effects of the chosen edits at all positions, which is what an export does; of scorers that don't draw.
+
+        Also the mean probability of the letters, unedited.
+        """
         drawing = {scorer.name for scorer in self.plan.scorers if scorer.draws}
         where = [(scorer, mode) for scorer, modes in edits.items() if scorer not in drawing for mode in modes]
         chosen = [edits[scorer][mode].at("all") for scorer, mode in where]
@@ -272,9 +275,9 @@ class _Execution:
             stored = (self.directory.read_json(name) if self.directory is not None else None) or {}
         except DataError:
             stored = {}  # damaged: computed again, as scores and sweeps are
-        if stored.get("key") == key:
+        if stored.get("key") == key and "letter_mass" in stored:
             effects: list[dict[str, Any]] = stored["effects"]
-            return effects
+            return effects, float(stored["letter_mass"])
         answers = evaluate_many(
             self.plan.model,
             task.split.evaluate,
@@ -290,9 +293,10 @@ class _Execution:
             {"scorer": scorer, **compare(answers[0], after, mode, strata, config.seed).to_json()}
             for (scorer, mode), after in zip(where, answers[1:], strict=True)
         ]
+        mass = float(answers[0].letter_mass.mean())
         if self.directory is not None:
-            self.directory.write_json(name, {"key": key, "effects": effects})
-        return effects
+            self.directory.write_json(name, {"key": key, "effects": effects, "letter_mass": mass})
+        return effects, mass
 
 
 def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:
@@ -327,7 +331,7 @@ def _manifest(plan: Plan) -> dict[str, Any]:
         "config": json.loads(plan.config.model_dump_json()),
         "model": described(model, plan.model_hash),
         "letters": [
-            {"ending": ending[-40:], "letters": list(letters), "suffix": form.suffix, "form": form.form}
+            {"ending": ending[-40:], "letters": list(letters), **vars(form)}
             for (ending, letters, _), form in model.letters.chosen.items()
         ],
         "data": {

@@ -17,6 +17,7 @@ from neuron_antagonism.runs.results import PROTOCOL
 TITLES = {"degrade": "Degrade", "enhance": "Enhance"}
 WIDTH = 100
 NARROW = 92
+LEAST_MASS = 0.5
 
 
 class ResultTable:
@@ -81,7 +82,7 @@ def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> Table:
     before = found["before"]
     title = (
         f"{task}: unedited accuracy {before['acc']:.1%}, comprehension {before['com']:.1%} "
-        f"({before['examples']} examples)"
+        f"({before['examples']} examples), letters {before['letter_mass']:.2f}"
     )
     table = _table(title, ["Scorer"], ["Acc", "RAC %", "RCC %", "g:b", "at all"])
     at_all = {(effect["scorer"], effect["mode"]): effect for effect in found["at_all"]}
@@ -132,9 +133,16 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
     for task, found in results["tasks"].items():
         for line in found["split"]["notes"]:
             yield f"note: {task}: {line}"
+        mass = found["before"]["letter_mass"]
+        if mass < LEAST_MASS:
+            yield (
+                f"warning: {task}: where its answer is read, the model gives the letters only {mass:.1%} of its "
+                "probability: it would write something else there"
+            )
         for line, scorers in _incomplete(found["attribution"]).items():
             yield f"warning: {task}: the integrated gradients of {', '.join(scorers)} miss {line}"
     yield (
+        "letters: probability of the option letters among all tokens, where the answer is read. "
         f"Acc: accuracy under the edit (protocol {results['protocol']}). RAC, RCC: relative change of accuracy and "
         "comprehension, + where the edit does what it is for; [..]: 95 % interval over examples (random: over draws); "
         "Fail: either is negative; n/a: nothing was right (understood) before. g:b: good and bad neurons touched, "
