@@ -466,6 +466,7 @@ def test_a_run_loads_as_it_was_asked():
     assert config.loading() == {
         **asked,
         "device": None,
+        "adapter": None,
         "chat_template": True,
         "load_in_8bit": False,
         "load_in_4bit": True,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from neuron_antagonism.engine.base import Asked, Progress
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.errors import UsageError
+from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.plugin.base import Target
 from neuron_antagonism.plugin.manager import target_of
 from neuron_antagonism.types import Example, Question, as_examples, n_options
@@ -37,6 +38,7 @@ class Ablation:
     engine_reason: str
 
 
+@without_autocast()
 def ablate(
     model: HookedModel,
     examples: Sequence[Example | Question],

@@ -15,6 +15,7 @@ from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknow
 from neuron_antagonism.functional import resolve_z
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.guard import left_as_it_was
+from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
 from neuron_antagonism.plugin.manager import registry, run_check
@@ -130,6 +131,7 @@ def _scorer(scorer: str | Scorer, options: Mapping[str, Any] | None) -> Scorer:
     return scorer.with_options(**options) if options else scorer
 
 
+@without_autocast()
 def attribute_each(
     model: HookedModel, examples: Sequence[Example | Question], scorers: Sequence[Scorer], settings: Settings
 ) -> list[Attribution]:

@@ -81,10 +81,12 @@ class HookedModel:
         chat: bool = False,
         adapter: Mapping[str, Any] | None = None,
         embeddings: int | None = None,
+        turn: Turn | None = None,
     ) -> None:
         """Wrap a bridge; one short forward finds the neurons of every block.
 
-        `embeddings` are the rows of the model's embedding; None = as many as its config says.
+        `embeddings` are the rows of the model's embedding; None = as many as its config says. `turn` is shared with
+        whatever else uses the same modules.
 
         Raises:
             ModelError: a model whose blocks have no neurons to hook; `chat` without a chat template.
@@ -95,7 +97,7 @@ class HookedModel:
         self.adapter = adapter
         self.proofs: dict[str, Proof] = {}
         self._active: list[tuple[int, Edit]] = []
-        self._turn = Turn()
+        self._turn = turn or Turn()
         self._asleep = False
         self._independent: dict[int, bool] = {}
         self.bridge = bridge
@@ -197,7 +199,7 @@ class HookedModel:
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Within the context it is this thread's turn, no module trains and no autocast is on."""
-        with self._turn.taken(), as_evaluated(self._modules, self.devices):
+        with self._turn.taken(), as_evaluated(self._modules):
             yield
 
     @cached_property

@@ -13,6 +13,9 @@ BETWEEN = (" ", "", "\n")
 """What may stand between a prompt and a letter; in a tie what leaves the prompt's tokens as they are is taken,
 then what adds the fewest, then the earlier one."""
 
+NEGLIGIBLE = 0.1
+"""Where a model would write letters nowhere with more probability than this, it has no preference worth following."""
+
 SAMPLE = 4
 """Prompts of each ending on which the model is asked where it writes the letters."""
 
@@ -80,8 +83,9 @@ class Letters:
 
     Candidates are the texts " ", none and newline between prompt and letter, after which every letter is exactly one
     token that differs from the others' and all tokens before it are the same. Among them the model chooses: the one
-    that it would most probably write, on a few of the prompts at hand. Whatever is chosen, the prompt's text stays as
-    it is: where its end and a letter are one token ("Answer: " and "A"), that token is the letter's.
+    that it would most probably write, on a few of the prompts at hand; where it would write hardly any letter at all,
+    the one that leaves the prompt's tokens as they are. Whatever is chosen, the prompt's text stays as it is: where its
+    end and a letter are one token ("Answer: " and "A"), that token is the letter's.
     """
 
     def __init__(
@@ -182,7 +186,7 @@ class Letters:
         if not weights:
             return form
         written = [sum(row[i].written for row in weights) / len(weights) for i in range(len(common))]
-        best = written.index(max(written))
+        best = written.index(max(written)) if max(written) >= NEGLIGIBLE else 0
         mass = sum(row[best].mass for row in weights) / len(weights)
         return replace(self._form(framed[0], common[best], first[common[best]]), mass=mass)
 

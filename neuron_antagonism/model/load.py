@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from neuron_antagonism import demo
 from neuron_antagonism.errors import AntagonismError, ModelError, UsageError
@@ -17,6 +18,7 @@ from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
 from neuron_antagonism.model.proofs import Proof, given_logits, probe, prove, refuse
+from neuron_antagonism.model.turn import Turn
 from neuron_antagonism.neurons import NeuronSet
 
 if TYPE_CHECKING:
@@ -182,9 +184,6 @@ def _hook(
     loading: Loading | None = None,
     chat: bool = False,
 ) -> HookedModel:
-    # importing TransformerLens takes seconds and configures logging: only where a model is really loaded
-    from transformer_lens.model_bridge import TransformerBridge
-
     if getattr(hf_model.config, "is_encoder_decoder", False):
         raise ModelError(
             f"{name} ({type(hf_model).__name__}) is an encoder with a decoder; accepted: a causal language model, "
@@ -198,6 +197,42 @@ def _hook(
     # the logits of what was given, adapters and all: what they were merged into must give the same
     given = None if known else given_logits(hf_model, probe(plain, tokenizer, embeddings), name)
     hf_model = plain.requires_grad_(False)
+    turn = _turns.setdefault(hf_model, Turn())
+    bridge = _bridge(hf_model, tokenizer, name)
+    # what was merged stands in no checkpoint that it could be loaded from again
+    again = source if adapter is None else None
+    try:
+        model = HookedModel(
+            bridge,
+            tokenizer,
+            name,
+            _planted(name),
+            again,
+            loading=loading,
+            chat=chat,
+            adapter=adapter,
+            embeddings=embeddings,
+            turn=turn,
+        )
+    except AntagonismError:
+        raise
+    # a bridge that lacks what a decoder has
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"TransformerLens can't hook {name} ({hf_model.config.architectures[0]}): {type(error).__name__}: "
+            f"{reason}; accepted: a decoder that it knows"
+        ) from None
+    model.proofs = known if given is None else prove(model, given)
+    if key is not None and all(proof.holds for proof in model.proofs.values()):
+        _proved[key] = model.proofs
+    return model
+
+
+def _bridge(hf_model: Any, tokenizer: Any, name: str) -> Any:
+    # importing TransformerLens takes seconds and configures logging: only where a model is really loaded
+    from transformer_lens.model_bridge import TransformerBridge
+
     if not getattr(hf_model.config, "architectures", None):
         hf_model.config.architectures = [type(hf_model).__name__]
     # TransformerLens would swap in a tokenizer that adds a BOS; a copy marked as doing so already is left alone
@@ -222,34 +257,11 @@ def _hook(
     if hf_model.config.architectures[0] in WIDE_ATTENTION and hf_model.dtype.itemsize < 4:
         for block in bridge.blocks:
             block.attn.hook_pattern.register_forward_hook(lambda _, args, weights: weights.to(hf_model.dtype))
-    # what was merged stands in no checkpoint that it could be loaded from again
-    again = source if adapter is None else None
-    try:
-        model = HookedModel(
-            bridge,
-            tokenizer,
-            name,
-            _planted(name),
-            again,
-            loading=loading,
-            chat=chat,
-            adapter=adapter,
-            embeddings=embeddings,
-        )
-    except AntagonismError:
-        raise
-    # a bridge that lacks what a decoder has
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"TransformerLens can't hook {name} ({hf_model.config.architectures[0]}): {type(error).__name__}: "
-            f"{reason}; accepted: a decoder that it knows"
-        ) from None
-    model.proofs = known if given is None else prove(model, given)
-    if key is not None and all(proof.holds for proof in model.proofs.values()):
-        _proved[key] = model.proofs
-    return model
+    return bridge
 
+
+_turns: WeakKeyDictionary[Any, Turn] = WeakKeyDictionary()
+"""Modules that were taken over in this process, and whose turn it is with them; a module may be loaded twice."""
 
 _proved: dict[Any, dict[str, Proof]] = {}
 """What was proved in this process, by checkpoint."""

@@ -75,6 +75,9 @@ def projection(model: HookedModel, layer: int) -> Projection:
     point = model.bridge.hook_dict[model.site("post").format(layer)]
     owner = next((part for part in model.bridge.modules() if getattr(part, "hook_in", None) is point), None)
     inner = getattr(owner, "original_component", None)
+    # a module that was loaded twice was wrapped twice
+    while (within := getattr(inner, "original_component", None)) is not None:
+        inner = within
     names = [name for name, part in model.bridge.original_model.named_modules() if part is inner]
     if not names or not isinstance(inner, torch.nn.Linear | Conv1D):
         what = "none that was found" if inner is None else type(inner).__name__

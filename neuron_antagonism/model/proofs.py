@@ -76,7 +76,7 @@ def given_logits(hf_model: Any, ids: Int[Tensor, "1 position"], name: str) -> Gi
         ModelError: it can't continue a text.
     """
     try:
-        with torch.no_grad(), as_evaluated(hf_model.modules(), [ids.device]):
+        with torch.no_grad(), as_evaluated(hf_model.modules()):
             logits = hf_model(ids, use_cache=False).logits
         if logits.shape[:2] != ids.shape:
             raise ValueError(f"logits of shape {tuple(logits.shape)} for {ids.shape[1]} tokens")
@@ -357,7 +357,7 @@ SITES = ("up", "resid_post")
 """Proofs without which a model does well, as long as nobody asks for that site."""
 
 ACCEPTED = {
-    "finite": "a dtype in which it computes, bfloat16 or float32 rather than float16",
+    "finite": "a checkpoint without NaN, in a dtype that holds its values: bfloat16 or float32 where float16 does not",
     "logits": (
         "a module without hooks or wrappers that TransformerLens leaves out; adapters are merged by load_model, other "
         "changes of a fused projection can be made in its weights"

@@ -10,6 +10,9 @@ import torch
 
 from neuron_antagonism.errors import UsageError
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Kinds of devices that may have an autocast of their own."""
+
 PATIENCE = 0.05  # seconds between looks at who holds a model
 
 
@@ -53,13 +56,20 @@ class Turn:
 
 
 @contextmanager
-def as_evaluated(modules: Iterable[torch.nn.Module], devices: Iterable[torch.device]) -> Iterator[None]:
-    """Within the context no module trains (no dropout) and nothing is cast to another precision; given back after."""
-    training = [module for module in modules if module.training]
+def without_autocast() -> Iterator[None]:
+    """Within the context nothing is cast to another precision; also a decorator, for a backward pass is cast as well."""
     with ExitStack() as stack:
-        for kind in sorted({device.type for device in devices} | {"cpu"}):
+        for kind in DEVICES:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
+def as_evaluated(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """Within the context no module trains (no dropout) and there is no autocast; given back afterwards."""
+    training = [module for module in modules if module.training]
+    with without_autocast():
         try:
             for module in training:
                 module.training = False
