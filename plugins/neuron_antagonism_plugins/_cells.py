@@ -6,14 +6,18 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._files import listed, malformed, readable
 
 _WHOLE = re.compile(r"(-?[0-9]{1,9})(\.0*)?")
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 TEXT = "a text or number that isn't empty"
 
@@ -88,6 +92,35 @@ def text(row: Row, column: str, field: str) -> str:
 def empty(row: Row, column: str, value: object, accepted: str = TEXT) -> LeftOut:
     """What leaves out a row with an empty cell."""
     return LeftOut(str(malformed(f"{row.where}, column {column!r}", value, accepted)), f"empty column {column!r}")
+
+
+def kept(task: na.Task, rows: Iterable[Given], read: Callable[[Given], Made]) -> Iterator[Made]:
+    """What is read of each row of a part; rows that are left out are counted in the task's `left_out`.
+
+    Raises:
+        DataError: what `read` raises; that of the first row where none is left.
+    """
+    counts: Counter[str] = vars(task).setdefault("left_out", Counter())
+    missed: list[LeftOut] = []
+    empty = True
+    for row in rows:
+        try:
+            made = read(row)
+        except LeftOut as error:
+            missed.append(error)
+            counts[error.reason] += 1
+            continue
+        empty = False
+        yield made
+    if missed and empty:
+        raise none_left(missed)
+
+
+def none_left(missed: Sequence[LeftOut]) -> na.DataError:
+    """The error for a part of which no row is left: the first row's, and how many have which reason."""
+    reasons = Counter(error.reason for error in missed)
+    said = ", ".join(f"{count} of {reason!r}" for reason, count in reasons.items())
+    return na.DataError(f"{missed[0]}; no row is left ({said})")
 
 
 def plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 import neuron_antagonism as na
 from neuron_antagonism_plugins._answers import Answer, chosen, stated
 from neuron_antagonism_plugins._carried import LETTERS
-from neuron_antagonism_plugins._cells import LeftOut, Row, distinct, has, same, text, whole
+from neuron_antagonism_plugins._cells import LeftOut, Row, distinct, has, none_left, same, text, whole
 from neuron_antagonism_plugins._files import listed, malformed
 from neuron_antagonism_plugins._hub import is_hub
 from neuron_antagonism_plugins._options import choices, wrong_answers
@@ -178,7 +178,7 @@ class FileTask(na.Task):
                 missed.append((row, error))
         for which in dict.fromkeys(row.part for row in wanted):
             if which not in {read.row.part for read in found}:
-                raise _none_left([error for row, error in missed if row.part == which], is_hub(source))
+                raise none_left([error for row, error in missed if row.part == which])
         self.left_out.update(error.reason for _, error in missed)
         return found
 
@@ -226,13 +226,6 @@ def _value(value: str) -> str:
     if number is not None:
         return str(number)
     return value.casefold() if value.casefold() in ("true", "false") else same(value)
-
-
-def _none_left(missed: Sequence[LeftOut], hub: bool) -> na.DataError:
-    reasons = Counter(error.reason for error in missed)
-    said = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    other = "; the field data.split names another part" if hub else ""
-    return na.DataError(f"{missed[0]}; no row is left: {said}{other}")
 
 
 def _demonstration(spec: Spec) -> na.Item | None:
