@@ -42,8 +42,6 @@ def without_letters(
         if len(placed) == len(filled):
             if sum(bool(parts[place]["rest"].strip()) for place in placed) < 2:
                 return None, None  # the options are letters
-            if labels and labels is not order and _permuted(parts, labels, len(filled)):
-                raise malformed(where, list(texts), f"options that carry their own labels: {', '.join(labels)}")
             bare = [parts[place]["rest"].strip() if text else "" for place, text in enumerate(texts)]
             return bare, list(order[: len(texts)]) if order in numbers else None
         if _some(parts, placed, len(filled)) or _permuted(parts, order, len(filled)):
