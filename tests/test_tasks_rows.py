@@ -150,6 +150,10 @@ class TestLeftOut:
             ({"q": "Q", "o": WORDS, "a": ""}, "empty column 'a'"),
             ({"q": "Q", "o": WORDS, "a": -1}, "unlabelled (-1)"),
             ({"q": "Q", "o": WORDS}, "no column 'a'"),
+            ({"q": "Q", "o": ["x", "", "z"], "a": "B"}, "empty right option"),
+            ({"q": "Q", "o": ["A) x", "B)", "C) z"], "a": "B"}, "empty right option"),
+            ({"q": "Q", "o": {"text": ["x", ""], "label": ["1", "2"]}, "a": "2"}, "empty right option"),
+            ({"q": "Q", "o": ["x", "", "z"], "a": [0, 1, 0]}, "empty right option"),
         ],
     )
     def test_one_row_of_options(self, task, odd, reason):

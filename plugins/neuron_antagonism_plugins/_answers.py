@@ -58,16 +58,27 @@ def stated(row: Row, column: str | None, choices: Choices, *, marked: bool) -> A
     if marked and marks is None:
         raise malformed(where, value, "options that say which are right, as in {'a text': 1, 'another': 0}")
     if isinstance(marks, list):
-        return Answer(where, marks, choices)
+        place = marks.index(1) if is_marks(marks) and sum(marks) == 1 else -1
+        return _of_an_option(Answer(where, marks, choices), place)
     found = as_text(value)
     if found is None:
         raise malformed(where, value, f"a text or number that isn't empty, or {_ONE}")
     if not found:
         raise empty(row, column, value)
-    known = choices.place(found) >= 0 or _labelled(found, choices) >= 0
+    labelled = _labelled(found, choices)
+    known = choices.place(found) >= 0 or labelled >= 0
     if whole(found) == -1 and not known:
         raise LeftOut(str(malformed(where, found, "an answer; -1 says that there is none")), "unlabelled (-1)")
-    return Answer(where, readable(where, found), choices)
+    answer = Answer(where, readable(where, found), choices)
+    return _of_an_option(answer, labelled if known or choices.labels else _letter(_bare(found)))
+
+
+def _of_an_option(answer: Answer, place: int) -> Answer:
+    """The answer, unless the option that it surely means is empty; of numbers that may be seen in another row only."""
+    texts = answer.choices.texts
+    if 0 <= place < len(texts) and not texts[place]:
+        raise LeftOut(str(malformed(answer.where, answer.found, "an option that is not empty")), "empty right option")
+    return answer
 
 
 def chosen(answers: Sequence[Answer], form: str | None) -> list[str]:
@@ -85,10 +96,7 @@ def chosen(answers: Sequence[Answer], form: str | None) -> list[str]:
     way = form or _way(open_ones)
     found = []
     for answer, place in zip(answers, places, strict=True):
-        text = answer.choices.texts[_read(answer, way) if place is None else place]
-        if not text:
-            raise malformed(answer.where, answer.found, "the answer of an option that isn't empty")
-        found.append(text)
+        found.append(answer.choices.texts[_read(answer, way) if place is None else place])
     return found
 
 
@@ -158,13 +166,17 @@ def _readings(found: str, choices: Choices) -> Readings:
     bare = _bare(found)
     number = whole(bare)
     places = {
-        "letter": LETTERS.find(bare.upper()) if len(bare) == 1 and bare.isascii() and bare.isalpha() else -1,
+        "letter": _letter(bare),
         "index": -1 if number is None else number,
         "number": -1 if number is None else number - 1,
         "text": choices.place(found),
     }
     texts = choices.texts
     return {name: place for name, place in places.items() if 0 <= place < len(texts) and texts[place]}
+
+
+def _letter(bare: str) -> int:
+    return LETTERS.find(bare.upper()) if len(bare) == 1 and bare.isascii() and bare.isalpha() else -1
 
 
 def _way(answers: Sequence[Answer]) -> str:

@@ -9,7 +9,10 @@ from neuron_antagonism_plugins._files import malformed
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_CARRIED = re.compile(r"(?P<open>[(\[]?)(?P<label>[A-Za-z]|[0-9]{1,2})(?P<close>[)\].:])(?P<rest>.*)", re.DOTALL)
+_CARRIED = re.compile(
+    r"(?P<open>[(\[（]?)\s*(?P<label>[A-Za-z]|[0-9]{1,2})\s*(?P<close>[)\]）.:．：、])(?P<rest>.*)", re.DOTALL
+)
+_BRACKETS = (")", "]", "）")
 
 Parts = Mapping[int, re.Match[str]]
 """Label, mark and rest by the places of the options that have them."""
@@ -36,6 +39,8 @@ def without_letters(
     """
     filled = [place for place, text in enumerate(texts) if text]
     parts = {place: part for place in filled if (part := _carried(texts[place]))}
+    if not parts:
+        return None, None
     numbers = [[str(n + start) for n in range(len(texts))] for start in (1, 0)]
     for order in (*([labels] if labels else []), LETTERS, LETTERS.lower(), *numbers):
         placed = [place for place in parts if place < len(order) and parts[place]["label"] == order[place]]
@@ -51,21 +56,21 @@ def without_letters(
 
 def _some(parts: Parts, placed: Sequence[int], count: int) -> bool:
     """Whether several options carry their own, by more than chance: two of four may be initials."""
-    brackets = all(parts[place]["close"] in ")]" for place in placed)
+    brackets = all(parts[place]["close"] in _BRACKETS for place in placed)
     return len(placed) > 1 and (brackets or len(placed) >= count - 1)
 
 
 def _permuted(parts: Parts, order: Sequence[str], count: int) -> bool:
     """Whether all options carry one each, in another order, by more than chance."""
-    brackets = all(part["close"] in ")]" for part in parts.values())
+    brackets = all(part["close"] in _BRACKETS for part in parts.values())
     carried = sorted(part["label"] for part in parts.values())
     return len(parts) == count > 1 and (brackets or count > 2) and carried == sorted(order[:count])
 
 
 def _carried(text: str) -> re.Match[str] | None:
     found = _CARRIED.fullmatch(text)
-    if found is None or (found["open"] and found["close"] not in ")]"):
+    if found is None or (found["open"] and found["close"] not in _BRACKETS):
         return None
     # 1.5 and 2:30 are a number and a time
-    glued = found["close"] in ".:" and found["rest"][:1].strip()
+    glued = found["close"] in (".", ":") and found["rest"][:1].strip()
     return None if glued and (found["label"].isdigit() or found["close"] == ":") else found
