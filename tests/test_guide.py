@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,22 @@ def test_the_guides_kit_passes(names, tmp_path):
 
 
 def test_the_yaml_task_works(tmp_path):
-    """The task file of the guide loads with the data that it describes."""
-    (text,) = blocks("yaml")
+    """The task files of the guide load with the data that they describe."""
+    text, ready, blimp = blocks("yaml")
     stated = yaml.safe_load(text)
     (tmp_path / "colours.yaml").write_text(text)
     rows = [f"thing {n},{stated['labels'][n % 5]}" for n in range(20)]
     (tmp_path / "colours.csv").write_text("\n".join(["thing,colour", *rows]) + "\n")
     split = na.load_task(str(tmp_path / "colours.yaml")).split(identify=1, select=2, evaluate=2)
     assert split.identify[0].proxies[0].prompt.startswith("You know colours.\n")
+    choices = {"text": ["iron", "gold", "sand"], "label": ["1", "2", "3"]}
+    rows = {"test": {"question": "Which?", "choices": choices, "answerKey": "3"}}
+    rows["blimp"] = {"sentence_good": "Cats sleep.", "sentence_bad": "Cats sleeps."}
+    for (name, row), task, right in zip(rows.items(), (ready, blimp), ("sand", "Cats sleep."), strict=True):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+        (tmp_path / f"{name}.yaml").write_text(task)
+        (item,) = na.load_task(tmp_path / f"{name}.yaml").items()[0]
+        assert item.answer == right
 
 
 def test_every_hook_and_observer_method_is_in_the_guide():

@@ -60,13 +60,34 @@ def test_repeated_choices_count_once(tmp_path):
     assert item.distractors == ("bank", "store")
 
 
-@pytest.mark.parametrize("key", ["", None, "F", "b", 1, ["B"]])
-def test_no_answer_is_an_error(tmp_path, key):
+@pytest.mark.parametrize("key", ["F", "b", 1, ["B"]])
+def test_another_answer_is_an_error(tmp_path, key):
     path = write(tmp_path, record(), record(key))
     with pytest.raises(na.DataError) as caught:
         items(path)
     assert str(caught.value).startswith(f"{path}, line 2: found {key!r}; accepted: answerKey A to E")
     assert "test file" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", None])
+def test_questions_without_answer(tmp_path, key):
+    """One is left out and counted; where no other is left, the error says why, for the first of them."""
+    task = Commonsense()
+    assert [item.text for item in task.examples(str(write(tmp_path, record(key), record(stem="Who?"))), 0)] == ["Who?"]
+    assert task.left_out == {"no answerKey": 1}
+    path = write(tmp_path, record(key), record(""))
+    with pytest.raises(na.DataError) as caught:
+        items(path)
+    assert str(caught.value).startswith(f"{path}, line 1: found {key!r}; accepted: answerKey A to E")
+    assert "test file" in str(caught.value)
+    assert str(caught.value).endswith("no row is left (2 of 'no answerKey')")
+
+
+def test_half_a_character_names_its_line(tmp_path):
+    """JSON can write half of a character, which no model reads."""
+    for broken in (record(stem="Why \ud83d?"), record(texts=("bank", "\ud83d", "store", "mall", "new york"))):
+        with pytest.raises(na.DataError, match=r"line 2: found .*; accepted: Unicode text, without a lone surrogate"):
+            items(write(tmp_path, record(), broken))
 
 
 def test_missing_answer_key_is_the_same_error(tmp_path):

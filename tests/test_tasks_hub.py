@@ -158,10 +158,21 @@ class TestSentiment:
         with pytest.raises(na.DataError, match="row 0: found"):
             read(Sentiment, source)
 
-    def test_missing_label(self, hub):
-        source = hub(test={"text": ["x", "y"], "label": [3, -1]})
-        with pytest.raises(na.DataError, match="row 1: found -1"):
-            read(Sentiment, source)
+    @pytest.mark.parametrize(
+        ("texts", "labels", "reason"),
+        [
+            (["x", "y"], [3, -1], "unlabelled (-1)"),
+            (["x", "y"], [3, None], "empty column 'label'"),
+            (["x", " "], [3, 3], "empty column 'text'"),
+            (["x", None], [3, 3], "empty column 'text'"),
+        ],
+    )
+    def test_rows_without_text_or_label(self, hub, texts, labels, reason):
+        """They are left out and counted."""
+        task = Sentiment()
+        (item,) = task.examples(hub(test={"text": texts, "label": labels}), 0)
+        assert (item.text, item.answer) == ("x", "positive")
+        assert task.left_out == {reason: 1}
 
     def test_missing_label_of_named_classes(self, hub, features):
         layout = {
@@ -172,9 +183,10 @@ class TestSentiment:
         with pytest.raises(na.DataError, match="row 0: found -1"):
             read(Sentiment, source)
 
-    def test_empty_text(self, hub):
-        source = hub(test={"text": ["x", " "], "label_text": ["neutral", "neutral"]})
-        with pytest.raises(na.DataError, match="row 1: found ' '"):
+    def test_empty_texts_alone(self, hub):
+        """No row is left: the first one's error."""
+        source = hub(test={"text": ["", " "], "label_text": ["neutral", "neutral"]})
+        with pytest.raises(na.DataError, match=r"row 0, column 'text': found ''; .*no row is left \(2 of \"empty"):
             read(Sentiment, source)
 
     @pytest.mark.parametrize("column", ["ptb_tree", "text"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,9 +29,26 @@ def at(path: str | Path, number: int) -> str:
 
 def listed(names: Iterable[object]) -> str:
     """Different names in a line; of many the first."""
-    shown = [" ".join(str(name).split()) for name in dict.fromkeys(names)]
+    # a lone surrogate can't be printed
+    written = (str(name).encode("utf-8", "backslashreplace").decode() for name in dict.fromkeys(names))
+    shown = [" ".join(name.split()) for name in written]
     more = f", … ({len(shown)} in all)" if len(shown) > _LISTED else ""
     return ", ".join(shown[:_LISTED]) + more
+
+
+def readable(where: str, text: str) -> str:
+    """The text, where every part of it is a character: JSON may write half of one (`\\ud83d`), which no model reads.
+
+    Raises:
+        DataError: it holds a lone surrogate.
+    """
+    if text.isascii():
+        return text
+    for place, character in enumerate(text):
+        if "\ud800" <= character <= "\udfff":
+            around = text[max(0, place - 20) : place + 20]
+            raise malformed(where, around, "Unicode text, without a lone surrogate (half of a character)")
+    return text
 
 
 def lines(path: str | Path, accepted: str, *, hub: bool = True) -> Iterator[tuple[int, str]]:
@@ -42,7 +60,8 @@ def lines(path: str | Path, accepted: str, *, hub: bool = True) -> Iterator[tupl
         hub: whether a `hub:` source would be accepted in the file's place.
 
     Raises:
-        DataError: a missing or unreadable file, a directory, bytes that aren't UTF-8, only blank lines.
+        DataError: a missing or unreadable file, a directory, bytes that aren't UTF-8 (UTF-16 and UTF-32 with or without
+            a mark among them), only blank lines.
     """
     name = Path(path).expanduser()
     empty = True
@@ -50,6 +69,7 @@ def lines(path: str | Path, accepted: str, *, hub: bool = True) -> Iterator[tupl
         # Binary: text mode would end lines at a lone "\r" too, and could not name the undecodable line.
         with open(name, "rb") as file:
             for number, raw in enumerate(file, 1):
+                _check_encoding(at(path, number), raw, number, accepted)
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
@@ -65,6 +85,17 @@ def lines(path: str | Path, accepted: str, *, hub: bool = True) -> Iterator[tupl
         raise na.DataError(f"{path}: {error.strerror}; accepted: a readable file, {accepted}") from None
     if empty:
         raise na.DataError(f"{path}: an empty {'data set' if hub else 'file'}; accepted: {accepted}")
+
+
+def _check_encoding(where: str, raw: bytes, number: int, accepted: str) -> None:
+    marks = {"UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)}
+    for name, known in marks.items():
+        if number == 1 and raw.startswith(known):
+            raise malformed(where, raw[:8], f"UTF-8 text, not {name}, {accepted}")
+    # without a mark the other encodings of Unicode show by these, which no text holds
+    if b"\0" in raw:
+        start = max(0, raw.index(b"\0") - 1)
+        raise malformed(where, raw[start : start + 8], f"UTF-8 text without null bytes, {accepted}")
 
 
 def columns(line: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,17 @@ class Split:
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield where each row is (for errors, from 0) and its values, class labels as their names."""
         decoders = {name: _decoder(feature) for name, feature in self.data.features.items()}
-        for number, row in enumerate(self.data):
-            yield f"{self.where}, row {number}", {name: decoders[name](value) for name, value in row.items()}
+        found = iter(self.data)
+        for number in count():
+            where = f"{self.where}, row {number}"
+            try:
+                row = next(found)
+            except StopIteration:
+                return
+            except UnicodeDecodeError as error:
+                bad = error.object[error.start : error.start + 1]
+                raise na.DataError(f"{where}: found {bad!r}; accepted: texts in UTF-8") from None
+            yield where, {name: decoders[name](value) for name, value in row.items()}
 
     def distinct(self, column: str) -> list[Any]:
         """The distinct values of one column, class labels as their names."""

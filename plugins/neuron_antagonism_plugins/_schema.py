@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._cells import distinct
 from neuron_antagonism_plugins._files import listed, malformed
 from neuron_antagonism_plugins._tables import SEPARATED, is_separated
 
-N_WRONG = 3
-"""Wrong answers that every question shows."""
+N_OPTIONS = 4
+"""Options of a question where the data offers as many."""
+LEAST, MOST = 2, 10
 
 Where = Callable[..., str]
 """How an error names a field: file, line where it is known, and the field's path."""
@@ -54,15 +56,28 @@ class Data(na.Options):
 class Columns(na.Options):
     """Which column holds what; a dot reaches into an object, as in `choices.text`."""
 
-    text: Text = Field(description="the column of the text or question")
-    answer: Text = Field(
-        description="the column of the answer: its text, a key of labels, or with options a letter, index or text"
+    text: Text | None = Field(
+        default=None,
+        description="the column of the text or question; unset, with options and stems without {text}: the options "
+        "are all there is",
+    )
+    answer: Text | None = Field(
+        default=None,
+        description="the column of the answer: its text, a key of labels, or with options a label, letter, index or "
+        "text, or a 1 among zeros; unset with answers: first or last",
     )
     distractors: Texts = Field(
-        default=(), description="three or more columns of wrong answers, or one that holds a list of them"
+        default=(), description="two or more columns of wrong answers, or one that holds a list of them"
     )
     options: Texts = Field(
-        default=(), description="four or more columns of options, in order, or one that holds a list of them"
+        default=(),
+        description="two or more columns of options, in order, or one that holds a list of texts, a list of objects "
+        "of label and text, or an object of texts by label",
+    )
+    labels: Text | None = Field(
+        default=None,
+        description="the column of the list of the options' own labels, with options; unset: found where it stands "
+        "beside the options in an object",
     )
     meta: dict[str, Text] = Field(
         default_factory=dict, description="further columns by the plain names that the stems use"
@@ -72,9 +87,9 @@ class Columns(na.Options):
 class Demonstration(na.Options):
     """The answered question at the head of every prompt."""
 
-    text: Text = Field(description="its text")
+    text: Text | None = Field(default=None, description="its text; unset without columns.text")
     answer: Text = Field(description="its right answer; with labels one of them")
-    distractors: Texts = Field(default=(), description="three wrong answers or more; with labels: unset, the others")
+    distractors: Texts = Field(default=(), description="its wrong answers; with labels: unset, the others")
     meta: dict[str, Text] = Field(default_factory=dict, description="a text for each name in columns.meta")
 
 
@@ -91,7 +106,7 @@ class Spec(na.Options):
     header: Texts = Field(
         default=(), description="the column names of a CSV or TSV file that has no line of them, in order"
     )
-    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] | None = Field(
+    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n\x00]$')] | None = Field(
         default=None,
         description="the one character, no quote, between the cells of a CSV or TSV file; unset: a comma or a tab",
     )
@@ -100,14 +115,23 @@ class Spec(na.Options):
         default_factory=dict,
         description="a list of different label texts, or the label's text for each value of columns.answer",
     )
-    fillers: Texts = Field(default=(), description="labels that are never right, where there are fewer than four")
-    answers: Literal["letter", "index", "number", "text"] | None = Field(
+    fillers: Texts = Field(default=(), description="labels that are never right, for more options than labels")
+    answers: Literal["letter", "index", "number", "text", "first", "last"] | None = Field(
         default=None,
-        description="letter (from A), index (from 0), number (from 1) or text, with columns.options; "
-        "unset: letter, index or text, whichever fits",
+        description="letter (from A), index (from 0), number (from 1), text, or first or last (of the options), with "
+        "columns.options; unset: the options' own labels, else the one way that fits all rows",
+    )
+    n_options: int | None = Field(
+        default=None,
+        ge=LEAST,
+        le=MOST,
+        description="options of a question, 2 to 10, at most the labels or columns; unset: four, or as many as the "
+        "labels or the rows offer",
     )
     role: Text = Field(default="You answer multiple-choice questions.", description="the first line of every prompt")
-    rule: Text = Field(default="Reply with one letter only: A, B, C or D.", description="the second line")
+    rule: Text | None = Field(
+        default=None, description="the second line; unset: Reply with one letter only: A, B, C or D."
+    )
     stems: Texts = Field(
         default=("Question: {text}", "Read the question: {text}\nWhich answer is right?", "{text}\nChoose an answer."),
         description="three templates with {text} and the names in columns.meta, or one that serves three times; "
@@ -126,6 +150,10 @@ def check(spec: Spec, where: Where) -> None:
     """
     _check_table(spec, where)
     columns = spec.columns
+    if columns.text is None and not (columns.options and "stems" in spec.model_fields_set):
+        raise _missing(where, "columns", "text")
+    if columns.answer is None and spec.answers not in ("first", "last"):
+        raise _missing(where, "columns", "answer")
     given = [
         name
         for name, value in (
@@ -139,30 +167,53 @@ def check(spec: Spec, where: Where) -> None:
         raise malformed(
             where("columns"), " and ".join(given) or "none", "one of columns.distractors, columns.options and labels"
         )
-    for name, named, least in (
-        ("distractors", columns.distractors, N_WRONG),
-        ("options", columns.options, N_WRONG + 1),
-    ):
-        if 1 < len(named) < least:
-            raise malformed(where("columns", name), list(named), f"{least} columns or more, or one that holds a list")
-    used = [columns.text, columns.answer, *columns.distractors, *columns.options]
+    used = [name for name in (columns.text, columns.answer, columns.labels) if name is not None]
+    used += [*columns.distractors, *columns.options]
+    if marked(spec):
+        used.remove(columns.options[0])
     twice = sorted({name for name in used if used.count(name) > 1})
     if twice:
         raise malformed(where("columns"), f"{twice[0]} twice", "a different column for each")
     for name in columns.meta:
         if not name.isidentifier() or name == "text":
             raise malformed(where("columns", "meta", name), name, "a plain name other than text")
-    if spec.answers and not columns.options:
-        raise malformed(where("answers"), spec.answers, "answers only together with columns.options")
+    _check_answers(spec, where)
     _check_labels(spec, where)
+    most = most_options(spec)
+    if spec.n_options and most and spec.n_options > most:
+        raise malformed(where("n_options"), spec.n_options, f"at most as many as there are: {most}")
     _check_stems(spec, where)
     if spec.demonstration is not None:
         _check_demonstration(spec, spec.demonstration, where)
 
 
+def marked(spec: Spec) -> bool:
+    """Whether the options' one column says which of them are right as well."""
+    return len(spec.columns.options) == 1 and spec.columns.options[0] == spec.columns.answer
+
+
+def most_options(spec: Spec) -> int | None:
+    """How many options a question can have by the task file alone; None = as many as a row's list holds."""
+    columns = spec.columns
+    if spec.labels:
+        return len(label_set(spec))
+    if len(columns.distractors) > 1:
+        return len(columns.distractors) + 1
+    return len(columns.options) if len(columns.options) > 1 else None
+
+
 def label_set(spec: Spec) -> tuple[str, ...]:
     """The different labels, fillers last."""
-    return tuple(dict.fromkeys((*spec.labels.values(), *spec.fillers)))
+    return tuple(distinct((*spec.labels.values(), *spec.fillers)))
+
+
+def _check_answers(spec: Spec, where: Where) -> None:
+    columns = spec.columns
+    for name, value in (("answers", spec.answers), ("columns.labels", columns.labels)):
+        if value and not columns.options:
+            raise malformed(where(*name.split(".")), value, f"{name} only together with columns.options")
+    if spec.answers and columns.labels:
+        raise malformed(where("answers"), spec.answers, "answers or columns.labels: the labels say what is meant")
 
 
 def _check_table(spec: Spec, where: Where) -> None:
@@ -180,8 +231,8 @@ def _check_labels(spec: Spec, where: Where) -> None:
         if spec.fillers:
             raise malformed(where("fillers"), list(spec.fillers), "fillers only together with labels")
         return
-    if len(label_set(spec)) <= N_WRONG:
-        least = f"at least {N_WRONG + 1} different labels, fillers among them"
+    if len(label_set(spec)) < LEAST:
+        least = f"at least {LEAST} different labels, fillers among them"
         raise malformed(where("labels"), list(label_set(spec)), least)
     right = set(spec.labels.values()) & set(spec.fillers)
     if right:
@@ -190,11 +241,12 @@ def _check_labels(spec: Spec, where: Where) -> None:
 
 def _check_stems(spec: Spec, where: Where) -> None:
     if "stems" not in spec.model_fields_set and spec.labels:
-        raise na.DataError(f"{where('stems')}: is missing; accepted: {accepted(['stems'])}")
+        raise _missing(where, "stems")
     if len(spec.stems) not in (1, 3):
         raise malformed(where("stems"), f"{len(spec.stems)} stems", "three, or one that serves three times")
-    names = ("text", *spec.columns.meta)
-    usable = f"{', '.join('{' + name + '}' for name in names)}, plain names only, {{{{ and }}}} for braces"
+    names = ("text", *spec.columns.meta) if spec.columns.text else tuple(spec.columns.meta)
+    fields = [*("{" + name + "}" for name in names), "plain names only", "{{ and }} for braces"]
+    usable = ", ".join(fields if names else ["no names without columns.text and columns.meta", fields[-1]])
     for number, stem in enumerate(spec.stems):
         try:
             found = [field for field in string.Formatter().parse(stem) if field[1] is not None]
@@ -204,20 +256,32 @@ def _check_stems(spec: Spec, where: Where) -> None:
             if name not in names or form or conversion:
                 shown = stem if name in names else "{" + str(name) + "}"
                 raise malformed(where("stems", number), shown, usable)
-        if "text" not in {name for _, name, _, _ in found}:
+        if spec.columns.text and "text" not in {name for _, name, _, _ in found}:
             raise malformed(where("stems", number), stem, "a stem that holds {text}")
 
 
 def _check_demonstration(spec: Spec, shown: Demonstration, where: Where) -> None:
     if spec.labels and shown.answer not in spec.labels.values():
         raise malformed(where("demonstration", "answer"), shown.answer, f"a label: {listed(spec.labels.values())}")
-    wrong = set(shown.distractors) - {shown.answer}
-    if (shown.distractors or not spec.labels) and len(wrong) < N_WRONG:
-        least = f"at least {N_WRONG} wrong answers, different from each other and from the right one"
-        raise malformed(where("demonstration", "distractors"), list(shown.distractors), least)
+    if shown.text is None and spec.columns.text:
+        raise _missing(where, "demonstration", "text")
+    if shown.distractors or not spec.labels:
+        least = spec.n_options or min(N_OPTIONS, most_options(spec) or LEAST)
+        check_wrong(shown, least, where("demonstration", "distractors"))
     if set(shown.meta) != set(spec.columns.meta):
         names = f"the names in columns.meta: {listed(spec.columns.meta) or 'none'}"
         raise malformed(where("demonstration", "meta"), list(shown.meta), names)
+
+
+def check_wrong(shown: Demonstration, n_options: int, where: str) -> None:
+    """Check that a demonstration shows as many options as a question."""
+    if len(distinct((shown.answer, *shown.distractors))) < n_options:
+        least = f"at least {n_options - 1} wrong answers, different from each other and from the right one"
+        raise malformed(where, list(shown.distractors), least)
+
+
+def _missing(where: Where, *loc: str) -> na.DataError:
+    return na.DataError(f"{where(*loc)}: is missing; accepted: {accepted(loc)}")
 
 
 def fields(loc: Sequence[str | int]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._files import at, lines, malformed
+from neuron_antagonism_plugins._files import at, lines, malformed, readable
 from neuron_antagonism_plugins._schema import Spec, Where, accepted, check, fields
 
 _FILE = "a task file in YAML or TOML with the fields data and columns"
@@ -85,7 +85,8 @@ def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known:
     if isinstance(node, yaml.SequenceNode):
         return [_plain(path, inner, (*loc, i), known) for i, inner in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return node.value
+        # a quoted text may write half a character
+        return readable(f"{at(path, number)}, field {_dotted(loc)}", node.value)
     found: dict[str, Any] = {}
     for key, inner in node.value:
         line = key.start_mark.line + 1
@@ -93,6 +94,7 @@ def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known:
             raise malformed(at(path, line), "a field without a plain name", _FILE)
         if key.value in found:
             raise malformed(at(path, line), f"{key.value} twice", "each field once")
+        readable(at(path, line), key.value)
         known[(*loc, key.value)] = line
         found[key.value] = _plain(path, inner, (*loc, key.value), known)
     return found

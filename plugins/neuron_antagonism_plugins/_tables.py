@@ -1,4 +1,4 @@
-"""Reading rows by column name from CSV, TSV, JSON, Parquet and the Hub, and the values of their cells."""
+"""Reading rows by column name from CSV, TSV, JSON, Parquet and the Hub."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._cells import Row
 from neuron_antagonism_plugins._files import at, lines, listed, malformed
 from neuron_antagonism_plugins._hub import is_hub, splits
 
@@ -19,15 +20,6 @@ SEPARATED = "a CSV or TSV file, by its ending or the field format"
 
 _TABLE = "a table with a line of column names (or the task file's field header), then rows of as many cells"
 _OBJECTS = "a JSON object on each line, or a file that is one JSON array of objects"
-_LIST = 'a list of texts (in CSV and TSV as JSON, such as ["a", "b", "c"])'
-
-
-class Row(NamedTuple):
-    """One row: its part of the data set ("train", "test" or ""), where it stands (for errors), its values."""
-
-    part: str
-    where: str
-    values: dict[str, Any]
 
 
 def is_separated(source: str, form: str | None) -> bool:
@@ -85,65 +77,6 @@ def rows(
         raise na.DataError(f"{source}: holds no rows; accepted: {accepted}")
 
 
-def cell(row: Row, column: str, field: str) -> Any:
-    """The value of a column; a dot reaches into an object (`choices.text`).
-
-    Args:
-        row: where to look.
-        column: the column's name.
-        field: what asks for it, for the error.
-
-    Raises:
-        DataError: there is no such column; names those there are.
-    """
-    value: Any = row.values
-    for name in [column] if column in row.values else column.split("."):
-        if not isinstance(value, dict) or name not in value:
-            there = listed(value) if isinstance(value, dict) else "no object to reach into"
-            raise na.DataError(f"{row.where}: has no column {column!r}, which {field} names; accepted: {there}")
-        value = value[name]
-    return value
-
-
-def text(row: Row, column: str, field: str) -> str:
-    """The text of a cell that may not be empty."""
-    value = cell(row, column, field)
-    found = as_text(value)
-    if not found:
-        raise malformed(f"{row.where}, column {column!r}", value, "a text or number that isn't empty")
-    return found
-
-
-def texts(row: Row, columns: tuple[str, ...], field: str) -> list[str]:
-    """The texts of several columns, or of the one that holds a list; empty ones stay, as ""."""
-    if len(columns) > 1:
-        values = [cell(row, column, field) for column in columns]
-    else:
-        values = cell(row, columns[0], field)
-        if isinstance(values, str):
-            try:
-                values = json.loads(values)
-            except (ValueError, RecursionError):
-                raise malformed(f"{row.where}, column {columns[0]!r}", values, _LIST) from None
-        if not isinstance(values, list):
-            raise malformed(f"{row.where}, column {columns[0]!r}", values, _LIST)
-    found = [as_text(value) for value in values]
-    for value, one in zip(values, found, strict=True):
-        if one is None:
-            raise malformed(f"{row.where}, {field}", value, "texts or numbers")
-    return [one or "" for one in found]
-
-
-def as_text(value: Any) -> str | None:
-    """A value as an option shows it: "" for a missing one, None for what is neither text nor number."""
-    if isinstance(value, bool):
-        return json.dumps(value)
-    # NaN, which differs from itself, is how tables of numbers write a missing one
-    if value is None or value != value:
-        return ""
-    return str(value).strip() if isinstance(value, str | int | float) else None
-
-
 def _form(source: str, form: str | None) -> str:
     return form or Path(source).suffix.lower().removeprefix(".")
 
@@ -180,8 +113,8 @@ def _json(path: str, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
             array = json.loads(whole)
         except json.JSONDecodeError as error:
             raise na.DataError(f"{at(path, error.lineno)}: {error.msg}; accepted: {_OBJECTS}") from None
-        except RecursionError:
-            raise na.DataError(f"{path}: nested too deeply; accepted: {_OBJECTS}") from None
+        except (ValueError, RecursionError) as error:  # nested too deeply, or a number of thousands of digits
+            raise na.DataError(f"{path}: {str(error).splitlines()[0]}; accepted: {_OBJECTS}") from None
         found = [(f"{path}, row {number}", value) for number, value in enumerate(array)]
     else:
         found = [(at(path, number), _object(at(path, number), line)) for number, line in numbered if line.strip()]
@@ -212,9 +145,14 @@ def _parquet(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         with parquet.ParquetFile(name) as file:
             for batch in file.iter_batches():
-                for values in batch.to_pylist():
+                for row in range(len(batch)):
+                    # row by row: bytes that are no text are an error of theirs
+                    (values,) = batch.slice(row, 1).to_pylist()
                     yield f"{path}, row {number}", values
                     number += 1
+    except UnicodeDecodeError as error:
+        bad = error.object[error.start : error.start + 1]
+        raise malformed(f"{path}, row {number}", bad, "a Parquet file whose texts are UTF-8") from None
     except Exception as error:  # pyarrow raises many kinds, from the file system's to its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise na.DataError(f"{path}: can't be read: {reason}; accepted: a Parquet file") from error

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._files import at, filled_lines, malformed
+from neuron_antagonism_plugins._cells import LeftOut, kept
+from neuron_antagonism_plugins._files import at, filled_lines, malformed, readable
 from neuron_antagonism_plugins._hub import is_hub, splits, unknown_columns
 
 LABELS = ("A", "B", "C", "D", "E")
@@ -34,16 +35,23 @@ def questions(path: str | Path) -> Iterator[Choices]:
         DataError: an unreadable or empty file, a malformed line, or one without an answer (as in the official
             test file); names file, line and what is accepted.
     """
-    for number, line in filled_lines(path, _FILE):
-        where = at(path, number)
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            raise malformed(where, line, _LINE) from None
-        if not isinstance(record, dict) or not isinstance(record.get("question"), dict):
-            raise malformed(where, line, _LINE)
-        question = record["question"]
-        yield _checked(where, question.get("stem"), question.get("choices"), record.get("answerKey"))
+    yield from map(_parsed, _placed(path))
+
+
+def _placed(path: str | Path) -> Iterator[tuple[str, str]]:
+    return ((at(path, number), line) for number, line in filled_lines(path, _FILE))
+
+
+def _parsed(placed: tuple[str, str]) -> Choices:
+    where, line = placed
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        raise malformed(where, line, _LINE) from None
+    if not isinstance(record, dict) or not isinstance(record.get("question"), dict):
+        raise malformed(where, line, _LINE)
+    question = record["question"]
+    return _checked(where, question.get("stem"), question.get("choices"), record.get("answerKey"))
 
 
 class Commonsense(na.Task):
@@ -62,7 +70,8 @@ class Commonsense(na.Task):
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:
         """Yield one item for each question, in the source's order, with the data set's own wrong choices.
 
-        These are four, of which the core drops one at random; fewer where choices repeat, as some do.
+        These are four, of which the core drops one at random; fewer where choices repeat, as some do. A question
+        without an answer is left out and counted; a file of such questions alone is an error.
 
         Args:
             source: a CommonsenseQA file, `hub:dataset-id[:config]` in tau/commonsense_qa's layout (its
@@ -78,21 +87,28 @@ class Commonsense(na.Task):
 
             yield from sample.items()
             return
-        asked = _hub_questions(source) if is_hub(source) else (("", found) for found in questions(source))
+        if is_hub(source):
+            asked = _hub_questions(self, source)
+        else:
+            asked = (("", found) for found in kept(self, _placed(source), _parsed))
         for part, (stem, choices, key) in asked:
             wrong = dict.fromkeys(text for text in choices.values() if text != choices[key])
             yield na.Item(stem, choices[key], tuple(wrong), part=part)
 
 
-def _hub_questions(source: str) -> Iterator[tuple[str, Choices]]:
+def _hub_questions(task: na.Task, source: str) -> Iterator[tuple[str, Choices]]:
     for split in splits(source, _COLUMNS, test=("validation", "dev", "test")):
         if not {"question", "answerKey"} <= set(split.columns):
             raise unknown_columns(split, _COLUMNS)
-        for where, row in split.rows():
-            asked = row["question"]
-            if not isinstance(asked, dict):  # a dict: the official files, loaded as JSON
-                asked = {"stem": asked, "choices": row.get("choices")}
-            yield split.part, _checked(where, asked.get("stem"), asked.get("choices"), row["answerKey"])
+        yield from ((split.part, found) for found in kept(task, split.rows(), _hub_question))
+
+
+def _hub_question(placed: tuple[str, dict[str, Any]]) -> Choices:
+    where, row = placed
+    asked = row["question"]
+    if not isinstance(asked, dict):  # a dict: the official files, loaded as JSON
+        asked = {"stem": asked, "choices": row.get("choices")}
+    return _checked(where, asked.get("stem"), asked.get("choices"), row["answerKey"])
 
 
 def _checked(where: str, stem: Any, choices: Any, key: Any) -> Choices:
@@ -101,8 +117,12 @@ def _checked(where: str, stem: Any, choices: Any, key: Any) -> Choices:
     texts = _texts(choices)
     if texts is None:
         raise malformed(where, choices, "five choices labelled A to E, each with a text")
+    if key is None or key == "":
+        raise LeftOut(str(malformed(where, key, _NO_ANSWER)), "no answerKey")
     if key not in LABELS:
         raise malformed(where, key, _NO_ANSWER)
+    for text in (stem, *texts.values()):
+        readable(where, text)
     return Choices(stem.strip(), texts, key)
 
 

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._answers import Answer, chosen, stated
+from neuron_antagonism_plugins._carried import LETTERS
+from neuron_antagonism_plugins._cells import LeftOut, Row, distinct, has, none_left, same, text, whole
 from neuron_antagonism_plugins._files import listed, malformed
 from neuron_antagonism_plugins._hub import is_hub
-from neuron_antagonism_plugins._schema import Spec, label_set
+from neuron_antagonism_plugins._options import choices, wrong_answers
+from neuron_antagonism_plugins._schema import (
+    LEAST,
+    N_OPTIONS,
+    Spec,
+    check_wrong,
+    label_set,
+    marked,
+    most_options,
+)
 from neuron_antagonism_plugins._spec import read_spec
-from neuron_antagonism_plugins._tables import Row, rows, text, texts
-
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+from neuron_antagonism_plugins._tables import rows
 
 
 @dataclass(frozen=True)
-class _Folder:
-    """The task file's folder; hidden in its text, so that a run's stored results survive a move of the files."""
+class _Place:
+    """Where the task file is; hidden in its text, so that a run's stored results survive a move of the files."""
 
     path: Path = field(repr=False)
+
+
+class _Read(NamedTuple):
+    """A usable row: what is asked, and either the answer with its wrong ones or what says which option it is."""
+
+    row: Row
+    asked: str | None
+    meta: dict[str, str]
+    answer: str | Answer
+    wrong: Sequence[str]
 
 
 class FileTask(na.Task):
     """A task that a YAML or TOML file states, without code; give the file's path where a task's name goes.
 
-    A ready multiple-choice file needs its columns only (an answer is a letter, an index from 0, or an option's text):
+    A ready multiple-choice file needs its columns only (an answer is a label, letter, index or text of an option, or a
+    1 among zeros; where numbers could count from 0 and from 1 in every row, the field answers must say which):
 
         data: questions.csv            # .csv .tsv .jsonl .json .parquet, relative to this file, or hub:dataset-id
         columns: {text: question, options: [a, b, c, d], answer: key}
@@ -43,10 +65,13 @@ class FileTask(na.Task):
           text: headline
           answer: class
           distractors: [w1, w2, w3]    # or one column that holds a list; not with labels
+          options: choices.text        # or a list of objects, or an object of texts by label
+          labels: choices.label        # the options' own labels; by default those beside them
           meta: {source: paper}        # further columns that the stems use
         labels: {0: world, 1: sports, 2: business}   # by the answer's value; or a list of labels
         fillers: [weather]             # labels that are never right
-        answers: letter                # of options: letter, index, number (from 1) or text; by default what fits
+        answers: letter                # of options: letter, index, number (from 1), text, first or last
+        n_options: 4                   # 2 to 10; by default four, or as many as the labels or the rows offer
         role: You sort news.
         rule: "Reply with one letter only: A, B, C or D."
         stems: ["{text}\\nWhat is it about?", "{source}: {text}\\nTopic?", "Topic of: {text}"]
@@ -71,11 +96,15 @@ class FileTask(na.Task):
                 "task 'file' needs a file that states it; accepted: its path as the task, such as --task my_task.yaml"
             )
         self.spec = read_spec(path)
-        self.folder = _Folder(Path(path).expanduser().parent)
+        self.place = _Place(Path(path))
         self.name = Path(path).stem if self.spec.name is None else self.spec.name
-        self.role, self.rule, self.stems = self.spec.role, self.spec.rule, self.spec.stems
+        self.role, self.stems = self.spec.role, self.spec.stems
         self.demonstration = _demonstration(self.spec)
-        self.concepts = tuple(dict.fromkeys(self.spec.labels.values()))
+        self.concepts = tuple(distinct(self.spec.labels.values()))
+        self.left_out: Counter[str] = Counter()
+        self.offered = 0  # the most different options of a row that was read
+        self.n_options, self.rule = 0, ""
+        self._ask_of(N_OPTIONS)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -95,85 +124,116 @@ class FileTask(na.Task):
         """
         data = self.spec.data
         if source is not None:
-            yield from self._items(source)
+            found = self._read(source)
         elif data.train is None:
-            yield from self._items(self._resolved(data.test))
+            found = self._read(self._resolved(data.test))
         else:
-            for name, part, other in ((data.test, "test", "train"), (data.train, "train", "test")):
-                items = self._items(self._resolved(name))
-                yield from (replace(item, part=part) for item in items if item.part != other)
+            found = self._read(self._resolved(data.test), "test") + self._read(self._resolved(data.train), "train")
+        items = self._items(found)
+        self.offered = max([self.offered, *(1 + len(item.distractors) for item in items)])
+        self._ask_of(self.offered)
+        return items
+
+    def _ask_of(self, offered: int) -> None:
+        """Fix how many options a question has, where rows offer so many."""
+        spec = self.spec
+        most = most_options(spec) or N_OPTIONS
+        self.n_options = spec.n_options or max(LEAST, min(N_OPTIONS, most, offered))
+        letters = LETTERS[: self.n_options]
+        self.rule = spec.rule or f"Reply with one letter only: {', '.join(letters[:-1])} or {letters[-1]}."
+        if spec.demonstration is not None and not spec.labels and self.offered:
+            check_wrong(spec.demonstration, self.n_options, f"{self.place.path}, field demonstration.distractors")
 
     def _resolved(self, source: str) -> str:
         """A source of the task file, relative to it."""
+        folder = self.place.path.expanduser().parent
         if is_hub(source):
-            local = self.folder.path / source.removeprefix("hub:")
+            local = folder / source.removeprefix("hub:")
             return f"hub:{local}" if local.is_dir() else source
-        return str(self.folder.path / Path(source).expanduser())
+        return str(folder / Path(source).expanduser())
 
-    def _items(self, source: str) -> Iterator[na.Item]:
+    def _read(self, source: str, part: str = "") -> list[_Read]:
+        """The rows that can be asked of one part, or of all; what is left out is counted.
+
+        Raises:
+            DataError: malformed data, a column that no row has, or a part of which no row is left.
+        """
         spec, columns = self.spec, self.spec.columns
-        named = [columns.text, columns.answer, *columns.distractors, *columns.options, *columns.meta.values()]
+        single = [columns.text, columns.answer, columns.labels]
+        named = [name for name in single if name is not None]
+        named += [*columns.distractors, *columns.options, *columns.meta.values()]
         accepted = f"the columns {listed(named)}"
-        found = rows(source, spec.format, accepted, spec.data.split, header=spec.header, delimiter=spec.delimiter)
-        for row in found:
-            asked = text(row, columns.text, "columns.text")
-            meta = {name: text(row, column, f"columns.meta.{name}") for name, column in columns.meta.items()}
-            answer, wrong = self._answers(row)
-            yield na.Item(asked, answer, tuple(dict.fromkeys(w for w in wrong if w and w != answer)), meta, row.part)
+        every = list(rows(source, spec.format, accepted, spec.data.split, header=spec.header, delimiter=spec.delimiter))
+        other = {"test": "train", "train": "test"}.get(part)
+        wanted = [row._replace(part=part or row.part) for row in every if row.part != other]
+        absent = [f"no column {name!r}" for name in named if not any(has(row, name) for row in wanted)]
+        found: list[_Read] = []
+        missed: list[tuple[Row, LeftOut]] = []
+        for row in wanted:
+            try:
+                found.append(self._asked(row))
+            except LeftOut as error:
+                if error.reason in absent:
+                    raise
+                missed.append((row, error))
+        for which in dict.fromkeys(row.part for row in wanted):
+            if which not in {read.row.part for read in found}:
+                raise none_left([error for row, error in missed if row.part == which])
+        self.left_out.update(error.reason for _, error in missed)
+        return found
 
-    def _answers(self, row: Row) -> tuple[str, Sequence[str]]:
-        spec, columns = self.spec, self.spec.columns
-        found = text(row, columns.answer, "columns.answer")
-        where = f"{row.where}, column {columns.answer!r}"
+    def _asked(self, row: Row) -> _Read:
+        columns = self.spec.columns
+        asked = None if columns.text is None else text(row, columns.text, "columns.text")
+        meta = {name: text(row, column, f"columns.meta.{name}") for name, column in columns.meta.items()}
         if columns.options:
-            options = texts(row, columns.options, "columns.options")
-            return _chosen(found, options, spec.answers, where), options
+            same_column, form = marked(self.spec), self.spec.answers
+            offered = choices(row, columns.options, columns.labels, marked=same_column, strict=form is None)
+            if form in ("first", "last") and not offered.texts[0 if form == "first" else -1]:
+                raise LeftOut(f"{row.where}: its {form} option is empty; accepted: a text", f"empty {form} option")
+            answer = stated(row, columns.answer, offered, marked=same_column)
+            return _Read(row, asked, meta, answer, offered.texts)
+        found = text(row, str(columns.answer), "columns.answer")
         if columns.distractors:
-            return found, texts(row, columns.distractors, "columns.distractors")
-        if found not in spec.labels:
-            raise malformed(where, found, f"{listed(spec.labels)} (labels of the task file)")
-        return spec.labels[found], label_set(spec)
+            return _Read(row, asked, meta, found, wrong_answers(row, columns.distractors))
+        return _Read(row, asked, meta, self._label(row, found), label_set(self.spec))
+
+    def _label(self, row: Row, found: str) -> str:
+        """The label's text for a value; floats and truth values as tables of other programs write them too."""
+        labels = self.spec.labels
+        for form in (str, same, _value):
+            known = {form(value): label for value, label in labels.items()}
+            if form(found) in known:
+                return known[form(found)]
+        error = malformed(
+            f"{row.where}, column {self.spec.columns.answer!r}", found, f"{listed(labels)} (labels of the task file)"
+        )
+        raise LeftOut(str(error), "unlabelled (-1)") if whole(found) == -1 else error
+
+    def _items(self, found: Sequence[_Read]) -> list[na.Item]:
+        # all rows at once: what numbers count from shows in some of them
+        meant = iter(chosen([read.answer for read in found if isinstance(read.answer, Answer)], self.spec.answers))
+        items = []
+        for row, asked, meta, stated_answer, wrong in found:
+            answer = stated_answer if isinstance(stated_answer, str) else next(meant)
+            others = (text for text in distinct(wrong) if same(text) != same(answer))
+            items.append(na.Item(answer if asked is None else asked, answer, tuple(others), meta, row.part))
+        return items
+
+
+def _value(value: str) -> str:
+    number = whole(value)
+    if number is not None:
+        return str(number)
+    return value.casefold() if value.casefold() in ("true", "false") else same(value)
 
 
 def _demonstration(spec: Spec) -> na.Item | None:
     shown = spec.demonstration
     if shown is None:
         return None
-    wrong = shown.distractors or label_set(spec)
-    return na.Item(shown.text, shown.answer, tuple(w for w in dict.fromkeys(wrong) if w != shown.answer), shown.meta)
-
-
-def _chosen(found: str, options: Sequence[str], form: str | None, where: str) -> str:
-    """The option that an answer means.
-
-    Raises:
-        DataError: none, an empty one, or several that differ.
-    """
-    letters = _LETTERS[: len(options)]
-    number = int(found) if found in map(str, range(len(options) + 1)) else -1
-    places = {
-        "letter": letters.find(found.upper()) if len(found) == 1 else -1,
-        "index": number,
-        "number": number - 1,
-        "text": options.index(found) if found in options else -1,
-    }
-    # a count from 1 is never guessed: nothing tells it from one that counts from 0
-    forms = [form] if form else ["letter", "index", "text"]
-    meant = {name: options[places[name]] for name in forms if 0 <= places[name] < len(options)}
-    if len(set(meant.values())) > 1:
-        said = " and ".join(f"as {name} {option!r:.40}" for name, option in meant.items())
-        raise malformed(where, found, f"one meaning, but this is {said}: set the task file's field answers")
-    chosen = next(iter(meant.values()), "")
-    if not chosen:
-        ranges = {
-            "letter": f"a letter A to {letters[-1:]}",
-            "index": f"an index 0 to {len(options) - 1}",
-            "number": f"a number 1 to {len(options)}",
-            "text": "the text of an option",
-        }
-        more = "" if form else "; for numbers from 1: answers: number in the task file"
-        raise malformed(where, found, f"{', '.join(ranges[name] for name in forms)} that is not empty{more}")
-    return chosen
+    wrong = [text for text in distinct(shown.distractors or label_set(spec)) if same(text) != same(shown.answer)]
+    return na.Item(shown.answer if shown.text is None else shown.text, shown.answer, tuple(wrong), shown.meta)
 
 
 @na.hookimpl

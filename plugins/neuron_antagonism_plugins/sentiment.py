@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._cells import LeftOut, Row, as_text, empty, kept, whole
 from neuron_antagonism_plugins._files import at, filled_lines, malformed
 from neuron_antagonism_plugins._hub import Split, is_hub, splits, unknown_columns
 
@@ -92,7 +94,8 @@ class Sentiment(na.Task):
 
         Args:
             source: an SST file, `hub:dataset-id[:config]` in the layout of SetFit/sst5 or stanfordnlp/sst
-                (floats: up to 0.4 is negative, up to 0.6 neutral), or None = the sample.
+                (floats: up to 0.4 is negative, up to 0.6 neutral), or None = the sample. Of the Hub, rows without
+                a text or label are left out and counted.
             seed: nothing is drawn here.
 
         Raises:
@@ -104,8 +107,7 @@ class Sentiment(na.Task):
 
             yield from sample.items()
         elif is_hub(source):
-            for part, text, answer in _hub_sentences(source):
-                yield _item(text, answer, part)
+            yield from _hub_items(self, source)
         else:
             for label, text in trees(source):
                 yield _item(text, FIVE[label])
@@ -123,7 +125,7 @@ def _unescape(word: str) -> str:
     return word
 
 
-def _hub_sentences(source: str) -> Iterator[tuple[str, str, str]]:
+def _hub_items(task: na.Task, source: str) -> Iterator[na.Item]:
     loaded = splits(source, _COLUMNS)
     five = _five_labels(loaded)
     for split in loaded:
@@ -133,14 +135,26 @@ def _hub_sentences(source: str) -> Iterator[tuple[str, str, str]]:
         tree = "ptb_tree" if "ptb_tree" in split.columns else "" if label else text
         if not tree and not (text and label):
             raise unknown_columns(split, _COLUMNS)
-        for where, row in split.rows():
-            if tree:
-                root, words = parse(str(row[tree]), where)
-                yield split.part, words, FIVE[root]
-            elif isinstance(row[text], str) and row[text].strip():
-                yield split.part, row[text].strip(), _answer(row[label], five, where)
-            else:
-                raise malformed(where, row[text], "a text that isn't empty")
+        yield from kept(task, split.rows(), partial(_hub_item, split.part, tree, text, label, five))
+
+
+def _hub_item(part: str, tree: str, text: str, label: str, five: bool, placed: tuple[str, dict[str, Any]]) -> na.Item:
+    where, values = placed
+    if tree:
+        root, words = parse(str(values[tree]), where)
+        return _item(words, FIVE[root], part)
+    row = Row(part, where, values)
+    asked = values[text]
+    if as_text(asked) == "":
+        raise empty(row, text, asked, "a text that isn't empty")
+    if not isinstance(asked, str):
+        raise malformed(where, asked, "a text that isn't empty")
+    written = as_text(values[label])
+    if written == "":
+        raise empty(row, label, values[label], _LABEL)
+    if written is not None and whole(written) == -1:
+        raise LeftOut(str(malformed(where, values[label], _LABEL)), "unlabelled (-1)")
+    return _item(asked.strip(), _answer(values[label], five, where), part)
 
 
 def _five_labels(loaded: Sequence[Split]) -> bool:
