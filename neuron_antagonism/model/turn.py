@@ -57,7 +57,10 @@ class Turn:
 
 @contextmanager
 def without_autocast() -> Iterator[None]:
-    """Within the context nothing is cast to another precision; also a decorator, for a backward pass is cast as well."""
+    """Within the context nothing is cast to another precision; also a decorator.
+
+    A backward pass outside of the forward's context would be cast as well.
+    """
     with ExitStack() as stack:
         for kind in DEVICES:
             if torch.is_autocast_enabled(kind):
