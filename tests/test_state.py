@@ -47,6 +47,32 @@ def test_autocast_around_a_call_changes_nothing(dtype):
     assert torch.equal(na.evaluate(again, QUESTIONS).option_probabilities, right)
 
 
+def test_modes_around_a_call_change_nothing():
+    """Inference mode, no_grad and another default dtype belong to the caller."""
+    model = tiny.load("llama", torch.float32)
+    right, scores = na.evaluate(model, QUESTIONS).option_probabilities, na.attribute(model, QUESTIONS, budget=8).scores
+    for mode in (torch.inference_mode, torch.no_grad):
+        with mode():
+            assert torch.equal(na.evaluate(model, QUESTIONS).option_probabilities, right)
+            assert torch.equal(na.attribute(model, QUESTIONS, budget=8).scores, scores)
+            demo = na.load_model("demo")
+        assert na.attribute(demo, [na.Question("w\nAnswer:", tuple("wxyz"), 0)]).scores.abs().max() > 0
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(na.evaluate(model, QUESTIONS).option_probabilities, right)
+        assert torch.equal(na.attribute(model, QUESTIONS, budget=8).scores, scores)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_model_made_in_inference_mode_is_refused():
+    """Its weights have no gradients, ever."""
+    with torch.inference_mode():
+        module = tiny.hf("llama", torch.float32)
+    with pytest.raises(na.ModelError, match=r"made inside torch.inference_mode\(\), .*accepted: "):
+        na.load_model(hf_model=module, tokenizer=tiny.tokenizer())
+
+
 def in_threads(*works: Any) -> list[BaseException]:
     """What several functions raise that run at once."""
     raised: list[BaseException] = []

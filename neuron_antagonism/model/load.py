@@ -101,6 +101,20 @@ def examine_model(
     chat_template: bool = False,
 ) -> HookedModel:
     """Load a model and keep what was proved of it, also what does not hold; arguments and errors as in `load_model`."""
+    import torch
+
+    # weights that are made in inference mode could never be differentiated
+    with torch.inference_mode(False):
+        return _examined(name, hf_model, tokenizer, loading, chat_template)
+
+
+def _examined(
+    name: str | Path | None,
+    hf_model: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+    loading: Loading,
+    chat_template: bool,
+) -> HookedModel:
     if hf_model is not None:
         if name is not None or tokenizer is None:
             raise UsageError("load_model takes either a name, or both hf_model= and tokenizer=")
@@ -140,6 +154,11 @@ def _check_pair(hf_model: Any, tokenizer: Any) -> None:
         raise UsageError(
             f"hf_model is a {type(hf_model).__name__}{_shown(hf_model)}; accepted: a loaded Hugging Face model "
             "(load_model takes a name by itself)"
+        )
+    if any(parameter.is_inference() for parameter in hf_model.parameters()):
+        raise ModelError(
+            "the model's weights were made inside torch.inference_mode(), and have no gradients; accepted: a model "
+            "that is made or loaded outside of it"
         )
     if not all(callable(getattr(tokenizer, name, None)) for name in ("__call__", "__len__", "decode")):
         raise UsageError(
