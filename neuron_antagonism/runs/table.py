@@ -82,7 +82,7 @@ def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> Table:
     before = found["before"]
     title = (
         f"{task}: unedited accuracy {before['acc']:.1%}, comprehension {before['com']:.1%} "
-        f"({before['examples']} examples), letters {before['letter_mass']:.2f}"
+        f"({before['examples']} examples)\nletter mass {before['letter_mass']:.2f}"
     )
     table = _table(title, ["Scorer"], ["Acc", "RAC %", "RCC %", "g:b", "at all"])
     at_all = {(effect["scorer"], effect["mode"]): effect for effect in found["at_all"]}
@@ -142,7 +142,7 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
         for line, scorers in _incomplete(found["attribution"]).items():
             yield f"warning: {task}: the integrated gradients of {', '.join(scorers)} miss {line}"
     yield (
-        "letters: probability of the option letters among all tokens, where the answer is read. "
+        "letter mass: probability of the option letters among all tokens, where the answer is read. "
         f"Acc: accuracy under the edit (protocol {results['protocol']}). RAC, RCC: relative change of accuracy and "
         "comprehension, + where the edit does what it is for; [..]: 95 % interval over examples (random: over draws); "
         "Fail: either is negative; n/a: nothing was right (understood) before. g:b: good and bad neurons touched, "
