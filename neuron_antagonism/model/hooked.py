@@ -52,6 +52,7 @@ class HookedModel:
         architecture: the Hugging Face class name.
         n_layers: number of blocks.
         n_neurons: FFN neurons per block.
+        columns: entries of the vocabulary that have a logit.
         width: of the residual stream.
         n_heads: attention heads per block.
         block_parameters: parameters of one block.
@@ -173,6 +174,11 @@ class HookedModel:
         asked = _asked(question)
         with self._turn.taken():
             encoded = self.letters.encode(asked.prompt, asked.letters, whole=asked.whole)
+        if max(encoded.letters) >= self.columns:
+            raise ModelError(
+                f"the letters {list(question.letters)!r} are tokens up to {max(encoded.letters)} and {self.name} gives "
+                f"{self.columns} logits; accepted: letters that the model can write"
+            )
         if self.max_context is not None and len(encoded.ids) > self.max_context:
             raise DataError(
                 f"the question {question.prompt[-60:]!r} is {len(encoded.ids)} tokens long; "
@@ -429,7 +435,7 @@ class HookedModel:
                 "accepted: decoders with a dense FFN in every block"
             )
         with torch.no_grad(), self.writing(range(n_layers), read):
-            self.forward(torch.full((1, 2), PAD_ID, device=self.device))
+            self.columns = self.forward(torch.full((1, 2), PAD_ID, device=self.device)).shape[-1]
         if len(widths) != n_layers or len(set(widths.values())) != 1:
             raise ModelError(
                 f"{self.name} ({self.architecture}) has FFN widths {sorted(set(widths.values()))} in {len(widths)} of "

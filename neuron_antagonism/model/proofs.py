@@ -336,7 +336,7 @@ def _resid_post(state: _State) -> Found:
 def _vocabulary(state: _State) -> Found:
     """How many of the tokenizer's entries the model has no embedding for; a prompt that uses one is refused."""
     model = state.model
-    rows, columns = model.tokens.embeddings, state.logits.shape[-1]
+    rows, columns = model.tokens.embeddings, model.columns
     beyond = max(0, model.tokens.size - rows)
     shown = f"tokenizer {model.tokens.size}, embedding {rows}, logits {columns}"
     return 0.0, 0.0, f"{shown}; prompts with one of the {beyond} tokens beyond are refused" if beyond else shown
