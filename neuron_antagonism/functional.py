@@ -38,10 +38,13 @@ def quadrature_rule(name: str, steps: object) -> tuple[list[float], list[float]]
 
 
 def option_log_probabilities(
-    logits: Float[Tensor, "*batch vocab"], letters: Int[Tensor, "*batch option"]
+    logits: Float[Tensor, "*batch vocab"],
+    letters: Int[Tensor, "*batch option"],
+    absent: Bool[Tensor, "*batch option"] | None = None,
 ) -> Float[Tensor, "*batch option"]:
-    """Log-softmax over the letters' logits."""
-    return torch.gather(logits, -1, letters).log_softmax(-1)
+    """Log-softmax over the letters' logits; −inf where a question has no such option."""
+    found = torch.gather(logits, -1, letters)
+    return (found if absent is None else found.masked_fill(absent, float("-inf"))).log_softmax(-1)
 
 
 def ranked(scores: Float[Tensor, "layer neuron"], *, descending: bool = True) -> Int[Tensor, " rank"]:

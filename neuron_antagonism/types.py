@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import operator
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from neuron_antagonism.errors import DataError
 
 N_OPTIONS = 4
-LETTERS = ("A", "B", "C", "D")
+"""Options of a question where a task says nothing else (the paper's four)."""
+
+ALPHABET = tuple("ABCDEFGHIJ")
+LEAST_OPTIONS, MOST_OPTIONS = 2, len(ALPHABET)
+LETTERS = ALPHABET[:N_OPTIONS]
+
+
+def same(text: str) -> str:
+    """What texts have in common that read alike: composed characters (NFC), no blanks around them."""
+    return unicodedata.normalize("NFC", text).strip()
 
 
 @dataclass(frozen=True)
@@ -18,10 +30,15 @@ class Item:
     Args:
         text: the text asked about; fills `{text}` in the stems.
         answer: the right answer's text.
-        distractors: at least three wrong answers; three are drawn once per example.
+        distractors: at least one wrong answer less than the task's questions have options; drawn once per example.
         meta: further values by name that the stems may use, and that tell examples apart.
         part: the part of the data set: "train" (identification, selection, demonstration), "test"
             (evaluation), or "" where the data set has no parts.
+        unit: what items have in common that must not be divided among sets, such as a passage that several questions
+            ask about; "" = the text.
+
+    Raises:
+        DataError: a text that holds half of a surrogate pair.
     """
 
     text: str
@@ -29,48 +46,60 @@ class Item:
     distractors: tuple[str, ...]
     meta: Mapping[str, str] = field(default_factory=dict)
     part: str = ""
+    unit: str = ""
 
     def __post_init__(self) -> None:
         """Make the distractors a tuple, so that a list is accepted too."""
         object.__setattr__(self, "distractors", tuple(self.distractors))
+        for text in (self.text, self.answer, *self.distractors, *self.meta.values()):
+            _check_unicode("an item", text)
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], str]:
         """What makes two items the same: text, meta and answer."""
-        return (self.text, tuple(sorted(self.meta.items())), self.answer)
+        meta = tuple((name, unicodedata.normalize("NFC", str(value))) for name, value in sorted(self.meta.items()))
+        return (unicodedata.normalize("NFC", self.text), meta, unicodedata.normalize("NFC", self.answer))
+
+    @property
+    def group(self) -> str:
+        """What items of one unit have in common, however it is composed and spaced."""
+        return " ".join(unicodedata.normalize("NFC", self.unit or self.text).split())
 
 
 @dataclass(frozen=True)
 class Question:
-    """One four-option multiple-choice question, ready for a model.
+    """One multiple-choice question, ready for a model.
 
     Args:
         prompt: the full text up to and including the answer cue; the model's next token is the answer.
-        options: the four option texts in the order of `letters`.
-        answer: index 0..3 of the right option.
-        letters: what the model answers with.
+        options: two to ten option texts in the order of `letters`.
+        answer: index of the right option, from 0; any integer type.
+        letters: what the model answers with, one for each option; () = A, B, C, …
 
     Raises:
-        DataError: not four options or letters, repeated ones, an empty prompt, an answer outside 0..3.
+        DataError: fewer than two options or more than ten, repeated ones, letters that don't match them, an empty
+            prompt, an answer that is no index of them, half of a surrogate pair.
     """
 
     prompt: str
     options: tuple[str, ...]
     answer: int
-    letters: tuple[str, ...] = LETTERS
+    letters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the question once, where it is made."""
-        for name in ("options", "letters"):
-            given = getattr(self, name)
-            if not isinstance(given, list | tuple) or not all(isinstance(text, str) for text in given):
-                raise DataError(f"a question's {name} are {given!r:.80}; accepted: {N_OPTIONS} texts in a tuple")
-            object.__setattr__(self, name, tuple(given))
-        for what, values in (("options", self.options), ("letters", self.letters)):
-            if len(values) != N_OPTIONS:
-                raise DataError(f"a question has {len(values)} {what}; accepted: exactly {N_OPTIONS}")
-            if len(set(values)) != N_OPTIONS:
-                raise DataError(f"a question's {what} repeat: {values!r}; accepted: four different ones")
+        options = _texts("options", self.options)
+        if not LEAST_OPTIONS <= len(options) <= MOST_OPTIONS:
+            raise DataError(
+                f"a question has {len(options)} options; accepted: {LEAST_OPTIONS} to {MOST_OPTIONS} different ones"
+            )
+        letters = _texts("letters", self.letters) or ALPHABET[: len(options)]
+        if len(letters) != len(options):
+            raise DataError(f"a question has {len(options)} options and {len(letters)} letters; accepted: one for each")
+        for what, values in (("options", options), ("letters", letters)):
+            if len({same(text) for text in values}) != len(values):
+                raise DataError(f"a question's {what} repeat: {values!r:.200}; accepted: different ones")
+            object.__setattr__(self, what, values)
         self._check_prompt_and_answer()
 
     @property
@@ -81,11 +110,48 @@ class Question:
     def _check_prompt_and_answer(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
+        for text in (self.prompt, *self.options):
+            _check_unicode("a question", text)
         accepted = f"accepted: an index 0 to {len(self.options) - 1}"
-        if isinstance(self.answer, bool) or not isinstance(self.answer, int):
-            raise DataError(f"a question's answer is {self.answer!r}; {accepted}")
-        if not 0 <= self.answer < len(self.options):
-            raise DataError(f"a question's answer index is {self.answer}; {accepted}")
+        answer = whole(self.answer)
+        if answer is None:
+            raise DataError(f"a question's answer is {self.answer!r:.80}; {accepted}")
+        if not 0 <= answer < len(self.options):
+            raise DataError(f"a question's answer index is {answer}; {accepted}")
+        object.__setattr__(self, "answer", answer)
+
+
+def whole(value: Any) -> int | None:
+    """A whole number of any integer type, numpy's and torch's among them; None for anything else, True too."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _texts(what: str, given: Any) -> tuple[str, ...]:
+    """Texts in a tuple, from whatever holds them in an order."""
+    found = None
+    if isinstance(given, list | tuple):
+        found = tuple(given)
+    elif hasattr(given, "tolist") and getattr(given, "ndim", 0) == 1:
+        # arrays and series
+        found = tuple(given.tolist())
+    if found is None or not all(isinstance(text, str) for text in found):
+        raise DataError(f"a question's {what} are {given!r:.80}; accepted: texts in a tuple")
+    return tuple(str(text) for text in found)
+
+
+def _check_unicode(what: str, text: Any) -> None:
+    try:
+        str(text).encode()
+    except UnicodeEncodeError as error:
+        around = str(text)[max(0, error.start - 20) : error.end + 20]
+        raise DataError(
+            f"{what} holds half of a surrogate pair, which is no character: {around!a}; accepted: Unicode text"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -98,13 +164,13 @@ class LabelQuestion(Question):
 
     def __post_init__(self) -> None:
         """Check the question once, where it is made; the labels are what the model answers with."""
-        given = self.options
-        if not isinstance(given, list | tuple) or not all(isinstance(text, str) and text for text in given):
-            raise DataError(f"a question's labels are {given!r:.80}; accepted: texts in a tuple")
-        object.__setattr__(self, "options", tuple(given))
-        if len(self.options) < 2 or len(set(self.options)) != len(self.options):
+        options = _texts("labels", self.options)
+        if not all(options):
+            raise DataError(f"a question's labels are {options!r:.80}; accepted: texts in a tuple")
+        object.__setattr__(self, "options", options)
+        if len(self.options) < 2 or len({same(text) for text in self.options}) != len(self.options):
             raise DataError(f"a question's labels are {self.options!r:.80}; accepted: two or more, all different")
-        if tuple(self.letters) not in (LETTERS, self.options):
+        if tuple(self.letters) not in ((), LETTERS, self.options):
             raise DataError(f"a label question's letters are {self.letters!r:.80}; accepted: its labels, or none")
         object.__setattr__(self, "letters", self.options)
         self._check_prompt_and_answer()
@@ -137,17 +203,10 @@ class Example:
         if not self.proxies:
             raise DataError("an example has no questions; accepted: at least one")
 
-
-def n_options(questions: Iterable[Question]) -> int:
-    """How many options each of some questions has.
-
-    Raises:
-        DataError: not equally many.
-    """
-    counts = {len(question.letters) for question in questions}
-    if len(counts) > 1:
-        raise DataError(f"questions of {sorted(counts)} options are asked together; accepted: equally many in a list")
-    return counts.pop()
+    @property
+    def unit(self) -> str:
+        """What examples of one unit have in common: the item's text or passage, or a user's own prompt."""
+        return self.proxies[0].prompt if self.item is None else self.item.group
 
 
 def as_examples(things: Iterable[Example | Question]) -> list[Example]:
@@ -157,12 +216,13 @@ def as_examples(things: Iterable[Example | Question]) -> list[Example]:
         DataError: not a list, an empty one, or something in it that is neither.
     """
     accepted = "accepted: a list of examples or questions"
-    if isinstance(things, Example | Question | str) or not isinstance(things, Iterable):
+    table = hasattr(things, "columns")  # a data frame yields the names of its columns
+    if isinstance(things, Example | Question | str | Mapping) or table or not isinstance(things, Iterable):
         raise DataError(f"examples are given as a {type(things).__name__}; {accepted}")
     found = []
     for thing in things:
         if not isinstance(thing, Example | Question):
-            raise DataError(f"{thing!r:.80} is no example; {accepted}")
+            raise DataError(f"{' '.join(repr(thing).split()):.80} is no example; {accepted}")
         found.append(thing if isinstance(thing, Example) else Example(None, (thing,)))
     if not found:
         raise DataError(f"there are no examples; {accepted}, at least one")

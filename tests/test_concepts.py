@@ -58,7 +58,7 @@ def news(tmp_path):
         with (tmp_path / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, quoting=csv.QUOTE_ALL)
             writer.writerows(
-                (k, f"{part} {k}{i}", f'{what}, "they" say {i}') for i in range(5) for k, what in WHAT.items()
+                (k, f"{part} {k}{i}", f'{what}, as {part} {i} "they" say') for i in range(5) for k, what in WHAT.items()
             )
     (tmp_path / "news.yaml").write_text(NEWS, encoding="utf-8")
     return tmp_path / "news.yaml"
@@ -129,6 +129,52 @@ def test_the_same_seed_gives_the_same_examples(form):
     assert set(keys(one.identify)) != set(keys(other.identify))
 
 
+def test_a_class_keeps_one_for_each_set():
+    """Of one pool the first set leaves the second one an example of every class."""
+    split = na.concept_split(Kinds(), form="label", identify=4, evaluate=1, shots=0)
+    assert Counter(e.item.answer for e in split.identify) == {"w5": 4, "w6": 4, "w7": 3}
+    assert Counter(e.item.answer for e in split.evaluate) == {"w5": 1, "w6": 1, "w7": 1}
+    assert split.report.notes == ["identify: 3 examples of 'w7' instead of 4"]
+
+
+@pytest.mark.parametrize("form", ["letters", "label"])
+def test_a_class_that_the_data_does_not_hold_is_no_concept(form):
+    """It is left out and noted; prompts and labels name the others only."""
+
+    class Fewer(Kinds):
+        name = "fewer"
+        concepts = ("w5", "w6", "w7", "w39")
+        counts: ClassVar[dict[str, int]] = {"w5": 12, "w6": 8, "w7": 1}
+
+    split = na.concept_split(Fewer(), form=form, identify=2, evaluate=2, shots=1)
+    assert split.concepts == ("w5", "w6")
+    assert split.report.notes == [
+        "the class 'w7' is left out: it has too few examples (1)",
+        "the class 'w39' is left out: the data holds no example of it",
+    ]
+    if form == "label":
+        assert {q.options for e in split.evaluate for q in e.proxies} == {("w5", "w6")}
+
+
+@pytest.mark.parametrize("form", ["letters", "label"])
+def test_sets_share_no_text(form):
+    """Texts that several items ask about stand in one of demonstration or shots, identify and evaluate."""
+
+    class Repeated(Kinds):
+        name = "repeated"
+
+        def examples(self, source, seed):
+            for i, item in enumerate(super().examples(source, seed)):
+                yield na.Item(f"text  {i // 2}", item.answer, item.distractors, {"id": str(i)})
+
+    split = na.concept_split(Repeated(), form=form, identify=2, evaluate=2, shots=1)
+    units = [{example.unit for example in examples} for examples in (split.identify, split.evaluate)]
+    assert not units[0] & units[1]
+    head = split.evaluate[0].proxies[0].prompt.rpartition("\n\n")[0]
+    assert not any(f"{unit} w10" in " ".join(head.split()) for unit in set.union(*units))
+    assert any("left out: their text is in another set" in note for note in split.report.notes)
+
+
 def test_a_class_that_runs_short_is_noted():
     """A class with too few texts gives what it has, in the classes' order, and a note says so."""
     split = na.concept_split(Kinds(), form="label", identify=2, evaluate=3, shots=1)
@@ -170,8 +216,7 @@ def test_label_questions_are_answered_by_the_model(news):
         (Kinds(), {"evaluate": 1.0}, "evaluate is 1.0; accepted: a whole number from 1"),
         (Kinds(), {"evaluate": True}, "evaluate is True; accepted: a whole number from 1"),
         (Kinds(), {"shots": -1}, "shots is -1; accepted: a whole number from 0"),
-        (Kinds(), {"identify": 4, "evaluate": 1}, "task 'kinds' has no example of 'w7' left to evaluate"),
-        (Kinds(), {"form": "label", "shots": 4, "evaluate": 1}, "no example of 'w7' left to identify"),
+        (Kinds(), {"form": "label", "shots": 8}, "the class 'w7' is left out: it has too few examples (4); accepted: "),
         (Numbers(), {}, "the answers of task 'numbers' are no classes; accepted: a task with concepts"),
         ("chunking", {}, "the answers of task 'chunking' are no classes"),
         ("sentimant", {}, "unknown task 'sentimant'; did you mean 'sentiment'?"),

@@ -152,28 +152,33 @@ def test_labels_that_begin_alike_are_named(names, said):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        na.evaluate,
-        lambda model, asked: na.evaluate(model, asked, na.edit(na.NeuronSet.of([(0, 1)]), "silence")),
-        lambda model, asked: na.observe(model, asked, print),
-        na.value_statistics,
-        lambda model, asked: na.attribute(model, asked, "neuronlens", budget=5),
-        lambda model, asked: na.attribute(model, asked, budget=5, steps=1),
-        lambda model, asked: na.attribute(model, asked, budget=5, steps=1, engine="reference"),
-        lambda model, asked: na.attribute(model, asked, "act", budget=5),
-        na.ablate,
-    ],
-    ids=["evaluate", "edit", "observe", "statistics", "neuronlens", "ace", "reference", "act", "ablate"],
-)
-@pytest.mark.parametrize("counts", [(2, 3), (4, 2)])
-def test_different_numbers_of_options_are_refused(use, counts):
-    """Questions of different numbers of options in one list are one error in one line, wherever they are given."""
-    asked = [questions(n)[0] for n in counts]
-    with pytest.raises(na.DataError, match=rf"questions of \[{min(counts)}, {max(counts)}\] options") as caught:
-        use(tiny.load("llama"), asked)
-    assert "\n" not in str(caught.value)
+EDIT = na.edit(na.NeuronSet.of([(0, 1)]), "silence")
+
+
+@pytest.mark.parametrize("counts", [(2, 3, 4, 2), (4, 2, 8)])
+def test_questions_of_different_numbers_of_options_are_asked_together(counts):
+    """Each gets what it gets alone: answers under any edit, gradients, effects, values; absent options have no part."""
+    model = tiny.load("llama")
+    asked = [questions(n)[i % 2] for i, n in enumerate(counts)]
+    for edit in (None, EDIT, EDIT.at("all")):
+        found = na.evaluate(model, asked, edit)
+        for row, question in enumerate(asked):
+            alone = na.evaluate(model, [question], edit)
+            n = len(question.letters)
+            assert torch.allclose(found.option_probabilities[row, :n], alone.option_probabilities[0], atol=1e-7)
+            assert found.option_probabilities[row, n:].sum() == 0
+            assert found.chosen[row] == alone.chosen[0]
+            assert found.letter_mass[row] == pytest.approx(float(alone.letter_mass[0]), abs=1e-7)
+    for scorer in ("ace", "tn"):
+        for engine in ("auto", "reference"):
+            whole = na.attribute(model, asked, scorer, budget=5, steps=2, engine=engine)
+            for row, question in enumerate(asked):
+                alone = na.attribute(model, [question], scorer, budget=5, steps=2, engine=engine)
+                assert torch.allclose(whole.example_scores[row], alone.example_scores[0], atol=1e-6)
+    effects = na.ablate(model, asked).effects
+    for row, question in enumerate(asked):
+        assert torch.allclose(effects[row], na.ablate(model, [question]).effects[0], atol=1e-7)
+    assert na.value_statistics(model, asked).of(answered="all").count == len(asked)
 
 
 @pytest.mark.parametrize(

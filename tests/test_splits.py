@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import neuron_antagonism as na
+from neuron_antagonism.method import drawing
 from neuron_antagonism.method import tasks as tasks_module
-from neuron_antagonism.method.qatt import omitted_letter
+from neuron_antagonism.method.qatt import letter_pattern
 from neuron_antagonism.method.splits import SETS, Split
 
 DISTRACTORS = ("two", "three", "four", "five")
@@ -48,6 +49,9 @@ class Oracle:
     def fits(self, question: na.Question) -> bool:
         return self.limit is None or len(question.prompt) <= self.limit
 
+    def encode_all(self, questions: Any) -> list[Any]:
+        return []
+
     def evaluate(self, examples: Any) -> Any:
         self.asked += [number(example) for example in examples]
         return SimpleNamespace(
@@ -62,7 +66,7 @@ def number(example: na.Example) -> int:
 
 @pytest.fixture(autouse=True)
 def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_module, "evaluate", lambda model, examples: model.evaluate(examples))
+    monkeypatch.setattr(drawing, "evaluate", lambda model, examples: model.evaluate(examples))
 
 
 def cut(*pool: na.Item, reference: Any = None, **sizes: Any) -> Split:
@@ -154,7 +158,7 @@ class TestStrata:
         """No more is asked than is needed, a block at a time."""
         oracle = Oracle(lambda n: n % 2 == 0)
         cut(*items(500), reference=oracle)
-        assert len(oracle.asked) <= 2 * tasks_module.BLOCK
+        assert len(oracle.asked) <= 2 * drawing.BLOCK
 
     def test_a_stratum_that_runs_short(self):
         """What there is is taken, not filled up from the other stratum, and noted."""
@@ -180,7 +184,7 @@ class TestLetters:
         for name in ("select", "evaluate"):
             halves: dict[bool, Counter[int]] = {True: Counter(), False: Counter()}
             for example, known in zip(getattr(split, name), split.strata[name], strict=True):
-                halves[known][omitted_letter(example)] += 1
+                halves[known][letter_pattern(example)] += 1
             for half in halves.values():
                 assert len(half) == 4
                 assert max(half.values()) == min(half.values())
@@ -248,7 +252,7 @@ class TestLeftOut:
     def test_only_poor_items(self):
         """Nothing but such items: the error counts them."""
         poor = [na.Item(f"poor {i}", "one", ("two", "three")) for i in range(7)]
-        with pytest.raises(na.DataError, match="0 duplicates, 7 with fewer than four options"):
+        with pytest.raises(na.DataError, match="7 of 7 rows left out: fewer than 4 different options"):
             cut(*poor)
 
     def test_longer_than_the_context(self):

@@ -23,6 +23,14 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 
+def by_options(questions: Sequence[Asked]) -> list[list[int]]:
+    """Indices of questions with equally many letters, which a target can take together; usually one group."""
+    groups: dict[int, list[int]] = {}
+    for index, question in enumerate(questions):
+        groups.setdefault(len(question.encoded.letters), []).append(index)
+    return list(groups.values())
+
+
 def prefixed(progress: Progress | None, prefix: str) -> Progress | None:
     """The same reports under a longer name; None stays None."""
     return None if progress is None else lambda what, done, total: progress(f"{prefix}{what}", done, total)
@@ -69,6 +77,19 @@ class Gradients:
     values: Float[Tensor, "question layer neuron"]
     integrated: Mapping[Target, Float[Tensor, "question layer neuron"]]
     change: Mapping[Target, Float[Tensor, "question layer"]]
+
+
+def joined(parts: Sequence[Gradients], groups: Sequence[Sequence[int]]) -> Gradients:
+    """Gradients of groups of questions as those of all of them, in the questions' order."""
+    if len(parts) == 1:
+        return parts[0]
+    back = torch.tensor([index for group in groups for index in group]).argsort()
+    targets = list(parts[0].integrated)
+    return Gradients(
+        torch.cat([part.values for part in parts])[back],
+        {target: torch.cat([part.integrated[target] for part in parts])[back] for target in targets},
+        {target: torch.cat([part.change[target] for part in parts])[back] for target in targets},
+    )
 
 
 class Engine(Protocol):

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from neuron_antagonism.engine.base import Asked, Progress
+import torch
+
+from neuron_antagonism.engine.base import Asked, Progress, by_options
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.plugin.base import Target
 from neuron_antagonism.plugin.manager import target_of
-from neuron_antagonism.types import Example, Question, as_examples, n_options
+from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -63,12 +65,14 @@ def ablate(
     asked = as_examples(examples)
     f = _target(target)
     model.site(site)
-    n_options(q for example in asked for q in example.proxies)
     flat = [q for example in asked for q in example.proxies]
     questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
     choice = choose(model, [q.encoded.ids for q in questions], engine)
-    effects = choice.engine(max_tokens).ablation_effects(model, questions, f, site, progress)
-    return Ablation(effects, f.name or type(f).__name__, choice.name, choice.reason)
+    groups = by_options(questions)
+    computing = choice.engine(max_tokens)
+    parts = [computing.ablation_effects(model, [questions[i] for i in group], f, site, progress) for group in groups]
+    back = torch.tensor([index for group in groups for index in group]).argsort()
+    return Ablation(torch.cat(parts)[back], f.name or type(f).__name__, choice.name, choice.reason)
 
 
 def _target(target: str | Target) -> Target:

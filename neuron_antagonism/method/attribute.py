@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress
+from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, by_options, joined
 from neuron_antagonism.engine.choose import Choice, choose
 from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknown
 from neuron_antagonism.functional import resolve_z
@@ -19,7 +19,7 @@ from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
 from neuron_antagonism.plugin.manager import registry, run_check
-from neuron_antagonism.types import Example, Question, as_examples, n_options
+from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -143,7 +143,6 @@ def attribute_each(
         run_check(scorer, model, asked, settings.site)
     own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
-    n_options(q for example in asked for q in example.proxies)
     flat = [q for example in asked for q in example.proxies]
     questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
     found = _gradients(model, questions, shared, settings) if shared else None
@@ -188,11 +187,16 @@ def _gradients(
     if settings.steps != "auto" and isinstance(settings.steps, str):
         raise UsageError(f"steps is {settings.steps!r}; accepted: a whole number of at least 1, or 'auto'")
     steps = 16 if isinstance(settings.steps, str) else settings.steps
+    groups = by_options(questions)
     while True:
         path = Path.of(settings.quadrature, steps, settings.site)
         # whatever mode the caller is in, gradients are wanted here
         with torch.inference_mode(False):
-            gradients = engine.integrated_gradients(model, questions, targets, path, settings.progress)
+            parts = [
+                engine.integrated_gradients(model, [questions[i] for i in group], targets, path, settings.progress)
+                for group in groups
+            ]
+            gradients = joined(parts, groups)
         if not bool(torch.isfinite(gradients.values).all()):
             raise ModelError(
                 f"{model.name} has neuron values that are not finite (dtype {model.dtype}); accepted: finite ones"

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from neuron_antagonism.errors import DataError, UsageError, unknown
+from neuron_antagonism.method.drawing import Builder
 from neuron_antagonism.method.qatt import CUE
 from neuron_antagonism.method.splits import SplitReport
-from neuron_antagonism.method.tasks import Builder, LoadedTask, load_task
+from neuron_antagonism.method.tasks import LoadedTask, load_task
 from neuron_antagonism.plugin.base import Task
-from neuron_antagonism.types import Example, Item, LabelQuestion
+from neuron_antagonism.types import Example, Item, LabelQuestion, whole
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -49,11 +50,11 @@ def concept_split(
     seed: int = 0,
     fits: HookedModel | None = None,
 ) -> ConceptSplit:
-    """Examples of each class of a task.
+    """Examples of each class of a task that its data holds; a class without enough of them is left out, and noted.
 
     Args:
         task: a name, a file that states one, an instance, or a loaded task; its answers must be classes.
-        form: "letters" asks four-option questions as `run` does; "label" ends the prompt before the label, and the
+        form: "letters" asks questions with options as `run` does; "label" ends the prompt before the label, and the
             model answers with the label's first token.
         identify, evaluate: examples of each class; the former from the training part, where there is one.
         shots: of form "label", answered examples of each class at the head of every prompt; from the training part too.
@@ -61,35 +62,43 @@ def concept_split(
         fits: the model whose context the examples must fit; None = any.
 
     Raises:
-        DataError: answers that are no classes, or a class without examples.
+        DataError: answers that are no classes, or fewer than two classes with examples.
         UsageError: an unknown form, or a negative size.
     """
     loaded = task if isinstance(task, LoadedTask) else load_task(task)
-    concepts = tuple(loaded.task.concepts)
     if form not in FORMS:
         raise UsageError(unknown("form", form, FORMS))
-    for name, size, least in (("identify", identify, 1), ("evaluate", evaluate, 1), ("shots", shots, 0)):
-        if isinstance(size, bool) or not isinstance(size, int) or size < least:
-            raise UsageError(f"{name} is {size!r}; accepted: a whole number from {least}")
-    if len(concepts) < 2:
+    identify, evaluate, shots = (
+        _size(name, size, least)
+        for name, size, least in (("identify", identify, 1), ("evaluate", evaluate, 1), ("shots", shots, 0))
+    )
+    if len(loaded.task.concepts) < 2:
         raise DataError(
             f"the answers of task {loaded.name!r} are no classes; accepted: a task with concepts, such as sentiment "
             "or ner, or a task file with labels"
         )
     report = SplitReport()
-    test, train = loaded.pools(seed, report)
+    test, train = loaded.pools(seed, report, first=len(loaded.task.concepts) * (identify + shots))
     first = train or test
     if form == "label":
+        concepts = _held(loaded, first, test, shots, report)
         shown = [item for concept in concepts for item in _taken(first, concept, shots)]
+        loaded.apart(report, shown, first, test)
         random.Random(f"{seed}|shots|{loaded.name}").shuffle(shown)
         build = Builder(partial(_labelled, loaded.task, concepts, shown), fits, report)
     else:
         build = Builder(loaded.asking(first, seed, report), fits, report)
+        loaded.apart(report, [loaded.shown], first, test)
+        concepts = _held(loaded, first, test, 0, report)
 
-    def each(pool: list[Item], size: int, name: str) -> list[Example]:
+    def each(pool: list[Item], size: int, name: str, *, spare: bool = False) -> list[Example]:
         made = []
         for concept in concepts:
             own = _taken(pool, concept, len(pool))
+            # of one pool each class keeps a text for the other set
+            last = own[-1].group if spare else None
+            pool += [item for item in own if item.group == last]
+            own = [item for item in own if item.group != last]
             found = build.take(own, size)
             # what was not used may be evaluated on, where there is no training part
             pool += own
@@ -104,7 +113,40 @@ def concept_split(
             made += found
         return made
 
-    return ConceptSplit(concepts, each(first, identify, "identify"), each(test, evaluate, "evaluate"), report)
+    learned = each(first, identify, "identify", spare=first is test)
+    loaded.apart(report, learned, first, test)
+    found = ConceptSplit(concepts, learned, each(test, evaluate, "evaluate"), report)
+    report.notes += report.left_out_lines(loaded.task.n_options)
+    return found
+
+
+def _held(
+    loaded: LoadedTask, first: Sequence[Item], test: Sequence[Item], shots: int, report: SplitReport
+) -> tuple[str, ...]:
+    """The classes of which there is an example for each set; the others are noted."""
+    held = []
+    for concept in loaded.task.concepts:
+        learn, ask = (len({item.group for item in pool if item.answer == concept}) for pool in (first, test))
+        if (learn >= shots + 1 and ask >= 1) if first is not test else ask >= shots + 2:
+            held.append(concept)
+        elif learn or ask:
+            where = f"{learn} to learn from and {ask} to evaluate on" if first is not test else f"{ask}"
+            report.notes.append(f"the class {concept!r} is left out: it has too few examples ({where})")
+        else:
+            report.notes.append(f"the class {concept!r} is left out: the data holds no example of it")
+    if len(held) < 2:
+        raise DataError(
+            f"task {loaded.name!r}: {'; '.join(report.notes)}; accepted: data that holds at least two "
+            "classes, each with examples for every set"
+        )
+    return tuple(held)
+
+
+def _size(name: str, size: object, least: int) -> int:
+    found = whole(size)
+    if found is None or found < least:
+        raise UsageError(f"{name} is {size!r}; accepted: a whole number from {least}")
+    return found
 
 
 def label_prompt(task: Task, concepts: Sequence[str], shown: Sequence[Item], item: Item) -> str:

@@ -21,7 +21,7 @@ from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
 from neuron_antagonism.model.prefix import Prefix, shared_prefix
-from neuron_antagonism.types import Example, Question, as_examples, n_options
+from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -40,8 +40,8 @@ class Evaluation:
     Attributes:
         examples: what was asked.
         edit: the edit, or None.
-        log_probabilities: log-softmax over the four letters (of label questions: the labels' first tokens), in the
-            order of the questions.
+        log_probabilities: log-softmax over the letters (of label questions: the labels' first tokens), in the order of
+            the questions; −inf where a question has fewer options than another.
         confidence: probability of the right letter in the whole vocabulary.
         ties: questions whose highest letters tied exactly; broken by a seeded order of the letters.
     """
@@ -55,7 +55,7 @@ class Evaluation:
 
     @property
     def option_probabilities(self) -> Float[Tensor, "question option"]:
-        """Softmax over the four letters, or the labels' first tokens."""
+        """Softmax over the letters, or the labels' first tokens; 0 where a question has no such option."""
         return self.log_probabilities.exp()
 
     @cached_property
@@ -168,7 +168,7 @@ def evaluate_many(
             edit.check(model)
     questions = [q for example in asked for q in example.proxies]
     encoded = model.encode_all(questions)
-    options = n_options(questions)
+    options = max(len(question.letters) for question in questions)
     # of every option, and of the right one in the whole vocabulary
     table = torch.zeros(len(edits), len(questions), options + 1, dtype=torch.float64)
     last = [i for i, edit in enumerate(edits) if edit is None or edit.positions == "last" or not edit.parts]
@@ -206,6 +206,16 @@ def fingerprint(examples: Sequence[Example]) -> str:
     for question in (q for example in examples for q in example.proxies):
         digest.update(repr((question.prompt, question.letters, question.answer)).encode())
     return digest.hexdigest()
+
+
+def letters_of(
+    encoded: Sequence[Encoded], part: Sequence[int], options: int, device: torch.device
+) -> tuple[Int[Tensor, "question option"], Bool[Tensor, "question option"]]:
+    """Letter ids of some questions, and where a question has no such option: there its first letter stands again."""
+    rows = [encoded[i].letters for i in part]
+    letters = [row + row[:1] * (options - len(row)) for row in rows]
+    absent = [[place >= len(row) for place in range(options)] for row in rows]
+    return torch.tensor(letters, device=device), torch.tensor(absent, device=device)
 
 
 def check_letters(
@@ -293,12 +303,13 @@ class _Passes:
                 self.limit.in_batches(group, lambda i: len(prompts[i]) - start, work)
 
     def _store(self, edits: int | Tensor, part: Sequence[int], logits: Tensor) -> None:
-        letters = torch.tensor([self.encoded[i].letters for i in part], device=logits.device)
-        letters = letters.expand(*logits.shape[:-1], -1)
+        # of both letters and logits the last dimension is the options' or the vocabulary's
+        letters, absent = letters_of(self.encoded, part, self.table.shape[-1] - 1, logits.device)
+        letters, absent = (rows.expand(*logits.shape[:-1], -1) for rows in (letters, absent))
         check_letters(self.model, logits, letters)
         answer = torch.tensor([self.answers[i] for i in part], device=logits.device).expand(logits.shape[:-1])
         right = logits.gather(-1, letters.gather(-1, answer[..., None])) - logits.logsumexp(-1, keepdim=True)
-        log_p = torch.cat([option_log_probabilities(logits, letters), right], dim=-1)
+        log_p = torch.cat([option_log_probabilities(logits, letters, absent), right], dim=-1)
         self.table[edits, torch.tensor(part)] = log_p.double().cpu()
 
 
@@ -341,10 +352,11 @@ def _chunks(items: Sequence[int], size: int) -> list[list[int]]:
 
 
 def tie_orders(questions: Sequence[Question], seed: int) -> Int[Tensor, "question option"]:
-    """By question, the seeded order in which options that tie are preferred."""
+    """By question, the seeded order in which options that tie are preferred; options that it lacks come last."""
+    options = max(len(question.letters) for question in questions)
     orders = []
     for question in questions:
         order = list(range(len(question.letters)))
         random.Random(f"{seed}|tie|{question.prompt}").shuffle(order)
-        orders.append(order)
+        orders.append(order + list(range(len(order), options)))
     return torch.tensor(orders)

@@ -13,10 +13,10 @@ from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.memory import TokenLimit, is_out_of_memory
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
 from neuron_antagonism.functional import option_log_probabilities
-from neuron_antagonism.method.evaluate import check_letters, chosen_options, tie_orders
+from neuron_antagonism.method.evaluate import check_letters, chosen_options, letters_of, tie_orders
 from neuron_antagonism.method.moments import Moments
 from neuron_antagonism.model.prefix import shared_prefix
-from neuron_antagonism.types import Example, Question, as_examples, n_options
+from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -73,7 +73,6 @@ def observe(
     if model.is_edited:
         raise UsageError("values were to be observed inside model.edited(); accepted: outside, of the unedited model")
     questions = [question for example in as_examples(examples) for question in example.proxies]
-    n_options(questions)
     encoded = model.encode_all(questions)
     prompts = [e.ids for e in encoded]
     model.site(site)
@@ -91,9 +90,10 @@ def observe(
             raise ModelError(
                 f"{model.name} has unit values that are not finite (dtype {model.dtype}); accepted: finite ones"
             )
-        letters = torch.tensor([encoded[i].letters for i in part], device=logits.device)
+        options = max(len(encoded[i].letters) for i in part)
+        letters, absent = letters_of(encoded, part, options, logits.device)
         check_letters(model, logits, letters)
-        log_p = option_log_probabilities(logits, letters).double().cpu()
+        log_p = option_log_probabilities(logits, letters, absent).double().cpu()
         chosen, _ = chosen_options(log_p, tie_orders([questions[i] for i in part], seed))
         right = chosen == torch.tensor([questions[i].answer for i in part])
         values = values if values.dtype == torch.float64 else values.float()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 import string
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.plugin.base import Task
-from neuron_antagonism.types import LETTERS, N_OPTIONS, Example, Item, Question
+from neuron_antagonism.types import ALPHABET, N_OPTIONS, Example, Item, Question, same
 
 N_PROXIES = 3
 CUE = "Answer:"
@@ -25,31 +27,34 @@ def build_examples(
     demonstration: Item | None = None,
     seed: int = 0,
     distractors: Distractors | None = None,
-    letters: Sequence[str] = LETTERS,
+    letters: Sequence[str] = (),
+    n_options: int = N_OPTIONS,
 ) -> list[Example]:
     """Turn items into examples of three proxy questions each.
 
-    The four option texts are drawn once per example. The right option takes three different letters in the three
-    proxies; the letter that is left out cycles over `items`, so that each is right equally often.
+    The option texts are drawn once per example. The right option takes three different letters in the three proxies
+    (of two letters one of them twice); which these are cycles over `items`, so that each is right equally often.
 
     Args:
-        items: what to ask about, each with at least three distractors.
+        items: what to ask about, each with distractors enough.
         role, rule: the first two lines of every prompt.
         stems: three templates with `{text}` and the items' meta keys; a single one serves three times.
         demonstration: the item of the one-shot demonstration, asked with the first stem; None = no demonstration.
         seed: the same seed gives byte-identical questions.
-        distractors: three wrong answers for an item; default: drawn from its own.
-        letters: what the model answers with.
+        distractors: wrong answers for an item, one less than there are options; default: drawn from its own.
+        letters: what the model answers with; () = A, B, C, …
+        n_options: options of a question, 2 to 10.
 
     Raises:
-        DataError: an item with fewer than four distinct options, or a stem with an unknown field.
+        DataError: an item with fewer distinct options, or a stem with an unknown field.
     """
-    draw = distractors or Task().distractors
+    letters = tuple(letters) or ALPHABET[:n_options]
+    draw = distractors or _drawing(n_options)
     stems = _three(stems)
     head = f"{role}\n{rule}\n\n".lstrip("\n")
     if demonstration is not None:
         rng = random.Random(f"{seed}|demonstration|{demonstration.key!r}")
-        options = draw_options(demonstration, rng, draw)
+        options = draw_options(demonstration, rng, draw, n_options)
         rng.shuffle(options)
         body = _ask(stems[0], demonstration, options, letters)
         head += f"{body} {letters[options.index(demonstration.answer)]}\n\n"
@@ -59,23 +64,46 @@ def build_examples(
     ]
 
 
-def draw_options(item: Item, rng: random.Random, draw: Distractors) -> list[str]:
-    """The right answer and three distinct wrong ones.
+def draw_options(item: Item, rng: random.Random, draw: Distractors, n_options: int = N_OPTIONS) -> list[str]:
+    """The right answer and distinct wrong ones, as many as a question shows.
 
     Raises:
-        DataError: there are not three.
+        DataError: there are too few.
     """
-    wrong = [text for text in dict.fromkeys(draw(item, rng)) if text != item.answer]
-    if len(wrong) < N_OPTIONS - 1:
+    wrong: dict[str, str] = {}
+    for text in draw(item, rng):
+        if same(text) != same(item.answer):
+            wrong.setdefault(same(text), text)
+    if len(wrong) < n_options - 1:
         raise DataError(
-            f"the item {item.text[:60]!r} has {len(wrong) + 1} distinct options; accepted: at least {N_OPTIONS}"
+            f"the item {item.text[:60]!r} has {len(wrong) + 1} distinct options; accepted: at least {n_options}"
         )
-    return [item.answer, *wrong[: N_OPTIONS - 1]]
+    return [item.answer, *list(wrong.values())[: n_options - 1]]
 
 
-def omitted_letter(example: Example) -> int:
-    """Index of the letter that is never right in an example of three proxies."""
-    return next(i for i in range(N_OPTIONS) if i not in {q.answer for q in example.proxies})
+def letter_pattern(example: Example) -> tuple[int, ...]:
+    """How often each letter is the right one in an example's proxies; ordered by which are left out."""
+    counts = Counter(question.answer for question in example.proxies)
+    return tuple(counts[place] for place in range(len(example.proxies[0].letters)))
+
+
+def n_patterns(n_options: int) -> int:
+    """How many patterns of right letters examples of so many options cycle through."""
+    return n_options // math.gcd(N_PROXIES, n_options)
+
+
+def _right_places(number: int, n_options: int) -> list[int]:
+    """Where the right option stands in the three proxies of the example of that number."""
+    if n_options == N_OPTIONS:
+        # by the letter that is left out
+        return [place for place in range(n_options) if place != number % n_options]
+    return [(N_PROXIES * number + proxy) % n_options for proxy in range(N_PROXIES)]
+
+
+def _drawing(n_options: int) -> Distractors:
+    task = Task()
+    task.n_options = n_options
+    return task.distractors
 
 
 def check_stems(stems: Sequence[str], item: Item) -> None:
@@ -107,8 +135,8 @@ def _example(
     letters: Sequence[str],
 ) -> Example:
     rng = random.Random(f"{seed}|{item.key!r}")
-    options = draw_options(item, rng, draw)
-    places = [place for place in range(N_OPTIONS) if place != number % N_OPTIONS]
+    options = draw_options(item, rng, draw, len(letters))
+    places = _right_places(number, len(letters))
     rng.shuffle(places)
     proxies = []
     for stem, place in zip(stems, places, strict=True):

@@ -22,8 +22,11 @@ class SplitReport:
     Attributes:
         read: examples asked of the reference model (or taken) so far.
         duplicates: items equal to another in text, meta and answer.
-        too_few_options: items with fewer than four distinct options.
+        too_few_options: items with fewer distinct options than the task asks for.
         too_long: examples longer than the model's context.
+        shared_texts: items about a text that another set, or the demonstration, has.
+        rows: items that the data holds.
+        dropped: rows that the task itself left out, by reason.
         reference: name of the model whose understanding stratifies the sets; "" = not stratified.
         understood: by set, how many examples the reference understands and how many it does not.
         right_letters: by set, how often each letter is the right one.
@@ -34,10 +37,25 @@ class SplitReport:
     duplicates: int = 0
     too_few_options: int = 0
     too_long: int = 0
+    shared_texts: int = 0
+    rows: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
     reference: str = ""
     understood: dict[str, tuple[int, int]] = field(default_factory=dict)
     right_letters: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def left_out_lines(self, n_options: int) -> list[str]:
+        """What was left out and why, a line each."""
+        reasons = {
+            "the same as another": self.duplicates,
+            f"fewer than {n_options} different options": self.too_few_options,
+            "longer than the model's context": self.too_long,
+            "their text is in another set": self.shared_texts,
+            **self.dropped,
+        }
+        total = self.rows + sum(self.dropped.values())
+        return [f"{count} of {total} rows left out: {reason}" for reason, count in reasons.items() if count]
 
 
 @dataclass

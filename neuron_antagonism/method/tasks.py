@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING
 
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError, PluginError, UsageError
-from neuron_antagonism.method.evaluate import evaluate
-from neuron_antagonism.method.qatt import build_examples, check_stems, draw_options, omitted_letter
+from neuron_antagonism.method.drawing import Builder, Stratified
+from neuron_antagonism.method.qatt import build_examples, check_stems, draw_options
 from neuron_antagonism.method.splits import Split, SplitReport, right_letters
 from neuron_antagonism.plugin.base import Task
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.types import N_OPTIONS, Example, Item
+from neuron_antagonism.types import LEAST_OPTIONS, MOST_OPTIONS, Example, Item, whole
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
-
-BLOCK = 24
-"""Examples asked of the reference model at a time; a multiple of four keeps the cycle of letters whole."""
 
 DEMONSTRATION_CANDIDATES = 20
 
@@ -37,7 +34,10 @@ def make_task(thing: str | Path | Task) -> Task:
     """
     task = registry().task(thing) if isinstance(thing, str | Path) else thing
     if not isinstance(task, Task):
-        raise UsageError(f"task {thing!r:.80} is neither a name, a file nor an instance of na.Task")
+        raise UsageError(
+            f"a task is given as a {type(thing).__name__}; accepted: a name, a task file, or an instance of na.Task "
+            "(own questions need none: na.Question, na.build_examples)"
+        )
     return task
 
 
@@ -71,6 +71,7 @@ class LoadedTask:
 
     def __init__(self, task: Task, source: str | None, train: str | None) -> None:
         """Nothing is read before `split` or `items`."""
+        self.shown: Item | None = None  # the demonstration, once examples are built
         self.task = task
         self.name = task.name
         self.source = source
@@ -107,39 +108,53 @@ class LoadedTask:
         Raises:
             DataError: unreadable data, or too few examples left for a set.
         """
-        for set_name, size in (("identify", identify), ("select", select), ("evaluate", evaluate)):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-                raise UsageError(f"{set_name} is {size!r}; accepted: a whole number from 0")
+        seed = _size("seed", seed)
+        sizes = {"identify": identify, "select": select, "evaluate": evaluate}
+        sizes = {name: _size(name, size) for name, size in sizes.items()}
         report = SplitReport(reference=reference.name if reference else "")
-        test, train = self.pools(seed, report)
+        test, train = self.pools(seed, report, first=sizes["identify"] + sizes["select"] + 1)
         has_train = bool(train)
         first = train if has_train else test
         build = Builder(self.asking(first, seed, report), fits or reference, report)
+        self.apart(report, [self.shown], test, train)
 
-        chosen = build.take(first, identify)
-        if len(chosen) < min(identify, 1):
-            raise DataError(f"task {self.name!r} has no example left for identification ({_left_out(report)})")
-        draw = _Stratified(build, reference, report, progress)
-        second, second_strata = draw.take(first, select, "select")
-        third, third_strata = draw.take(test, evaluate, "evaluate")
+        chosen = build.take(first, sizes["identify"])
+        self.apart(report, chosen, test, train)
+        if len(chosen) < min(sizes["identify"], 1):
+            raise DataError(f"task {self.name!r} has no example left for identification ({self._left_out(report)})")
+        for model in {id(model): model for model in (reference, fits) if model is not None and chosen}.values():
+            # the same prompts as in a run that is resumed: there the sets are not drawn again
+            model.encode_all([question for example in chosen for question in example.proxies])
+        draw = Stratified(build, reference, report, progress, self.task.n_options)
+        # what the selection may ask of a pool that the evaluation needs too
+        shared = len(first) * sizes["select"] // max(1, sizes["select"] + sizes["evaluate"])
+        most = None if has_train else max(sizes["select"], shared)
+        second, second_strata = draw.take(first, sizes["select"], "select", most)
+        self.apart(report, second, test, train)
+        third, third_strata = draw.take(test, sizes["evaluate"], "evaluate")
         split = Split(chosen, second, third, report=report)
         if reference is not None:
             split.strata = {"select": second_strata, "evaluate": third_strata}
-        for name, wanted in (("identify", identify), ("select", select), ("evaluate", evaluate)):
+        for name, wanted in sizes.items():
             got = getattr(split, name)
             if wanted and not got:
-                raise DataError(f"task {self.name!r} has no example left for the set {name!r} ({_left_out(report)})")
+                raise DataError(
+                    f"task {self.name!r} has no example left for the set {name!r} ({self._left_out(report)})"
+                )
             if len(got) < wanted:
                 report.notes.append(f"{name}: {len(got)} examples instead of {wanted}")
             report.right_letters[name] = right_letters(got)
         if not has_train:
             report.notes.append("no training part: all sets come from one source")
+        report.notes += report.left_out_lines(self.task.n_options)
         return split
 
     def items(self, seed: int = 0) -> tuple[list[Item], list[Item]]:
         """Items of the test part and of the training part; without parts, everything is test."""
         test: list[Item] = []
         train: list[Item] = []
+        # a task counts what it leaves out of one reading
+        self.task.left_out = Counter()
         for item in self.task.examples(self.source, seed):
             (train if item.part == "train" else test).append(item)
         if self.train is not None:
@@ -148,8 +163,11 @@ class LoadedTask:
             test, train = train, []
         return test, train
 
-    def pools(self, seed: int, report: SplitReport) -> tuple[list[Item], list[Item]]:
+    def pools(self, seed: int, report: SplitReport, first: int = 1) -> tuple[list[Item], list[Item]]:
         """Usable items of the test part and of the training part, shuffled; what is left out stands in the report.
+
+        A text that is in both parts stays in the test part, but for those that the training part needs to have `first`
+        items.
 
         Raises:
             DataError: no items, or stems that ask for what the items lack.
@@ -158,25 +176,44 @@ class LoadedTask:
         if not test:
             raise DataError(f"task {self.name!r}: {self.source or 'its own data'} holds no examples")
         check_stems(self.task.stems, test[0])
+        if whole(self.task.n_options) is None or not LEAST_OPTIONS <= self.task.n_options <= MOST_OPTIONS:
+            raise DataError(
+                f"task {self.name!r} asks for {self.task.n_options!r} options; accepted: {LEAST_OPTIONS} to "
+                f"{MOST_OPTIONS}"
+            )
+        report.rows = len(test) + len(train)
+        report.dropped = dict(self.task.left_out)
         # a demonstration of the task's own must not be asked as well
-        seen: set[object] = set() if self.task.demonstration is None else {self.task.demonstration.key}
+        shown = self.task.demonstration
+        seen: set[object] = set() if shown is None else {shown.key}
         rng = random.Random(f"{seed}|split|{self.name}")
         usable = list(self._usable(test, seen, seed, report)), list(self._usable(train, seen, seed, report))
         for pool in usable:
             rng.shuffle(pool)
+        _divide(*usable, first, report)
         return usable
 
+    def apart(self, report: SplitReport, used: Sequence[Example | Item | None], *pools: list[Item]) -> None:
+        """Leave what is about a text that is used already out of the pools."""
+        groups = {one.group if isinstance(one, Item) else one.unit for one in used if one is not None}
+        for pool in {id(pool): pool for pool in pools}.values():
+            kept = [item for item in pool if item.group not in groups]
+            report.shared_texts += len(pool) - len(kept)
+            pool[:] = kept
+
     def asking(self, pool: list[Item], seed: int, report: SplitReport) -> Callable[[Sequence[Item]], list[Example]]:
-        """What turns items into four-option examples; where the task shows none of its own, the pool loses its
-        shortest item to the demonstration."""
+        """What turns items into examples; where the task shows none of its own, the pool loses its shortest item to the
+        demonstration."""
+        self.shown = self.task.demonstration or self._pop_short(pool, report)
         return partial(
             build_examples,
             role=self.task.role,
             rule=self.task.rule,
             stems=self.task.stems,
-            demonstration=self.task.demonstration or _pop_short(pool, self.name, report),
+            demonstration=self.shown,
             seed=seed,
             distractors=self.task.distractors,
+            n_options=self.task.n_options,
         )
 
     def _usable(self, pool: Iterable[Item], seen: set[object], seed: int, report: SplitReport) -> Iterator[Item]:
@@ -186,122 +223,50 @@ class LoadedTask:
                 continue
             seen.add(item.key)
             try:
-                draw_options(item, random.Random(f"{seed}|{item.key!r}"), self.task.distractors)
+                draw_options(item, random.Random(f"{seed}|{item.key!r}"), self.task.distractors, self.task.n_options)
             except DataError:
                 report.too_few_options += 1
                 continue
             yield item
 
+    def _pop_short(self, pool: list[Item], report: SplitReport) -> Item:
+        """Takes the shortest of the first few items: the demonstration stands in every prompt."""
+        if len(pool) < 2:
+            raise DataError(
+                f"task {self.name!r} has {len(pool)} usable examples ({self._left_out(report)}); "
+                "accepted: enough for a demonstration and the sets"
+            )
 
-class Builder:
-    """Builds examples from the front of a pool, leaving out those that don't fit.
+        def length(index: int) -> int:
+            return len(pool[index].text) + 4 * len(pool[index].answer)
 
-    Args:
-        asking: turns items into examples.
-        fitting: the model whose context they must fit; None = any.
-        report: counts what was read and left out.
-    """
+        return pool.pop(min(range(min(DEMONSTRATION_CANDIDATES, len(pool))), key=length))
 
-    def __init__(
-        self, asking: Callable[[Sequence[Item]], list[Example]], fitting: HookedModel | None, report: SplitReport
-    ) -> None:
-        """Nothing is built yet."""
-        self.asking, self.fitting, self.report = asking, fitting, report
-
-    def block(self, pool: list[Item], size: int) -> list[Example]:
-        """Examples of the next `size` items that fit; the items leave the pool."""
-        items, pool[:] = pool[:size], pool[size:]
-        built = self.asking(items)
-        if self.fitting is None:
-            return built
-        model = self.fitting
-        fitting = [example for example in built if all(model.fits(q) for q in example.proxies)]
-        self.report.too_long += len(built) - len(fitting)
-        return fitting
-
-    def take(self, pool: list[Item], count: int) -> list[Example]:
-        """The next `count` examples that fit, or fewer."""
-        taken: list[Example] = []
-        while pool and len(taken) < count:
-            taken += self.block(pool, count - len(taken))
-        self.report.read += len(taken)
-        return taken
+    def _left_out(self, report: SplitReport) -> str:
+        return "; ".join(report.left_out_lines(self.task.n_options)) or "nothing was left out"
 
 
-class _Stratified:
-    """Draws sets of which the reference understands half, with each letter right equally often in each half."""
-
-    def __init__(
-        self, build: Builder, reference: HookedModel | None, report: SplitReport, progress: Progress | None
-    ) -> None:
-        self.build, self.reference, self.report, self.progress = build, reference, report, progress
-
-    def take(self, pool: list[Item], count: int, name: str) -> tuple[list[Example], list[bool]]:
-        """`count` examples, or fewer, and whether each is understood."""
-        if self.reference is None or count == 0:
-            return self.build.take(pool, count), []
-        strata: dict[bool, list[Example]] = {True: [], False: []}
-        quota = {True: count - count // 2, False: count // 2}
-        read = 0
-        found = 0
-        while pool and read < 4 * count and found < count:
-            block = self.build.block(pool, min(BLOCK, 4 * count - read))
-            read += len(block)
-            if not block:
-                continue
-            outcomes = evaluate(self.reference, block).outcomes
-            for example, understood in zip(block, outcomes.understood, strict=True):
-                strata[bool(understood)].append(example)
-            found = sum(_even(strata[stratum], quota[stratum]) for stratum in strata)
-            if self.progress is not None:
-                self.progress(f"choosing examples ({name})", found, count)
-        self.report.read += read
-        chosen = {stratum: _balanced(strata[stratum], quota[stratum]) for stratum in (True, False)}
-        self.report.understood[name] = (len(chosen[True]), len(chosen[False]))
-        for stratum, label in ((True, "understands"), (False, "does not understand")):
-            if len(chosen[stratum]) < quota[stratum]:
-                self.report.notes.append(
-                    f"{name}: {len(chosen[stratum])} examples that {self.report.reference} {label}, instead of "
-                    f"{quota[stratum]}, among {read} read"
-                )
-        return [*chosen[True], *chosen[False]], [True] * len(chosen[True]) + [False] * len(chosen[False])
+def _size(name: str, size: object) -> int:
+    found = whole(size)
+    if found is None or found < 0:
+        raise UsageError(f"{name} is {size!r}; accepted: a whole number from 0")
+    return found
 
 
-def _even(examples: Sequence[Example], count: int) -> int:
-    """How many of `count` can be drawn with no letter omitted more often than its share."""
-    omitted = Counter(omitted_letter(example) for example in examples)
-    return min(count, sum(min(n, -(-count // N_OPTIONS)) for n in omitted.values()))
-
-
-def _balanced(examples: Sequence[Example], count: int) -> list[Example]:
-    """`count` examples in order, drawn in turn from those that omit each letter."""
-    queues: dict[int, list[int]] = {}
-    for number, example in enumerate(examples):
-        queues.setdefault(omitted_letter(example), []).append(number)
-    taken: list[int] = []
-    while len(taken) < min(count, len(examples)):
-        for letter in sorted(queues):
-            if queues[letter] and len(taken) < count:
-                taken.append(queues[letter].pop(0))
-    return [examples[number] for number in sorted(taken)]
-
-
-def _pop_short(pool: list[Item], name: str, report: SplitReport) -> Item:
-    """Takes the shortest of the first few items: the demonstration stands in every prompt."""
-    if len(pool) < 2:
-        raise DataError(
-            f"task {name!r} has {len(pool)} usable examples ({_left_out(report)}); "
-            "accepted: enough for a demonstration and the sets"
-        )
-
-    def length(index: int) -> int:
-        return len(pool[index].text) + 4 * len(pool[index].answer)
-
-    return pool.pop(min(range(min(DEMONSTRATION_CANDIDATES, len(pool))), key=length))
-
-
-def _left_out(report: SplitReport) -> str:
-    return (
-        f"left out: {report.duplicates} duplicates, {report.too_few_options} with fewer than four options, "
-        f"{report.too_long} longer than the model's context"
-    )
+def _divide(test: list[Item], train: list[Item], first: int, report: SplitReport) -> None:
+    """Leave each text in one of two parts: in the test part, or in the training part as far as that needs it."""
+    shared = {item.group for item in test} & {item.group for item in train}
+    if not shared:
+        return
+    own = sum(item.group not in shared for item in train)
+    needed: dict[str, None] = {}
+    for item in train:
+        if own >= first:
+            break
+        if item.group in shared:
+            needed.setdefault(item.group)
+            own += 1
+    before = len(test) + len(train)
+    train[:] = [item for item in train if item.group not in shared or item.group in needed]
+    test[:] = [item for item in test if item.group not in needed]
+    report.shared_texts += before - len(test) - len(train)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -108,8 +109,8 @@ class Target:
 
         Args:
             logits: the last position's logits, float32 or wider.
-            letters: token ids of the four option letters; of label questions, of all labels.
-            answer: index 0..3 of the right letter.
+            letters: token ids of the option letters, of two to ten; of label questions, of all labels.
+            answer: index of the right letter.
         """
         raise PluginError(f"{type(self).__name__} is a target without __call__; accepted: one that overrides it")
 
@@ -181,9 +182,11 @@ class Task:
         role, rule: the first two lines of every prompt.
         stems: three templates with `{text}` and any meta key of the items, plain names only.
         demonstration: the item of the one-shot demonstration; None = one more example, used nowhere else.
+        n_options: options of a question, 2 to 10.
         concepts: the classes, where an answer is one of a few that many items share; () = answers differ from item
             to item.
         hub: how to read this task from the Hub; the description shown in `plugins`.
+        left_out: an instance's own: rows that `examples` leaves out, by reason; emptied before each reading.
         suffixes: endings of the files that `from_file` reads; such a file's path works wherever a task's name does.
     """
 
@@ -192,7 +195,9 @@ class Task:
     rule: str = ""
     stems: tuple[str, ...] = ()
     demonstration: Item | None = None
+    n_options: int = 4
     concepts: tuple[str, ...] = ()
+    left_out: Counter[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
 
@@ -218,9 +223,13 @@ class Task:
         raise PluginError(f"task {self.name!r} has no examples(); accepted: one that overrides it")
 
     def distractors(self, item: Item, rng: random.Random) -> Sequence[str]:
-        """Three wrong answers for `item`, all different from the right one. Default: drawn from the item's own."""
+        """Wrong answers for `item`, one less than `n_options`, all different from the right one.
+
+        Default: drawn from the item's own.
+        """
+        wrong = self.n_options - 1
         pool = sorted(set(item.distractors) - {item.answer})
-        return rng.sample(pool, 3) if len(pool) > 3 else pool
+        return rng.sample(pool, wrong) if len(pool) > wrong else pool
 
 
 class Intervention(Configurable):

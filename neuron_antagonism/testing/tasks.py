@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.method.qatt import CUE, draw_options, omitted_letter
+from neuron_antagonism.method.qatt import CUE, draw_options
 from neuron_antagonism.method.splits import Split
 from neuron_antagonism.method.tasks import load_task
 from neuron_antagonism.testing.plugins import PluginTests
@@ -34,7 +34,7 @@ class TaskTests(PluginTests):
         return load_task(self.made(), source=self.source).split(IDENTIFY, SELECT, EVALUATE, seed=seed)
 
     def test_items(self) -> None:
-        """There are enough of them, each with a text, an answer, a known part, and three wrong answers or more."""
+        """There are enough of them, each with a text, an answer, a known part, and wrong answers."""
         items = self.items()
         assert len(items) > IDENTIFY + SELECT + EVALUATE, f"{len(items)} items are too few"
         for item in items:
@@ -50,28 +50,28 @@ class TaskTests(PluginTests):
         assert list(self.split().rows()) == list(self.split().rows())
 
     def test_wrong_answers(self) -> None:
-        """Most items have three wrong answers that differ from one another and from the right one."""
+        """Most items have wrong answers enough that differ from one another and from the right one."""
         import random
 
         task, items = self.made(), self.items()
         usable = 0
         for item in items:
             try:
-                options = draw_options(item, random.Random(0), task.distractors)
+                options = draw_options(item, random.Random(0), task.distractors, task.n_options)
             except DataError:
                 continue
             usable += 1
-            assert len(set(options)) == 4
+            assert len(set(options)) == task.n_options
             assert options[0] == item.answer
         assert usable > len(items) / 2, f"{len(items) - usable} of {len(items)} items have too few wrong answers"
 
     def test_questions(self) -> None:
-        """Each example asks three times, for another letter each time, and shows role, rule and all options."""
+        """Each example asks three times, for another letter each time (of two for both), and shows all options."""
         task, split = self.made(), self.split()
         for example in (*split.identify, *split.select, *split.evaluate):
             assert len(example.proxies) == 3
-            assert len({q.answer for q in example.proxies}) == 3
-            assert omitted_letter(example) in range(4)
+            assert len({q.answer for q in example.proxies}) == min(3, task.n_options)
+            assert all(len(q.options) == len(q.letters) == task.n_options for q in example.proxies)
             assert len({q.prompt for q in example.proxies}) == 3
             assert len({frozenset(q.options) for q in example.proxies}) == 1
             for question in example.proxies:

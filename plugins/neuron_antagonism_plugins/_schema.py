@@ -128,6 +128,11 @@ class Spec(na.Options):
         description="options of a question, 2 to 10, at most the labels or columns; unset: four, or as many as the "
         "labels or the rows offer",
     )
+    unit: Text | None = Field(
+        default=None,
+        description="the name in columns.meta whose value rows have in common that belong into one set, such as a "
+        "passage; unset: the text",
+    )
     role: Text = Field(default="You answer multiple-choice questions.", description="the first line of every prompt")
     rule: Text | None = Field(
         default=None, description="the second line; unset: Reply with one letter only: A, B, C or D."
@@ -177,6 +182,9 @@ def check(spec: Spec, where: Where) -> None:
     for name in columns.meta:
         if not name.isidentifier() or name == "text":
             raise malformed(where("columns", "meta", name), name, "a plain name other than text")
+    if spec.unit is not None and spec.unit not in spec.columns.meta:
+        names = f"a name in columns.meta: {listed(spec.columns.meta) or 'none'}"
+        raise malformed(where("unit"), spec.unit, names)
     _check_answers(spec, where)
     _check_labels(spec, where)
     most = most_options(spec)

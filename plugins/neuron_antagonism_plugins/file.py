@@ -71,6 +71,7 @@ class FileTask(na.Task):
         labels: {0: world, 1: sports, 2: business}   # by the answer's value; or a list of labels
         fillers: [weather]             # labels that are never right
         answers: letter                # of options: letter, index, number (from 1), text, first or last
+        unit: source                   # rows of one value of this belong into one set; by default of one text
         n_options: 4                   # 2 to 10; by default four, or as many as the labels or the rows offer
         role: You sort news.
         rule: "Reply with one letter only: A, B, C or D."
@@ -217,7 +218,8 @@ class FileTask(na.Task):
         for row, asked, meta, stated_answer, wrong in found:
             answer = stated_answer if isinstance(stated_answer, str) else next(meant)
             others = (text for text in distinct(wrong) if same(text) != same(answer))
-            items.append(na.Item(answer if asked is None else asked, answer, tuple(others), meta, row.part))
+            unit = meta[self.spec.unit] if self.spec.unit else ""
+            items.append(na.Item(answer if asked is None else asked, answer, tuple(others), meta, row.part, unit))
         return items
 
 

@@ -1,0 +1,147 @@
+"""Drawing the examples of a set: those that fit, and half of them understood by a reference model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from neuron_antagonism.engine.base import Progress
+from neuron_antagonism.method.evaluate import evaluate
+from neuron_antagonism.method.qatt import letter_pattern, n_patterns
+from neuron_antagonism.method.splits import SplitReport
+from neuron_antagonism.types import N_OPTIONS, Example, Item
+
+if TYPE_CHECKING:
+    from neuron_antagonism.model.hooked import HookedModel
+
+BLOCK = 24
+"""Examples asked of the reference model at a time, or a little fewer: whole cycles of right letters."""
+
+
+class Builder:
+    """Builds examples from the front of a pool, leaving out those that don't fit.
+
+    Args:
+        asking: turns items into examples.
+        fitting: the model whose context they must fit; None = any.
+        report: counts what was read and left out.
+    """
+
+    def __init__(
+        self, asking: Callable[[Sequence[Item]], list[Example]], fitting: HookedModel | None, report: SplitReport
+    ) -> None:
+        """Nothing is built yet."""
+        self.asking, self.fitting, self.report = asking, fitting, report
+
+    def block(self, pool: list[Item], size: int) -> list[Example]:
+        """Examples of the next `size` items that fit; the items leave the pool."""
+        items, pool[:] = pool[:size], pool[size:]
+        built = self.asking(items)
+        if self.fitting is None:
+            return built
+        model = self.fitting
+        fitting = [example for example in built if all(model.fits(q) for q in example.proxies)]
+        self.report.too_long += len(built) - len(fitting)
+        return fitting
+
+    def take(self, pool: list[Item], count: int) -> list[Example]:
+        """The next `count` examples that fit, or fewer."""
+        taken: list[Example] = []
+        while pool and len(taken) < count:
+            taken += self.block(pool, count - len(taken))
+        self.report.read += len(taken)
+        return taken
+
+
+class Stratified:
+    """Draws sets of which the reference understands half, with each letter right equally often in each half."""
+
+    def __init__(
+        self,
+        build: Builder,
+        reference: HookedModel | None,
+        report: SplitReport,
+        progress: Progress | None,
+        n_options: int = N_OPTIONS,
+    ) -> None:
+        """Nothing is asked yet."""
+        self.build, self.reference, self.report, self.progress = build, reference, report, progress
+        self.n_options = n_options
+
+    def take(
+        self, pool: list[Item], count: int, name: str, most: int | None = None
+    ) -> tuple[list[Example], list[bool]]:
+        """`count` examples, or fewer, and whether each is understood.
+
+        Args:
+            pool: items; those that are asked leave it, and those that are not taken stand at its end again.
+            count: how many are wanted.
+            name: the set's.
+            most: at most so many are asked, where others need the pool too; None = four times the count.
+        """
+        if self.reference is None or count == 0:
+            return self.build.take(pool, count), []
+        strata: dict[bool, list[Example]] = {True: [], False: []}
+        quota = {True: count - count // 2, False: count // 2}
+        most = 4 * count if most is None else min(most, 4 * count)
+        read = 0
+        found = 0
+        while pool and read < most and found < count:
+            block = self.build.block(pool, min(self._block, most - read))
+            read += len(block)
+            if not block:
+                continue
+            outcomes = evaluate(self.reference, block).outcomes
+            for example, understood in zip(block, outcomes.understood, strict=True):
+                strata[bool(understood)].append(example)
+            found = sum(_even(strata[stratum], quota[stratum]) for stratum in strata)
+            if self.progress is not None:
+                self.progress(f"choosing examples ({name})", found, count)
+        self.report.read += read
+        if not any(quota[stratum] and strata[stratum] for stratum in strata):
+            # a set of one that its stratum does not offer: rather another than none
+            quota = {True: count, False: count}
+        chosen = {stratum: _balanced(strata[stratum], quota[stratum]) for stratum in (True, False)}
+        self.report.understood[name] = (len(chosen[True]), len(chosen[False]))
+        for stratum, label in ((True, "understands"), (False, "does not understand")):
+            if len(chosen[stratum]) < quota[stratum]:
+                self.report.notes.append(
+                    f"{name}: {len(chosen[stratum])} examples that {self.report.reference} {label}, instead of "
+                    f"{quota[stratum]}, among {read} read"
+                )
+        taken = {id(example) for examples in chosen.values() for example in examples}
+        pool += [
+            example.item
+            for examples in strata.values()
+            for example in examples
+            if id(example) not in taken and example.item is not None
+        ]
+        return [*chosen[True], *chosen[False]], [True] * len(chosen[True]) + [False] * len(chosen[False])
+
+    @property
+    def _block(self) -> int:
+        """Examples asked at a time: whole cycles of right letters."""
+        return BLOCK - BLOCK % n_patterns(self.n_options)
+
+
+def _even(examples: Sequence[Example], count: int) -> int:
+    """How many of `count` can be drawn with no pattern of right letters more often than its share."""
+    patterns = Counter(letter_pattern(example) for example in examples)
+    if not patterns:
+        return 0
+    share = -(-count // n_patterns(len(examples[0].proxies[0].letters)))
+    return min(count, sum(min(n, share) for n in patterns.values()))
+
+
+def _balanced(examples: Sequence[Example], count: int) -> list[Example]:
+    """`count` examples in order, drawn in turn from those of each pattern of right letters."""
+    queues: dict[tuple[int, ...], list[int]] = {}
+    for number, example in enumerate(examples):
+        queues.setdefault(letter_pattern(example), []).append(number)
+    taken: list[int] = []
+    while len(taken) < min(count, len(examples)):
+        for pattern in sorted(queues):
+            if queues[pattern] and len(taken) < count:
+                taken.append(queues[pattern].pop(0))
+    return [examples[number] for number in sorted(taken)]
