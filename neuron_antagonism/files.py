@@ -1,4 +1,4 @@
-"""Writing files so that they appear whole or not at all, and saying where that can't be."""
+"""Paths as people write them; files that appear whole or not at all, and saying where that can't be."""
 
 from __future__ import annotations
 
@@ -24,6 +24,27 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def expanded(path: str | Path) -> Path:
+    """A path whose leading `~` is a user's folder, as a shell would have it.
+
+    Raises:
+        UsageError: there is no such user, or it is no path.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{path}: no folder of a user of that name is known; accepted: a path, or ./~… for a name that begins so"
+        ) from None
+    except TypeError:
+        raise UsageError(f"{path!r:.80} is no path; accepted: a text or pathlib.Path") from None
+
+
+def homed(name: str) -> str:
+    """What may be a path or a name of something else: only one that begins with `~` is expanded."""
+    return str(expanded(name)) if name.startswith("~") else name
 
 
 def there(path: Path) -> bool:

@@ -138,7 +138,10 @@ class TestRefused:
             (["--task", "ner", "--data", "ner=bad.ner"], "bad.ner, line 2: found 'rubbish'; accepted: "),
             (["--task", "chunking", "--data", "chunking=bad.conll"], "bad.conll, line 2: found 'dog NN'; accepted: "),
             (["--task", "commonsense", "--data", "commonsense=bad.jsonl"], "bad.jsonl, line 1: "),
-            (["--task", "commonsense", "--data", "commonsense=few.jsonl"], "6 of 6 rows left out: fewer than 4 different options"),
+            (
+                ["--task", "commonsense", "--data", "commonsense=few.jsonl"],
+                "6 of 6 rows left out: fewer than 4 different options",
+            ),
             (["--data", "sentiment=two.sst"], "no example left"),
             (["--data", "sentiment=empty"], "empty: an empty data set"),
             (["--data", "sentiment=gone.txt"], "gone.txt: no such file"),

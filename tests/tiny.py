@@ -95,9 +95,10 @@ def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.functional, "softmax", softmax)
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """Splits at white space and punctuation; `Answer: A` is three tokens, and nothing is added."""
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
+def tokenizer(*more: str) -> PreTrainedTokenizerFast:
+    """Splits at white space and punctuation; `Answer: A` is three tokens, and nothing is added. Knows `more` words."""
+    known = {word: i for i, word in enumerate((*VOCABULARY, *more))}
+    words = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", bos_token="<unk>", eos_token="<unk>")
 

@@ -85,8 +85,9 @@ def bench(
     if not quiet and sys.stderr.isatty():
         note("loading …")
     from neuron_antagonism.cli.progress import reporter
+    from neuron_antagonism.files import expanded
+    from neuron_antagonism.runs.claim import claimed
     from neuron_antagonism.runs.config import RunConfig
-    from neuron_antagonism.runs.plan import check_out
     from neuron_antagonism.suites.bench import plan_bench, run_bench
 
     quiet_libraries()
@@ -101,9 +102,8 @@ def bench(
         trust_remote_code=trust_remote_code,
         chat_template=chat_template,
     ).loading()
-    directory = out or Path("runs") / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    check_out(directory, resume=None)
-    with reporter(quiet) as progress:
+    directory = expanded(out or Path("runs") / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    with claimed(directory, resume=None), reporter(quiet) as progress:
         ready = plan_bench(
             spec, model, tasks=task or (), data=sources, text=text, seed=seed, loading=loading, progress=progress
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ from neuron_antagonism.cli.common import (
     task_data,
 )
 from neuron_antagonism.errors import UsageError
+from neuron_antagonism.files import expanded
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.config import RunConfig
@@ -100,21 +102,23 @@ def run(
     """
     if resume and out is None:
         raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
-    asked = _config(dict(ctx.params), {name for name in ctx.params if _was_given(ctx, name)})
+    out = None if out is None else expanded(out)
+    asked = _config({**ctx.params, "out": out}, {name for name in ctx.params if _was_given(ctx, name)})
     start = time.monotonic()
     # torch and TransformerLens take seconds to import: only once the arguments can be right
     if not quiet and sys.stderr.isatty():
         note("loading …")
     from neuron_antagonism.cli.progress import reporter
-    from neuron_antagonism.runs.plan import check_out, make_out, make_plan
+    from neuron_antagonism.runs.claim import claimed
+    from neuron_antagonism.runs.plan import make_out, make_plan
     from neuron_antagonism.runs.run import execute
     from neuron_antagonism.runs.store import RunDirectory
 
     quiet_libraries()
     directory = RunDirectory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
-    if not dry_run:
-        check_out(directory.path, resume=resume)
-    with reporter(quiet) as progress:
+    # a dry run writes nothing, beside whoever does
+    claim = nullcontext() if dry_run else claimed(directory.path, resume=resume)
+    with claim, reporter(quiet) as progress:
         plan = make_plan(asked, stored=directory.read_splits() if resume else None, progress=progress)
         if dry_run:
             cost = _cost(plan)
@@ -144,8 +148,10 @@ def _was_given(ctx: typer.Context, name: str) -> bool:
 def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
     """The run's options: those named on the command line, then those of a run file, then the defaults."""
     from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
-    from neuron_antagonism.runs.runfile import merged, read_run_file, resumed, stored_options
+    from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 
+    if given["resume"]:
+        check_resumable(given["out"], asked=bool(named & {"config", "model", "task", "scorer", "neurons"}))
     earlier = stored_options(given["out"]) if given["resume"] else {}
     file = read_run_file(given["config"]) if given["config"] is not None else earlier
     sizes = dict(FULL if given["full"] else SMALL)

@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.plugin.base import Task
-from neuron_antagonism.types import ALPHABET, N_OPTIONS, Example, Item, Question, same
+from neuron_antagonism.types import (
+    ALPHABET,
+    LEAST_OPTIONS,
+    MOST_OPTIONS,
+    N_OPTIONS,
+    Example,
+    Item,
+    Question,
+    same,
+    whole,
+)
 
 N_PROXIES = 3
 CUE = "Answer:"
@@ -48,7 +58,10 @@ def build_examples(
     Raises:
         DataError: an item with fewer distinct options, or a stem with an unknown field.
     """
+    n_options = checked_options(n_options)
     letters = tuple(letters) or ALPHABET[:n_options]
+    if len(letters) != n_options:
+        raise DataError(f"{len(letters)} letters were given; accepted: {n_options}, one for each option")
     draw = distractors or _drawing(n_options)
     stems = _three(stems)
     head = f"{role}\n{rule}\n\n".lstrip("\n")
@@ -81,6 +94,18 @@ def draw_options(item: Item, rng: random.Random, draw: Distractors, n_options: i
     return [item.answer, *list(wrong.values())[: n_options - 1]]
 
 
+def checked_options(n_options: object) -> int:
+    """A number of options that a question can have.
+
+    Raises:
+        DataError: none from 2 to 10.
+    """
+    found = whole(n_options)
+    if found is None or not LEAST_OPTIONS <= found <= MOST_OPTIONS:
+        raise DataError(f"n_options is {n_options!r}; accepted: a whole number from {LEAST_OPTIONS} to {MOST_OPTIONS}")
+    return found
+
+
 def letter_pattern(example: Example) -> tuple[int, ...]:
     """How often each letter is the right one in an example's proxies; ordered by which are left out."""
     counts = Counter(question.answer for question in example.proxies)
@@ -92,7 +117,7 @@ def n_patterns(n_options: int) -> int:
     return n_options // math.gcd(N_PROXIES, n_options)
 
 
-def _right_places(number: int, n_options: int) -> list[int]:
+def right_places(number: int, n_options: int) -> list[int]:
     """Where the right option stands in the three proxies of the example of that number."""
     if n_options == N_OPTIONS:
         # by the letter that is left out
@@ -136,7 +161,7 @@ def _example(
 ) -> Example:
     rng = random.Random(f"{seed}|{item.key!r}")
     options = draw_options(item, rng, draw, len(letters))
-    places = _right_places(number, len(letters))
+    places = right_places(number, len(letters))
     rng.shuffle(places)
     proxies = []
     for stem, place in zip(stems, places, strict=True):

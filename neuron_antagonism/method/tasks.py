@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError, PluginError, UsageError
 from neuron_antagonism.method.drawing import Builder, Stratified
-from neuron_antagonism.method.qatt import build_examples, check_stems, draw_options
+from neuron_antagonism.method.qatt import build_examples, check_stems, checked_options, draw_options
 from neuron_antagonism.method.splits import Split, SplitReport, right_letters
 from neuron_antagonism.plugin.base import Task
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.types import LEAST_OPTIONS, MOST_OPTIONS, Example, Item, whole
+from neuron_antagonism.types import Example, Item, whole
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -59,6 +59,7 @@ def load_task(
     task = make_task(name)
     if not task.role or not task.rule or not task.stems:
         raise PluginError(f"task {task.name!r} lacks role, rule or stems; accepted: all three")
+    _check_options(task)
     if train is not None and source is None:
         raise DataError(
             f"task {task.name!r} was given training data but no evaluation data; accepted: both, or neither"
@@ -176,11 +177,7 @@ class LoadedTask:
         if not test:
             raise DataError(f"task {self.name!r}: {self.source or 'its own data'} holds no examples")
         check_stems(self.task.stems, test[0])
-        if whole(self.task.n_options) is None or not LEAST_OPTIONS <= self.task.n_options <= MOST_OPTIONS:
-            raise DataError(
-                f"task {self.name!r} asks for {self.task.n_options!r} options; accepted: {LEAST_OPTIONS} to "
-                f"{MOST_OPTIONS}"
-            )
+        _check_options(self.task)
         report.rows = len(test) + len(train)
         report.dropped = dict(self.task.left_out)
         # a demonstration of the task's own must not be asked as well
@@ -244,6 +241,13 @@ class LoadedTask:
 
     def _left_out(self, report: SplitReport) -> str:
         return "; ".join(report.left_out_lines(self.task.n_options)) or "nothing was left out"
+
+
+def _check_options(task: Task) -> None:
+    try:
+        checked_options(task.n_options)
+    except DataError as error:
+        raise DataError(f"task {task.name!r}: {error}") from None
 
 
 def _size(name: str, size: object) -> int:

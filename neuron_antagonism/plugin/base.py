@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neuron_antagonism.errors import PluginError, UsageError, unknown
-from neuron_antagonism.types import Item
+from neuron_antagonism.types import Item, same
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -228,7 +228,11 @@ class Task:
         Default: drawn from the item's own.
         """
         wrong = self.n_options - 1
-        pool = sorted(set(item.distractors) - {item.answer})
+        different: dict[str, str] = {}
+        for text in item.distractors:
+            if same(text) != same(item.answer):
+                different.setdefault(same(text), text)
+        pool = sorted(different.values())
         return rng.sample(pool, wrong) if len(pool) > wrong else pool
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import AntagonismError, DataError, PluginError, RunError, UsageError
+from neuron_antagonism.files import expanded
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.compare import compare
@@ -23,12 +25,13 @@ from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import FFN_SITES, NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.claim import claimed
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
-from neuron_antagonism.runs.plan import Plan, TaskPlan, check_out, content_hash, make_out, make_plan
+from neuron_antagonism.runs.plan import Plan, TaskPlan, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
-from neuron_antagonism.runs.runfile import merged, read_run_file, resumed, stored_options
+from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -69,17 +72,36 @@ def run(
         "scorers": _names(scorers),
     }
     given = {**{name: value for name, value in names.items() if value is not None}, **options}
-    directory = RunDirectory(Path(out)) if out is not None else None
-    if directory is not None:
-        check_out(directory.path, resume=resume)
+    directory = RunDirectory(expanded(out)) if out is not None else None
+    if directory is not None and resume:
+        check_resumable(directory.path, asked=bool(given) or config is not None)
+    with claimed(directory.path, resume=resume) if directory is not None else nullcontext():
+        plan = _planned(model, tasks, scorers, given, config, directory, resume, reference, progress)
+        if directory is not None:
+            make_out(directory.path)
+        return execute(plan, directory, progress)
+
+
+def _planned(
+    model: str | HookedModel | None,
+    tasks: Sequence[str | Path | Task] | None,
+    scorers: Sequence[str | Scorer] | None,
+    given: Mapping[str, Any],
+    config: str | Path | None,
+    directory: RunDirectory | None,
+    resume: bool,
+    reference: HookedModel | None,
+    progress: Progress | None,
+) -> Plan:
+    """The plan of what `run` was given."""
     if config is None and directory is not None and resume:
         instances = [scorer.name for scorer in scorers or () if isinstance(scorer, Scorer)]
-        asked = RunConfig.of(**resumed(stored_options(directory.path), given, instances))
+        asked = RunConfig.of(**resumed(stored_options(directory.path), dict(given), instances))
     else:
-        asked = RunConfig.of(**merged(read_run_file(config) if config is not None else {}, given))
+        asked = RunConfig.of(**merged(read_run_file(config) if config is not None else {}, dict(given)))
     loaded = model if isinstance(model, HookedModel) else None
     stored = directory.read_splits() if directory is not None and resume else None
-    plan = make_plan(
+    return make_plan(
         asked,
         model=loaded,
         tasks=tasks or (),
@@ -88,9 +110,6 @@ def run(
         reference=reference,
         progress=progress,
     )
-    if directory is not None:
-        make_out(directory.path)
-    return execute(plan, directory, progress)
 
 
 def execute(plan: Plan, directory: RunDirectory | None = None, progress: Progress | None = None) -> RunResult:

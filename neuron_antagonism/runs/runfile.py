@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.errors import DataError, UsageError, unknown
+from neuron_antagonism.files import expanded, there, unwritable
 from neuron_antagonism.runs.config import RunConfig
 
 ACCEPTED = "a YAML, TOML or JSON file of a run's options, or a run's manifest.json"
 READERS = (".yaml", ".yml", ".toml", ".json")
+TRACES = ("manifest.json", "questions.jsonl", "splits.json", "scores", "sweeps", "results.json")
+"""What a run leaves in its directory, the first of it before anything is computed."""
 
 
 def read_run_file(path: str | Path) -> dict[str, Any]:
@@ -21,7 +24,7 @@ def read_run_file(path: str | Path) -> dict[str, Any]:
         DataError: an unreadable or malformed file; names file and line.
         UsageError: an unknown option.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if file.suffix.lower() not in READERS:
         raise UsageError(f"{path} ends in {file.suffix!r}; accepted: {', '.join(READERS)}")
     try:
@@ -44,6 +47,27 @@ def read_run_file(path: str | Path) -> dict[str, Any]:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     return {**found, "data": {task: _files(files) for task, files in found.get("data", {}).items()}}
+
+
+def check_resumable(out: Path, *, asked: bool) -> None:
+    """Raise UsageError where there is no run to complete: resuming must not start another one instead.
+
+    Args:
+        out: the run's directory.
+        asked: whether options are given; without them only a manifest can say what the run was.
+    """
+    try:
+        found = [name for name in TRACES if there(out / name)]
+        reason = "holds no run" if there(out) else "is not there"
+    except OSError as error:
+        raise unwritable(out, error.strerror) from None
+    if found and not asked and "manifest.json" not in found:
+        reason = "holds a run that ended before it had written its options"
+    elif found:
+        return
+    raise UsageError(
+        f"{out} {reason}; accepted with --resume: the directory of a run, or none of --resume for a new run"
+    )
 
 
 def stored_options(out: Path) -> dict[str, Any]:

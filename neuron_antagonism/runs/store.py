@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.errors import AntagonismWarning, DataError
-from neuron_antagonism.files import write_whole
+from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.splits import Split
@@ -159,14 +159,15 @@ def load_run(path: str | Path) -> RunResult:
     Raises:
         DataError: no such directory, or a run that did not finish.
     """
+    path = expanded(path)
     try:
-        return _load(RunDirectory(Path(path)), path)
+        return _load(RunDirectory(path), path)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{path} holds a damaged run ({reason}); accepted: a directory that a run wrote") from None
 
 
-def _load(directory: RunDirectory, path: str | Path) -> RunResult:
+def _load(directory: RunDirectory, path: Path) -> RunResult:
     manifest, results = directory.read_json("manifest.json"), directory.read_json("results.json")
     if manifest is None or results is None or not manifest.get("finished"):
         raise DataError(
@@ -185,4 +186,4 @@ def _load(directory: RunDirectory, path: str | Path) -> RunResult:
         attributions[task] = {name: Attribution.load(directory.scores(task, name)) for name in found["attribution"]}
         candidates = {name: candidate_of(a, config.budget) for name, a in attributions[task].items()}
         edits[task] = chosen_edits(found, candidates, editing)
-    return RunResult(manifest, results, splits, attributions, edits, Path(path))
+    return RunResult(manifest, results, splits, attributions, edits, path)

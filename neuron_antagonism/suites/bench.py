@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
+from neuron_antagonism.files import expanded
 from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.claim import claimed
 from neuron_antagonism.runs.environment import described, machine, software
-from neuron_antagonism.runs.plan import check_out, make_out, once
+from neuron_antagonism.runs.plan import make_out, once
 from neuron_antagonism.runs.store import RunDirectory
 from neuron_antagonism.suites.antagonism import Antagonists, antagonism
 from neuron_antagonism.suites.distributions import distributions, write_distributions
@@ -94,10 +97,10 @@ def bench(
         AntagonismError: something asked for is wrong; nothing has been created then.
         RunError: it failed under way; what was finished is in `out`.
     """
-    if out is not None:
-        check_out(Path(out), resume=None)
-    ready = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, progress=progress)
-    return run_bench(ready, None if out is None else Path(out))
+    directory = None if out is None else expanded(out)
+    with claimed(directory, resume=None) if directory is not None else nullcontext():
+        ready = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, progress=progress)
+        return run_bench(ready, directory)
 
 
 def plan_bench(
@@ -230,7 +233,7 @@ def _texts(path: str | Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").split("\n")
+        lines = expanded(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
         raise DataError(f"{path}: {reason}; accepted: a file of plain text, a text on each line") from None

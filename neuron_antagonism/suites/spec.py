@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neuron_antagonism.errors import DataError, UsageError, unknown
+from neuron_antagonism.files import expanded
 
 SHIPPED = Path(__file__).parent / "specs"
 ENDINGS = (".yaml", ".yml")
@@ -141,7 +142,7 @@ def suite_file(name: str) -> Path:
         UsageError: an unknown name.
     """
     if name.lower().endswith(ENDINGS):
-        return Path(name).expanduser()
+        return expanded(name)
     there = {file.stem: file for file in SHIPPED.glob("*.yaml")}
     if name not in there:
         raise UsageError(f"{unknown('suite', name, sorted(there))}, or a YAML file that states one")
