@@ -21,8 +21,11 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.types import whole
 
 DEFAULT_Z = 5000
 DEFAULT_Z_SHARE = 0.0142  # 5000 of LLaMA-2-7B's 352,256 neurons: the paper's setting at its own scale
@@ -25,8 +26,10 @@ def quadrature_rule(name: str, steps: object) -> tuple[list[float], list[float]]
     Raises:
         UsageError: an unknown rule, or a number of steps outside 1 to `MAX_STEPS`.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+    count = whole(steps)
+    if count is None or not 1 <= count <= MAX_STEPS:
         raise UsageError(f"steps is {steps!r}; accepted: a whole number from 1 to {MAX_STEPS}, or 'auto'")
+    steps = count
     if name == "right":
         return [(k + 1) / steps for k in range(steps)], [1 / steps] * steps
     if name == "midpoint":

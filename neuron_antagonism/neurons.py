@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.files import write_whole
+from neuron_antagonism.files import expanded, write_whole
+from neuron_antagonism.types import whole
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -140,7 +141,7 @@ class NeuronSet:
         # FFN neurons are what everybody's files hold: theirs need not say so
         columns, site = (COLUMNS, ()) if self.site == "post" else ((*COLUMNS, "site"), (self.site,))
         rows = [(*pair, score, *site) for pair, score in zip(self, self.scores.tolist(), strict=True)]
-        path = Path(path)
+        path = expanded(path)
         if path.suffix == ".json":
             keyed = [dict(zip(columns, row, strict=True)) for row in rows]
             text = json.dumps([{k: v for k, v in row.items() if v == v} for row in keyed], indent=1)
@@ -160,7 +161,7 @@ class NeuronSet:
             DataError: no such file, a missing field, a value that is no number, a neuron that is there twice, or two
                 sites; names the line.
         """
-        path = Path(path)
+        path = expanded(path)
         try:
             text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
         except (OSError, UnicodeDecodeError) as error:
@@ -203,7 +204,8 @@ class NeuronSet:
 
 def check_count(k: int, n_total: int, name: str = "K") -> None:
     """Raise UsageError unless `k` neurons can be chosen out of `n_total`; `name` stands in the error."""
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= n_total:
+    count = whole(k)
+    if count is None or not 1 <= count <= n_total:
         raise UsageError(f"{name}={k!r} neurons; accepted: 1 to {n_total}, all neurons of this model")
 
 

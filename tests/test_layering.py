@@ -20,7 +20,7 @@ SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 
 LAYERS = (
     ("errors", "types", "files", "functional", "neurons", "demo"),
-    ("plugin.base", "plugin.hookspecs"),
+    ("plugin.base", "plugin.hookspecs", "plugin.foreign"),
     ("plugin.manager",),
     ("model",),
     ("engine",),

@@ -154,7 +154,7 @@ class TestAsking:
         assert question.concept == "right 0"
 
     def test_draw_options(self):
-        """The right answer first; too few are counted; what NFC calls equal counts once, and never beside the answer."""
+        """The right answer first; too few are counted; what NFC calls equal counts once, never beside the answer."""
         task = na.Task()
         task.n_options = 3
         assert len(draw_options(item(0), random.Random(0), task.distractors, 3)) == 3
@@ -166,11 +166,11 @@ class TestAsking:
     @pytest.mark.parametrize("number", [1, 11, True, 2.0, "4", None])
     def test_numbers_out_of_bounds(self, number):
         """Refused in one line by build_examples and for a task."""
-        with pytest.raises(na.DataError, match="n_options is .*; accepted: a whole number from 2 to 10"):
+        with pytest.raises(na.DataError, match=r"n_options is .*; accepted: a whole number from 2 to 10"):
             build(number)
         task = na.load_task("ner").task
         task.n_options = number
-        with pytest.raises(na.DataError, match="^task 'ner': n_options is "):
+        with pytest.raises(na.DataError, match=r"^task 'ner': n_options is "):
             na.load_task(task)
 
     def test_letters_of_ones_own(self):
@@ -319,6 +319,20 @@ def test_edits_of_a_mixed_list(model, mixed, engine):
             assert torch.allclose(rows[:, :n], b.log_probabilities, rtol=0, atol=1e-10)
             assert bool(torch.isneginf(rows[:, n:]).all())
     assert not torch.allclose(together[0].confidence, together[1].confidence)
+
+
+def test_absent_options_never_tie():
+    """Exact ties are broken among the options that are there; −inf beside −inf is none."""
+    asked = [na.Question("x", ("a", "b"), 0), na.Question("y", tuple("abcd"), 0)]
+    orders = tie_orders(asked, seed=0)
+    assert sorted(orders[0, :2].tolist()) == [0, 1]
+    assert orders[0, 2:].tolist() == [2, 3]
+    absent = torch.tensor([[False, False, True, True], [False] * 4])
+    log_p = option_log_probabilities(torch.zeros(2, 6), torch.tensor([[1, 2, 1, 1], [1, 2, 3, 4]]), absent)
+    assert log_p[0].exp().tolist() == [0.5, 0.5, 0, 0]
+    chosen, ties = chosen_options(log_p, orders)
+    assert ties == 2
+    assert int(chosen[0]) == int(orders[0, 0])
 
 
 @pytest.mark.parametrize("scorer", ["ace", "tn", "qrnca", "act", "ablation"])

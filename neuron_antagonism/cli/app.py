@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, run
+from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, run, streams
 from neuron_antagonism.errors import AntagonismError
 
 app = typer.Typer(
@@ -58,10 +58,16 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # idle threads that spin for each other make small models up to thirty times slower on a busy machine
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    streams.settle()
     try:
         # not standalone: a wrong flag then gets one line too, in place of a box
         code = app(standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
+    except BrokenPipeError:
+        # whoever read the output has enough, as `head` does
+        streams.abandon()
+        sys.exit(141)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
@@ -72,5 +78,9 @@ def main() -> None:
         elif hasattr(error, "format_message"):
             # typer carries its own copy of click and does not export the class of its usage errors
             code, line = 2, error.format_message()
+        elif isinstance(error, OSError) and error.strerror:
+            line = f"can't read or write {error.filename or 'the output'}: {error.strerror}"
+            if error.filename is None:
+                streams.abandon()
         print("error:", " ".join(line.split()), file=sys.stderr)
         sys.exit(code)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neuron_antagonism.cli.streams import is_unicode
 from neuron_antagonism.errors import AntagonismWarning, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else on stderr.")]
@@ -40,7 +41,8 @@ ChatTemplate = Annotated[
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    narrow = not is_unicode(sys.stdout.encoding)
+    print(json.dumps(value, indent=1, ensure_ascii=narrow, allow_nan=False))
 
 
 def quiet_libraries() -> None:

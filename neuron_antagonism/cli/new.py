@@ -9,6 +9,7 @@ import typer
 
 from neuron_antagonism.cli.common import Debug, Json, Quiet, print_json
 from neuron_antagonism.errors import UsageError
+from neuron_antagonism.files import expanded
 
 
 def new(
@@ -28,7 +29,7 @@ def new(
         # installed, both would be refused, and with them every run that uses the name
         raise UsageError(f"{name!r} is a {taken.kind} of {taken.distribution} already; accepted: another name")
 
-    directory = out or Path(f"neuron-antagonism-{name}")
+    directory = expanded(out or f"neuron-antagonism-{name}")
     written = scaffold(kind, name, directory)
     if json:
         print_json({"directory": str(directory), "files": [str(file) for file in written]})

@@ -10,6 +10,7 @@ import torch
 
 from neuron_antagonism.errors import ModelError, PluginError
 from neuron_antagonism.functional import quadrature_rule
+from neuron_antagonism.plugin.foreign import foreign
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -144,12 +145,8 @@ def outputs_of(
         raise ModelError("the model gives a letter the logit -inf; accepted: letters that it can write")
     for target in targets:
         name = target.name or type(target).__name__
-        try:
+        with foreign(f"target {name!r} failed"):
             f = target(logits, letters, answer)
-        except Exception as error:  # foreign code: whatever it raises must name its plugin
-            raise PluginError(
-                f"target {name!r} failed: {type(error).__name__}: {' '.join(str(error).split())}"
-            ) from error
         problem = _problem(f, logits)
         if problem:
             raise PluginError(

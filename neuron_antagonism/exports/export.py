@@ -15,6 +15,7 @@ from neuron_antagonism.exports.choose import Chosen, base_model, check_foldable,
 from neuron_antagonism.exports.ia3 import base_of, write_ia3
 from neuron_antagonism.exports.neurons import PROVENANCE, provenance, write_csv, write_provenance
 from neuron_antagonism.exports.place import check_free, placed, sizes
+from neuron_antagonism.files import expanded
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.plain import is_whole
@@ -96,7 +97,7 @@ def export(
     if format not in FORMATS:
         raise UsageError(unknown("format", str(format), FORMATS))
     check_shard_size(max_shard_size)
-    out = Path(out)
+    out = expanded(out)
     check_free(out)
     chosen = choose(what, task, scorer, mode)
     base: HookedModel | None = None

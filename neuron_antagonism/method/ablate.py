@@ -11,6 +11,7 @@ import torch
 from neuron_antagonism.engine.base import Asked, Progress, by_options
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.errors import UsageError
+from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.plugin.base import Target
 from neuron_antagonism.plugin.manager import target_of
@@ -62,6 +63,7 @@ def ablate(
     Raises:
         AntagonismError: one line that names what was wrong and what is accepted.
     """
+    check_model(model)
     asked = as_examples(examples)
     f = _target(target)
     model.site(site)

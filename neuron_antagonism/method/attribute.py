@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknow
 from neuron_antagonism.functional import resolve_z
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.guard import left_as_it_was
+from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
+from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry, run_check
-from neuron_antagonism.types import Example, Question, as_examples
+from neuron_antagonism.types import Example, Question, as_examples, whole
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -123,6 +125,22 @@ def attribute_many(
     return dict(zip(names, attribute_each(model, examples, made, settings), strict=True))
 
 
+def _plain(settings: Settings) -> Settings:
+    """The settings with plain whole numbers, whatever integer type they were given in."""
+    numbers: dict[str, Any] = {name: whole(getattr(settings, name)) for name in ("budget", "steps", "seed")}
+    return replace(settings, **{name: number for name, number in numbers.items() if number is not None})
+
+
+def own_target(scorer: Scorer) -> Target | None:
+    """A scorer's target, which may be a property of the plugin's; None where it has no gradient.
+
+    Raises:
+        PluginError: it fails.
+    """
+    with foreign(f"scorer {scorer.name!r} failed in target"):
+        return scorer.target
+
+
 def _scorer(scorer: str | Scorer, options: Mapping[str, Any] | None) -> Scorer:
     if isinstance(scorer, str):
         return registry().make(Scorer, scorer, options)
@@ -136,7 +154,9 @@ def attribute_each(
     model: HookedModel, examples: Sequence[Example | Question], scorers: Sequence[Scorer], settings: Settings
 ) -> list[Attribution]:
     """Attributions of scorer instances in their order; names may repeat."""
+    check_model(model)
     asked = as_examples(examples)
+    settings = _plain(settings)
     check_count(settings.budget, model.n_layers * model.units(settings.site), "budget")
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
     for scorer in scorers:
@@ -149,7 +169,8 @@ def attribute_each(
     results = []
     for scorer, mine in zip(scorers, own, strict=True):
         if mine:
-            with left_as_it_was(model, f"scorer {scorer.name!r}", questions[0].encoded.ids):
+            who = f"scorer {scorer.name!r}"
+            with left_as_it_was(model, who, questions[0].encoded.ids), foreign(f"{who} failed in attribute()"):
                 result = scorer.attribute(model, asked, settings)
             _check_own(scorer, result, model, len(asked), settings.site)
         else:
@@ -181,7 +202,7 @@ def _gradients(
     model: HookedModel, questions: Sequence[Asked], scorers: Sequence[Scorer], settings: Settings
 ) -> tuple[Gradients, Choice, int]:
     """Gradients for all distinct targets, the engine used, and the number of steps."""
-    targets: list[Target] = list(dict.fromkeys(s.target for s in scorers if s.target is not None))
+    targets: list[Target] = list(dict.fromkeys(target for s in scorers if (target := own_target(s)) is not None))
     choice = choose(model, [q.encoded.ids for q in questions], settings.engine)
     engine = choice.engine(settings.max_tokens)
     if settings.steps != "auto" and isinstance(settings.steps, str):
@@ -221,11 +242,12 @@ def _aggregated(
     steps: int,
     settings: Settings,
 ) -> Attribution:
-    target = scorer.target
+    target = own_target(scorer)
     per_question = gradients.values if target is None else gradients.integrated[target]
     edges = [0, *accumulate(len(example.proxies) for example in examples)]
     per_example = torch.stack([per_question[a:b].sum(0) for a, b in pairwise(edges)])
-    scores = scorer.aggregate(per_example, per_question)
+    with foreign(f"scorer {scorer.name!r} failed in aggregate()"):
+        scores = scorer.aggregate(per_example, per_question)
     _check_result(scorer, scores, model, settings.site)
     change = None if target is None else gradients.change[target]
     return Attribution(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
-from neuron_antagonism.files import write_whole
+from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.functional import ranked
 from neuron_antagonism.neurons import NeuronSet, check_count
 
@@ -116,7 +116,7 @@ class Attribution:
 
     def save(self, directory: str | Path) -> None:
         """Write `attribution.safetensors` into a directory, which is made if needed."""
-        path = Path(directory)
+        path = expanded(directory)
         try:
             path.mkdir(parents=True, exist_ok=True)
             self.save_as(path / "attribution.safetensors")
@@ -149,7 +149,7 @@ class Attribution:
         """
         from safetensors import SafetensorError, safe_open
 
-        path = Path(source)
+        path = expanded(source)
         path = path / "attribution.safetensors" if path.is_dir() else path
         try:
             with safe_open(path, framework="pt") as file:

@@ -14,8 +14,9 @@ from neuron_antagonism.errors import PluginError, UsageError, unknown
 from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention
+from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry, run_check
-from neuron_antagonism.types import Example, Question, as_examples
+from neuron_antagonism.types import Example, Question, as_examples, whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +135,8 @@ class Edit:
                 continue
             neurons = neurons.to(values.device)
             before = values[..., neurons]
-            after = part.intervention.edit(before, layer, neurons)
+            with foreign(f"intervention {part.intervention.name!r} failed in edit()"):
+                after = part.intervention.edit(before, layer, neurons)
             if not isinstance(after, torch.Tensor) or after.shape != before.shape or after.dtype != before.dtype:
                 got = f"{tuple(after.shape)} {after.dtype}" if isinstance(after, torch.Tensor) else repr(after)
                 raise PluginError(
@@ -168,8 +170,12 @@ def fitted(
         return intervention
     run_check(intervention, model, examples, neurons.site)
     ids = model.encode(examples[0].proxies[0]).ids
-    with left_as_it_was(model, f"intervention {intervention.name!r}", ids):
-        return intervention.fit(model, examples, neurons)
+    who = f"intervention {intervention.name!r}"
+    with left_as_it_was(model, who, ids), foreign(f"{who} failed in fit()"):
+        found = intervention.fit(model, examples, neurons)
+    if not isinstance(found, Intervention):
+        raise PluginError(f"{who} returned {found!r:.80} from fit(); accepted: a fitted copy of itself")
+    return found
 
 
 def edit(
@@ -249,10 +255,11 @@ def _antagonists(
     on_bad: str | Intervention,
     site: str | None,
 ) -> Edit:
-    if not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
         raise UsageError(f"ratio is {ratio!r}; accepted: 0 to 1, the share of good neurons")
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-        raise UsageError(f"budget is {budget!r}; accepted: a whole number of at least 1")
+    given, budget = budget, whole(budget) or 0
+    if budget < 1:
+        raise UsageError(f"budget is {given!r}; accepted: a whole number of at least 1")
     count = n_good(budget, ratio)
     chosen_good = good.top(count)
     chosen_bad = bad.top(budget - count) if bad is not None else NeuronSet.of([])

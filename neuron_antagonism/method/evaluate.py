@@ -20,6 +20,7 @@ from neuron_antagonism.errors import ModelError, UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
+from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import Prefix, shared_prefix
 from neuron_antagonism.types import Example, Question, as_examples
 
@@ -156,6 +157,7 @@ def evaluate_many(
         DataError: no examples, or a question longer than the model's context.
         ModelError: logits that are not finite.
     """
+    check_model(model)
     asked = as_examples(examples)
     if isinstance(edits, Edit):
         raise UsageError("evaluate_many was given one edit; accepted: a list of edits, or evaluate() for one")

@@ -18,7 +18,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 @contextmanager
 def left_as_it_was(model: HookedModel, who: str, ids: Sequence[int]) -> Iterator[None]:
-    """Within the context foreign code may use the model; hooks it leaves behind are removed.
+    """Within the context foreign code may use the model; hooks it leaves behind are removed, also where it fails.
 
     Args:
         model: the model.
@@ -31,14 +31,16 @@ def left_as_it_was(model: HookedModel, who: str, ids: Sequence[int]) -> Iterator
     modules = list(model.bridge.original_model.modules())
     hooks = [{name: dict(vars(module)[name]) for name in HOOKS} for module in modules]
     before = _state(model, ids)
-    yield
     left = 0
-    for module, kept in zip(modules, hooks, strict=True):
-        for name in HOOKS:
-            now: dict[int, Any] = vars(module)[name]
-            for key in [key for key in now if key not in kept[name]]:
-                del now[key]
-                left += 1
+    try:
+        yield
+    finally:
+        for module, kept in zip(modules, hooks, strict=True):
+            for name in HOOKS:
+                now: dict[int, Any] = vars(module)[name]
+                for key in [key for key in now if key not in kept[name]]:
+                    del now[key]
+                    left += 1
     accepted = "accepted: one that leaves the model as it was"
     if not _same(before, _state(model, ids)):
         raise PluginError(f"{who} changed the model and did not restore it: load the model again; {accepted}")

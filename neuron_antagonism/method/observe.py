@@ -15,6 +15,7 @@ from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.evaluate import check_letters, chosen_options, letters_of, tie_orders
 from neuron_antagonism.method.moments import Moments
+from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import shared_prefix
 from neuron_antagonism.types import Example, Question, as_examples
 
@@ -70,6 +71,7 @@ def observe(
         UsageError: the model is being edited.
         ModelError: values that are not finite.
     """
+    check_model(model)
     if model.is_edited:
         raise UsageError("values were to be observed inside model.edited(); accepted: outside, of the unedited model")
     questions = [question for example in as_examples(examples) for question in example.proxies]

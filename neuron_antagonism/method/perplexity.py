@@ -12,6 +12,7 @@ import torch
 from neuron_antagonism.engine.base import Progress, longest_first, wide
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.errors import DataError, ModelError, UsageError
+from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import padded
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def perplexity(
         UsageError: an edit at the last position, which a pass over whole texts can't follow.
         ModelError: logits that are not finite.
     """
+    check_model(model)
     if (edit is not None and edit.positions != "all") or model.edited_at_last:
         raise UsageError("perplexity under an edit at 'last' is not defined; accepted: edit.at('all')")
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.errors import AntagonismError, DataError
+from neuron_antagonism.files import expanded
 from neuron_antagonism.types import Example, Item, Question
 
 SETS = ("identify", "select", "evaluate")
@@ -92,7 +93,7 @@ class Split:
     def save(self, path: str | Path) -> None:
         """Write one JSON line an example."""
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
-        Path(path).write_text("".join(lines), encoding="utf-8")
+        expanded(path).write_text("".join(lines), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Split:
@@ -103,7 +104,7 @@ class Split:
         """
         try:
             # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
-            lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            lines = expanded(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"can't read questions from {path}: {error}; accepted: a file that Split.save wrote"

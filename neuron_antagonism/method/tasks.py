@@ -15,6 +15,7 @@ from neuron_antagonism.method.drawing import Builder, Stratified
 from neuron_antagonism.method.qatt import build_examples, check_stems, checked_options, draw_options
 from neuron_antagonism.method.splits import Split, SplitReport, right_letters
 from neuron_antagonism.plugin.base import Task
+from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.types import Example, Item, whole
 
@@ -156,13 +157,35 @@ class LoadedTask:
         train: list[Item] = []
         # a task counts what it leaves out of one reading
         self.task.left_out = Counter()
-        for item in self.task.examples(self.source, seed):
+        for item in self._examples(self.source, seed):
             (train if item.part == "train" else test).append(item)
         if self.train is not None:
-            train += [item for item in self.task.examples(self.train, seed) if item.part != "test"]
+            train += [item for item in self._examples(self.train, seed) if item.part != "test"]
         if not test:
             test, train = train, []
         return test, train
+
+    def _examples(self, source: str | None, seed: int) -> list[Item]:
+        """What the task makes of a source, checked: a plugin's code."""
+        who = f"task {self.name!r}"
+        with foreign(f"{who} failed in examples()"):
+            offered = self.task.examples(source, seed)
+            found = list(offered) if offered is not None else None
+        if found is None:
+            raise PluginError(f"{who} returned None from examples(); accepted: items, yielded or in a list")
+        for item in found:
+            if not isinstance(item, Item):
+                raise PluginError(f"{who} yielded {item!r:.80} from examples(); accepted: na.Item")
+        return found
+
+    def _distractors(self, item: Item, rng: random.Random) -> Sequence[str]:
+        """The task's wrong answers for an item, checked: a plugin's code."""
+        who = f"task {self.name!r}"
+        with foreign(f"{who} failed in distractors()"):
+            found: object = self.task.distractors(item, rng)
+        if not isinstance(found, list | tuple) or not all(isinstance(text, str) for text in found):
+            raise PluginError(f"{who} returned {found!r:.80} from distractors(); accepted: a list of texts")
+        return found
 
     def pools(self, seed: int, report: SplitReport, first: int = 1) -> tuple[list[Item], list[Item]]:
         """Usable items of the test part and of the training part, shuffled; what is left out stands in the report.
@@ -209,7 +232,7 @@ class LoadedTask:
             stems=self.task.stems,
             demonstration=self.shown,
             seed=seed,
-            distractors=self.task.distractors,
+            distractors=self._distractors,
             n_options=self.task.n_options,
         )
 
@@ -220,7 +243,7 @@ class LoadedTask:
                 continue
             seen.add(item.key)
             try:
-                draw_options(item, random.Random(f"{seed}|{item.key!r}"), self.task.distractors, self.task.n_options)
+                draw_options(item, random.Random(f"{seed}|{item.key!r}"), self._distractors, self.task.n_options)
             except DataError:
                 report.too_few_options += 1
                 continue

@@ -444,6 +444,12 @@ class HookedModel:
         return widths[0]
 
 
+def check_model(model: object) -> None:
+    """Raise UsageError for what is no hooked model, such as its name."""
+    if not isinstance(model, HookedModel):
+        raise UsageError(f"the model is a {type(model).__name__}; accepted: what na.load_model gives")
+
+
 def _asked(question: Question) -> Asked:
     return Asked(question.prompt, question.letters, not isinstance(question, LabelQuestion))
 

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from neuron_antagonism import demo
 from neuron_antagonism.errors import AntagonismError, ModelError, UsageError
+from neuron_antagonism.files import homed
 from neuron_antagonism.model.adapters import CONFIG, merged, named_base, with_adapter
 from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
@@ -128,8 +129,8 @@ def _examined(
             f"the model's name is a {type(name).__name__}; accepted: {ACCEPTED}, or hf_model= and tokenizer= for one "
             "in memory"
         )
-    name = str(name)
-    here = Path(name).expanduser()
+    name = homed(str(name))
+    here = Path(name)
     if here.is_dir() and (here / CONFIG).is_file() and not (here / "config.json").is_file():
         if loading.adapter is not None:
             raise UsageError(f"the model {name} is an adapter itself; accepted: its base model's name, with adapter=")
@@ -138,10 +139,9 @@ def _examined(
     loaded, own = read_checkpoint(name, base)
     adapter = loading.adapter
     if adapter is not None:
-        folder = Path(adapter).expanduser()
-        loaded = with_adapter(loaded, str(folder) if folder.is_dir() else adapter)
+        loaded = with_adapter(loaded, homed(adapter))
     # a directory by its full path: the working directory may be another one by the time it is loaded again
-    here = Path(name).expanduser()
+    here = Path(name)
     source = str(here.resolve()) if name != "demo" and here.is_dir() else name
     label = name if adapter is None else f"{name} + {adapter}"
     return _hook(loaded, own, label, source, loading=base, chat=chat_template)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from neuron_antagonism.errors import AntagonismError, DataError, PluginError, UsageError, unknown
+from neuron_antagonism.errors import DataError, PluginError, UsageError, unknown
 from neuron_antagonism.plugin import hookspecs
 from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Target, Task
+from neuron_antagonism.plugin.foreign import foreign, one_line
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -106,15 +107,11 @@ class Registry:
         label = next(label for label, base in KINDS.items() if base is kind)
         entry = self.entry(name, label)
         thing: Any = entry.thing
-        try:
+        with foreign(f"{label} {name!r} of {entry.distribution} can't be made"):
             if isinstance(thing, type):
                 thing = thing(**(options or {})) if issubclass(thing, Configurable) else thing()
             elif options and isinstance(thing, Configurable):
                 thing = thing.with_options(**options)
-        except AntagonismError:
-            raise
-        except Exception as error:  # foreign code: whatever it raises must name its plugin
-            raise PluginError(f"{label} {name!r} of {entry.distribution} can't be made: {_one_line(error)}") from error
         made: T = thing
         return made
 
@@ -137,14 +134,8 @@ class Registry:
         if ending in self.conflicts:
             raise PluginError(self.conflicts[ending])
         entry = self.entry(self._readers[ending].name, "task")
-        try:
+        with foreign(f"task {entry.name!r} of {entry.distribution} can't read {path}"):
             made = entry.cls.from_file(path)  # type: ignore[attr-defined]
-        except AntagonismError:
-            raise
-        except Exception as error:  # foreign code: whatever it raises must name its plugin
-            raise PluginError(
-                f"task {entry.name!r} of {entry.distribution} can't read {path}: {_one_line(error)}"
-            ) from error
         if not isinstance(made, Task):
             raise PluginError(
                 f"task {entry.name!r} of {entry.distribution} made {made!r:.80} of {path}; accepted: a task"
@@ -223,12 +214,8 @@ def run_check(plugin: Configurable, model: HookedModel, examples: Sequence[Examp
     Raises:
         AntagonismError: they don't fit it; PluginError where the check itself fails.
     """
-    try:
+    with foreign(f"{plugin.name!r} failed in check()"):
         plugin.check(model, examples, site)
-    except AntagonismError:
-        raise
-    except Exception as error:  # foreign code: whatever it raises must name its plugin
-        raise PluginError(f"{plugin.name!r} failed in check(): {_one_line(error)}") from error
 
 
 def _offered(plugin: Any, label: str) -> list[tuple[str, Any]]:
@@ -301,5 +288,4 @@ def _hook_names() -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, PluginError | UsageError) else f"{type(error).__name__}: {text}"
+    return " ".join(str(error).split()) if isinstance(error, PluginError | UsageError) else one_line(error)

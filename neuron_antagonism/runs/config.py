@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.types import whole
 
 DEFAULT_SCORERS = ("ace", "tn", "qrnca", "kn", "act", "random")
 DEFAULT_TASKS = ("ner", "chunking", "sentiment", "commonsense")
@@ -72,6 +73,8 @@ class RunConfig(BaseModel):
         Raises:
             UsageError: names the option, the value and what is accepted.
         """
+        # whole numbers of any integer type, as arrays give them
+        values = {name: value if (number := whole(value)) is None else number for name, value in values.items()}
         try:
             return cls(**values)
         except ValidationError as error:

@@ -17,7 +17,7 @@ from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.engine.memory import check_fits
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.files import there, unwritable
-from neuron_antagonism.method.attribute import with_fixed_z
+from neuron_antagonism.method.attribute import own_target, with_fixed_z
 from neuron_antagonism.method.splits import Split
 from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
 from neuron_antagonism.model.hooked import HookedModel
@@ -188,7 +188,7 @@ def _scorers(things: Sequence[str | Scorer], options: Mapping[str, Mapping[str, 
         else:
             raise UsageError(f"scorer {thing!r} is neither a name nor an instance of na.Scorer")
         # a target may depend on the options, and refuse them
-        _ = made[-1].target
+        own_target(made[-1])
     once("scorer", [scorer.name for scorer in made])
     return made
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neuron_antagonism.engine.base import Progress, prefixed
-from neuron_antagonism.errors import AntagonismError, DataError, PluginError, RunError, UsageError
+from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError
 from neuron_antagonism.files import expanded
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.attribution import Attribution
@@ -24,6 +24,7 @@ from neuron_antagonism.method.sweeps import Sweep
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import FFN_SITES, NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
+from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.claim import claimed
 from neuron_antagonism.runs.config import RunConfig
@@ -66,6 +67,7 @@ def run(
         AntagonismError: something asked for is wrong; nothing has been created then.
         RunError: the run failed under way; what it had finished is in `out`.
     """
+    tasks, scorers = (None if things is None else _listed(things) for things in (tasks, scorers))
     names = {
         "model": model.name if isinstance(model, HookedModel) else model,
         "tasks": _names(tasks),
@@ -130,6 +132,11 @@ def execute(plan: Plan, directory: RunDirectory | None = None, progress: Progres
                 error.add_note(f"observer {observer.name!r} failed in on_error(): {second!r}")
         if isinstance(error, AntagonismError):
             raise RunError(str(error)) from error
+        if isinstance(error, OSError) and error.strerror:
+            where = error.filename or (directory.path if directory is not None else "a file")
+            raise RunError(
+                f"can't read or write {where}: {error.strerror}; what was finished is kept: --resume goes on from there"
+            ) from error
         raise
 
 
@@ -320,16 +327,21 @@ class _Execution:
 
 def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:
     for observer in observers:
-        try:
+        with foreign(f"observer {observer.name!r} failed in {event}()"):
             getattr(observer, event)(*values)
-        except Exception as error:  # foreign code: whatever it raises must name its plugin
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise PluginError(f"observer {observer.name!r} failed in {event}(): {reason}") from error
+
+
+def _listed(things: Any) -> list[Any]:
+    """Names, files or instances from whatever holds them in an order."""
+    if isinstance(things, str | Mapping) or hasattr(things, "columns") or not hasattr(things, "__iter__"):
+        raise UsageError(
+            f"tasks or scorers are given as a {type(things).__name__} ({' '.join(str(things).split()):.60}); "
+            "accepted: a list of names, files or instances"
+        )
+    return list(things)
 
 
 def _names(things: Sequence[str | Path | Scorer | Task] | None) -> tuple[str, ...] | None:
-    if isinstance(things, str):
-        raise UsageError(f"tasks or scorers are the text {things!r}; accepted: a list of names, files or instances")
     # a file stands as it was given: its task's name is in the results
     return None if things is None else tuple(str(t) if isinstance(t, str | Path) else t.name for t in things)
 

@@ -30,7 +30,7 @@ class Jsonl(na.Observer):
     def __init__(self) -> None:
         """Read the variable; what can't be written is refused here, before a run creates anything."""
         given = os.environ.get(VARIABLE)
-        self._path = Path(given) if given else None
+        self._path = Path(given).expanduser() if given else None
         self._run: dict[str, Any] = {}
         if self._path is not None:
             _check(self._path)
