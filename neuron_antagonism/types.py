@@ -123,7 +123,7 @@ class Question:
 
 def whole(value: Any) -> int | None:
     """A whole number of any integer type, numpy's and torch's among them; None for anything else, True too."""
-    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
         return None
     try:
         return operator.index(value)
