@@ -14,6 +14,8 @@ from test_proofs import QUESTIONS, load, plain
 import neuron_antagonism as na
 from neuron_antagonism.runs.config import RunConfig
 
+one_thread = tiny.one_thread
+
 # peft's own, about its use of transformers and about what it sets by itself
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
@@ -131,6 +133,23 @@ def test_adapters_from_their_folders(folders):
     plain_one = na.load_model(str(base))
     assert plain_one.adapter is None
     assert plain_one.fingerprint() != model.fingerprint()
+
+
+def test_what_was_merged_is_proved_against_the_adapted_module(folders, monkeypatch):
+    """A merge that goes wrong is refused by the logits' proof, also for adapters from their folders."""
+    from neuron_antagonism.model import adapters
+
+    base, adapter, _ = folders
+    real = adapters._replace
+
+    def halved(module, name, part):
+        for weights in part.lora_B.values():
+            weights.weight.data *= 0.5
+        real(module, name, part)
+
+    monkeypatch.setattr(adapters, "_replace", halved)
+    with pytest.raises(na.ModelError, match=r"logits: differ from the given module's own by .*; accepted: "):
+        na.load_model(str(base), adapter=str(adapter))
 
 
 def test_an_adapter_is_an_option_of_a_run(folders):

@@ -10,6 +10,8 @@ import torch
 
 import neuron_antagonism as na
 
+one_thread = tiny.one_thread
+
 FOUR = ("a", "b", "c", "d")
 
 

@@ -18,6 +18,8 @@ from neuron_antagonism import files
 from neuron_antagonism.cli.streams import readable
 from neuron_antagonism.runs.claim import LOCK, claimed
 
+one_thread = tiny.one_thread
+
 SMALL = {"tasks": ["sentiment"], "scorers": ["random"], "identify": 1, "select": 2, "evaluate": 2, "random_draws": 1}
 COMMAND = [sys.executable, "-m", "neuron_antagonism"]
 NARROW = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}

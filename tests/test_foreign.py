@@ -10,6 +10,8 @@ import neuron_antagonism as na
 from neuron_antagonism.method.edits import fitted
 from neuron_antagonism.method.tasks import load_task
 
+one_thread = tiny.one_thread
+
 ASKED = [tiny.question(5, seed=i) for i in range(2)]
 SET = na.NeuronSet.of([(0, 1), (1, 2)])
 

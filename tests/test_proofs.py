@@ -14,6 +14,8 @@ import neuron_antagonism as na
 from neuron_antagonism.model import load as loading
 from neuron_antagonism.model import proofs
 
+one_thread = tiny.one_thread
+
 QUESTIONS = [tiny.question(5 + i, seed=i) for i in range(6)]
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import neuron_antagonism as na
+
+one_thread = tiny.one_thread
 
 CHAT = (
     "{% for m in messages %}<{{ m.role }}>\n{{ m.content }}\n{% endfor %}"

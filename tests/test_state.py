@@ -11,6 +11,8 @@ import torch
 
 import neuron_antagonism as na
 
+one_thread = tiny.one_thread
+
 QUESTIONS = [tiny.question(5 + i % 3, seed=i) for i in range(4)]
 EDIT = na.edit(na.NeuronSet.of([(0, i) for i in range(20)]), "silence", positions="all")
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from conftest import SHARED
 
 import neuron_antagonism as na
 from neuron_antagonism.method import drawing
+
+one_thread = tiny.one_thread
 
 
 class Pool(na.Task):

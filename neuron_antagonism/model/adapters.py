@@ -51,6 +51,35 @@ def with_adapter(hf_model: Any, folder: str) -> Any:
         ) from None
 
 
+def is_adapted(given: Any) -> bool:
+    """Whether a module has adapters, which `merged` would merge.
+
+    Raises:
+        ModelError: one that is no change of weights, such as a prompt that is learned.
+    """
+    if not getattr(given, "peft_config", None):
+        return False
+    stated = getattr(given, "active_peft_config", None)
+    there = any(isinstance(part, _layers()) for part in given.modules())
+    if not there or (stated is not None and stated.is_prompt_learning):
+        raise ModelError(
+            f"an adapter of kind {', '.join(_kinds(given).values())} is no change of weights; accepted: {ACCEPTED}"
+        )
+    return True
+
+
+def _kinds(given: Any) -> dict[str, str]:
+    """The kind of each adapter, by its name."""
+    configs = given.peft_config.items()
+    return {name: str(getattr(config.peft_type, "value", config.peft_type)) for name, config in configs}
+
+
+def _layers() -> tuple[type, ...]:
+    """What peft puts in the place of a module that it adapts."""
+    peft = _peft()
+    return (peft.tuners.tuners_utils.BaseTunerLayer, peft.utils.other.AuxiliaryTrainingWrapper)
+
+
 def merged(given: Any, *, mine: bool = False) -> tuple[Any, dict[str, Any] | None]:
     """A module without adapters that computes the same, and what was merged; the module itself where it has none.
 
@@ -61,20 +90,13 @@ def merged(given: Any, *, mine: bool = False) -> tuple[Any, dict[str, Any] | Non
     Raises:
         ModelError: an adapter that can't be merged.
     """
-    configs = getattr(given, "peft_config", None)
-    if not configs:
+    if not is_adapted(given):
         return given, None
-    peft = _peft()
-    layers = (peft.tuners.tuners_utils.BaseTunerLayer, peft.utils.other.AuxiliaryTrainingWrapper)
-    kinds = {name: str(getattr(config.peft_type, "value", config.peft_type)) for name, config in configs.items()}
-    inner = given.get_base_model() if isinstance(given, peft.PeftModel | peft.PeftMixedModel) else given
+    layers = _layers()
+    kinds = _kinds(given)
+    inner = given.get_base_model() if hasattr(given, "get_base_model") else given
     module = inner if mine else copy.deepcopy(inner)
     found = [(name, part) for name, part in module.named_modules() if isinstance(part, layers)]
-    stated = getattr(given, "active_peft_config", None)
-    if not found or (stated is not None and stated.is_prompt_learning):
-        raise ModelError(
-            f"an adapter of kind {', '.join(kinds.values())} is no change of weights; accepted: {ACCEPTED}"
-        )
     active: set[str] = set()
     replaced: list[str] = []
     try:

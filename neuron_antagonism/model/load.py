@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from neuron_antagonism import demo
 from neuron_antagonism.errors import AntagonismError, ModelError, UsageError
 from neuron_antagonism.files import homed
-from neuron_antagonism.model.adapters import CONFIG, merged, named_base, with_adapter
+from neuron_antagonism.model.adapters import CONFIG, is_adapted, merged, named_base, with_adapter
 from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
@@ -209,12 +209,12 @@ def _hook(
             "which is a decoder alone"
         )
     hf_model.eval()
+    key = None if is_adapted(hf_model) else _key(hf_model, source, loading)
+    known = _proved.get(key, {})
+    # of what was given, adapters and all, and before they are merged: what they are merged into must give the same
+    given = None if known else given_logits(hf_model, probe(hf_model, tokenizer, _embeddings(hf_model)), name)
     plain, adapter = merged(hf_model, mine=source is not None)
     embeddings = _embeddings(plain)
-    key = _key(plain, source, loading) if adapter is None else None
-    known = _proved.get(key, {})
-    # the logits of what was given, adapters and all: what they were merged into must give the same
-    given = None if known else given_logits(hf_model, probe(plain, tokenizer, embeddings), name)
     hf_model = plain.requires_grad_(False)
     turn = _turns.setdefault(hf_model, Turn())
     bridge = _bridge(hf_model, tokenizer, name)
