@@ -74,7 +74,7 @@ def _kinds(given: Any) -> dict[str, str]:
     return {name: str(getattr(config.peft_type, "value", config.peft_type)) for name, config in configs}
 
 
-def _layers() -> tuple[type, ...]:
+def _layers() -> Any:
     """What peft puts in the place of a module that it adapts."""
     peft = _peft()
     return (peft.tuners.tuners_utils.BaseTunerLayer, peft.utils.other.AuxiliaryTrainingWrapper)
