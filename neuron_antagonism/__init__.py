@@ -1,6 +1,7 @@
 """Find the FFN neurons that help and hinder a language model at a task, edit them, and prove the effect.
 
-Importing this package imports neither torch nor transformer_lens: names are resolved when first used.
+Importing this package imports neither torch nor transformer_lens, nor what plugins are built on: names are resolved
+when first used.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ from neuron_antagonism.errors import (
     RunError,
     UsageError,
 )
-from neuron_antagonism.plugin.base import Intervention, Observer, Options, Scorer, Target, Task
-from neuron_antagonism.plugin.hookspecs import hookimpl
-from neuron_antagonism.types import Example, Item, LabelQuestion, Question
 
 if TYPE_CHECKING:
     from neuron_antagonism.exports.export import Export, export
@@ -42,15 +40,21 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.neurons import NeuronSet
+    from neuron_antagonism.plugin.base import Intervention, Observer, Options, Scorer, Target, Task
+    from neuron_antagonism.plugin.hookspecs import hookimpl
     from neuron_antagonism.plugin.manager import target_of
     from neuron_antagonism.runs.run import run
     from neuron_antagonism.runs.store import RunResult, load_run
     from neuron_antagonism.suites.bench import BenchResult, bench
     from neuron_antagonism.suites.spec import Suite
+    from neuron_antagonism.types import Example, Item, LabelQuestion, Question
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    **dict.fromkeys(("Intervention", "Observer", "Options", "Scorer", "Target", "Task"), "plugin.base"),
+    **dict.fromkeys(("Example", "Item", "LabelQuestion", "Question"), "types"),
+    "hookimpl": "plugin.hookspecs",
     "Ablation": "method.ablate",
     "Attribution": "method.attribution",
     "BenchResult": "suites.bench",

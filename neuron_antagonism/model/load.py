@@ -286,6 +286,11 @@ _proved: dict[Any, dict[str, Proof]] = {}
 """What was proved in this process, by checkpoint."""
 
 
+def forget_proofs() -> None:
+    """Let every checkpoint be proved again when it is loaded the next time."""
+    _proved.clear()
+
+
 def _key(hf_model: Any, source: str | None, loading: Loading | None) -> Any:
     """What tells a checkpoint, and how it is loaded, apart from others; None where nothing does."""
     if source is None or loading is None or loading.trust_remote_code:
