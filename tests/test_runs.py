@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import neuron_antagonism as na
 from neuron_antagonism import demo
 from neuron_antagonism.method import attribution as attribution_module
-from neuron_antagonism.method import tasks as tasks_module
+from neuron_antagonism.method import drawing
 from neuron_antagonism.runs import run as running
 from neuron_antagonism.runs import store as store_module
 from neuron_antagonism.runs import sweep as sweep_module
@@ -306,7 +306,7 @@ class Work:
         monkeypatch.setattr(running, "attribute_each", self._wrap(running.attribute_each, self._scored))
         monkeypatch.setattr(running, "sweep_task", self._wrap(running.sweep_task, self._swept))
         monkeypatch.setattr(running, "evaluate_many", self._wrap(running.evaluate_many, self._at_all))
-        monkeypatch.setattr(tasks_module, "evaluate", self._wrap(tasks_module.evaluate, self._asked))
+        monkeypatch.setattr(drawing, "evaluate", self._wrap(drawing.evaluate, self._asked))
 
     def _wrap(self, real: Callable[..., Any], count: Callable[..., None]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -502,7 +502,7 @@ class TestIdentity:
         """Resuming with a scorer of the same name and options but another target computes its scores anew."""
         model = na.load_model("demo")
         first, second = (
-            na.run(model, ["ner"], [SignedScorer(sign)], out=tmp_path / "run", resume=True, **self.SIZES)
+            na.run(model, ["ner"], [SignedScorer(sign)], out=tmp_path / "run", resume=sign < 0, **self.SIZES)
             for sign in (1.0, -1.0)
         )
         one, other = (r.attributions["ner"]["signed"].example_scores for r in (first, second))

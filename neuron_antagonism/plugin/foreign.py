@@ -9,7 +9,7 @@ from neuron_antagonism.errors import AntagonismError, PluginError
 
 
 @contextmanager
-def foreign(who: str) -> Iterator[None]:
+def foreign(who: str, *, purposeful: bool = True) -> Iterator[None]:
     """Within the context a plugin's code runs; what it raises becomes a PluginError that begins with `who`.
 
     What this package itself raises on purpose goes through as it is, and so does running out of memory, which engines
@@ -17,12 +17,13 @@ def foreign(who: str) -> Iterator[None]:
 
     Args:
         who: the plugin and what it was asked to do, such as "scorer 'mine' failed in aggregate()".
+        purposeful: whether this package's own errors go through; not where nobody would know whose they are.
     """
     try:
         yield
-    except AntagonismError:
-        raise
     except Exception as error:
+        if isinstance(error, AntagonismError) and purposeful:
+            raise
         if _out_of_memory(error):
             raise
         raise PluginError(f"{who}: {one_line(error)}") from error

@@ -327,13 +327,15 @@ class _Execution:
 
 def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:
     for observer in observers:
-        with foreign(f"observer {observer.name!r} failed in {event}()"):
+        with foreign(f"observer {observer.name!r} failed in {event}()", purposeful=False):
             getattr(observer, event)(*values)
 
 
 def _listed(things: Any) -> list[Any]:
     """Names, files or instances from whatever holds them in an order."""
-    if isinstance(things, str | Mapping) or hasattr(things, "columns") or not hasattr(things, "__iter__"):
+    if isinstance(things, str):
+        raise UsageError(f"tasks or scorers are the text {things!r}; accepted: a list of names, files or instances")
+    if isinstance(things, Mapping) or hasattr(things, "columns") or not hasattr(things, "__iter__"):
         raise UsageError(
             f"tasks or scorers are given as a {type(things).__name__} ({' '.join(str(things).split()):.60}); "
             "accepted: a list of names, files or instances"
