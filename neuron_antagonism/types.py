@@ -38,7 +38,7 @@ class Item:
             ask about; "" = the text.
 
     Raises:
-        DataError: a text that holds half of a surrogate pair.
+        DataError: something else than a text, or one that holds half of a surrogate pair.
     """
 
     text: str
@@ -49,9 +49,16 @@ class Item:
     unit: str = ""
 
     def __post_init__(self) -> None:
-        """Make the distractors a tuple, so that a list is accepted too."""
-        object.__setattr__(self, "distractors", tuple(self.distractors))
-        for text in (self.text, self.answer, *self.distractors, *self.meta.values()):
+        """Make the distractors a tuple, so that a list is accepted too; check the texts once, where they are made."""
+        for name in ("text", "answer", "part", "unit"):
+            if not isinstance(getattr(self, name), str):
+                raise DataError(f"an item's {name} is {getattr(self, name)!r:.80}; accepted: a text")
+        if not isinstance(self.meta, Mapping):
+            raise DataError(f"an item's meta is {self.meta!r:.80}; accepted: values by name")
+        given = self.distractors
+        loose = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
+        object.__setattr__(self, "distractors", _texts("an item's distractors", tuple(given) if loose else given))
+        for text in (self.text, self.answer, self.unit, *self.distractors, *self.meta.values()):
             _check_unicode("an item", text)
 
     @property
@@ -88,12 +95,12 @@ class Question:
 
     def __post_init__(self) -> None:
         """Check the question once, where it is made."""
-        options = _texts("options", self.options)
+        options = _texts("a question's options", self.options)
         if not LEAST_OPTIONS <= len(options) <= MOST_OPTIONS:
             raise DataError(
                 f"a question has {len(options)} options; accepted: {LEAST_OPTIONS} to {MOST_OPTIONS} different ones"
             )
-        letters = _texts("letters", self.letters) or ALPHABET[: len(options)]
+        letters = _texts("a question's letters", self.letters) or ALPHABET[: len(options)]
         if len(letters) != len(options):
             raise DataError(f"a question has {len(options)} options and {len(letters)} letters; accepted: one for each")
         for what, values in (("options", options), ("letters", letters)):
@@ -110,7 +117,7 @@ class Question:
     def _check_prompt_and_answer(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
-        for text in (self.prompt, *self.options):
+        for text in (self.prompt, *self.options, *self.letters):
             _check_unicode("a question", text)
         accepted = f"accepted: an index 0 to {len(self.options) - 1}"
         answer = whole(self.answer)
@@ -140,7 +147,8 @@ def _texts(what: str, given: Any) -> tuple[str, ...]:
         # arrays and series
         found = tuple(given.tolist())
     if found is None or not all(isinstance(text, str) for text in found):
-        raise DataError(f"a question's {what} are {given!r:.80}; accepted: texts in a tuple")
+        shown = " ".join(f"{given!r}".split())
+        raise DataError(f"{what} are {shown:.80}; accepted: texts in a tuple")
     return tuple(str(text) for text in found)
 
 
@@ -164,7 +172,7 @@ class LabelQuestion(Question):
 
     def __post_init__(self) -> None:
         """Check the question once, where it is made; the labels are what the model answers with."""
-        options = _texts("labels", self.options)
+        options = _texts("a question's labels", self.options)
         if not all(options):
             raise DataError(f"a question's labels are {options!r:.80}; accepted: texts in a tuple")
         object.__setattr__(self, "options", options)

@@ -64,6 +64,35 @@ def test_half_a_character_in_a_prompt_or_an_item():
         na.Question("what \ud83d?", FOUR, 0)
     with pytest.raises(na.DataError, match="an item holds half of a surrogate pair"):
         na.Item("what \ud83d?", "a", ["b", "c", "d"])
+    with pytest.raises(na.DataError, match="an item holds half of a surrogate pair"):
+        na.Item("what?", "a", ["b", "c", "d"], unit="\ud83d")
+    with pytest.raises(na.DataError, match="a question holds half of a surrogate pair"):
+        na.Question("what?", FOUR, 0, ("\ud83d", "B", "C", "D"))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series, iter])
+def test_wrong_answers_from_whatever_holds_them(kind):
+    """A tuple of texts afterwards."""
+    assert na.Item("what?", "a", kind(["b", "c"])).distractors == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((5, "a", ["b"]), "an item's text is 5; accepted: a text"),
+        (("t", None, ["b"]), "an item's answer is None; accepted: a text"),
+        (("t", "a", "bcd"), "an item's distractors are 'bcd'; accepted: texts"),
+        (("t", "a", None), "an item's distractors are None; accepted: texts"),
+        (("t", "a", [1, 2, 3]), r"an item's distractors are \(1, 2, 3\); accepted: texts"),
+        (("t", "a", {"b": 1}), "an item's distractors are {'b': 1}; accepted: texts"),
+        (("t", "a", ["b"], None), "an item's meta is None; accepted: values by name"),
+    ],
+)
+def test_items_that_are_refused(given, said):
+    """A text is not taken for a list of its characters, a number not for a text: one line each."""
+    with pytest.raises(na.DataError, match=said) as caught:
+        na.Item(*given)
+    assert "\n" not in str(caught.value)
 
 
 def test_lists_of_questions():

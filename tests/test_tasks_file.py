@@ -755,7 +755,8 @@ class TestRuns:
         """A finished run is resumed without work, also after a move; changed wording or data is computed anew."""
 
         def run(path):
-            found = na.run(model="demo", tasks=[path], scorers=["ace"], out=tmp_path / "out", resume=True, **SIZES)
+            out = tmp_path / "out"
+            found = na.run(model="demo", tasks=[path], scorers=["ace"], out=out, resume=out.exists(), **SIZES)
             first = (tmp_path / "out" / "questions.jsonl").read_text().splitlines()[0]
             return found, json.loads(first)["key"]
 

@@ -79,6 +79,18 @@ def test_texts_of_both_parts():
     assert all(e.item.text.startswith("u") for e in (*split.identify, *split.select))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_parts_that_share_every_text(seed):
+    """Neither part takes all of them: every set gets examples, and none shares a text."""
+    train = [item(f"t{n}", n, "train") for n in range(40)]
+    test = [item(f"t{n}", 100 + n, "test") for n in range(40)]
+    split = na.load_task(Pool([*train, *test])).split(5, 50, 100, seed=seed)
+    sets = texts(split)
+    assert [len(one) for one in sets] == [5, 14, 20]
+    assert len(set.union(*sets, {shown(split)})) == 40
+    assert split.report.shared_texts == 40
+
+
 def test_a_tasks_own_demonstration_is_not_asked():
     """Nor is any other item about its text."""
     task = Pool([item(f"t{n}", n) for n in range(30)])
@@ -144,6 +156,19 @@ def test_what_is_left_out_is_said():
             "3 of 31 rows left out: fewer than 4 different options",
             "7 of 31 rows left out: empty cell",
         ]
+
+
+def test_what_a_task_leaves_out_is_its_own():
+    """Each instance counts for itself, also where nobody but its caller reads the data."""
+
+    class Counting(Pool):
+        def examples(self, source, seed):
+            self.left_out["empty cell"] += 1
+            yield from self.pool
+
+    one, other = Counting([item("a")]), Counting([item("a")])
+    assert len(list(one.examples(None, 0))) == 1
+    assert (one.left_out, other.left_out) == ({"empty cell": 1}, {})
 
 
 def test_sizes_of_any_integer_type():

@@ -78,7 +78,8 @@ def concept_split(
             "or ner, or a task file with labels"
         )
     report = SplitReport()
-    test, train = loaded.pools(seed, report, first=len(loaded.task.concepts) * (identify + shots))
+    classes = len(loaded.task.concepts)
+    test, train = loaded.pools(seed, report, classes * (identify + shots), classes * evaluate)
     first = train or test
     if form == "label":
         concepts = _held(loaded, first, test, shots, report)

@@ -114,7 +114,7 @@ class LoadedTask:
         sizes = {"identify": identify, "select": select, "evaluate": evaluate}
         sizes = {name: _size(name, size) for name, size in sizes.items()}
         report = SplitReport(reference=reference.name if reference else "")
-        test, train = self.pools(seed, report, first=sizes["identify"] + sizes["select"] + 1)
+        test, train = self.pools(seed, report, sizes["identify"] + sizes["select"] + 1, sizes["evaluate"])
         has_train = bool(train)
         first = train if has_train else test
         build = Builder(self.asking(first, seed, report), fits or reference, report)
@@ -187,11 +187,11 @@ class LoadedTask:
             raise PluginError(f"{who} returned {found!r:.80} from distractors(); accepted: a list of texts")
         return found
 
-    def pools(self, seed: int, report: SplitReport, first: int = 1) -> tuple[list[Item], list[Item]]:
+    def pools(self, seed: int, report: SplitReport, first: int = 1, last: int = 0) -> tuple[list[Item], list[Item]]:
         """Usable items of the test part and of the training part, shuffled; what is left out stands in the report.
 
         A text that is in both parts stays in the test part, but for those that the training part needs to have `first`
-        items.
+        items; where the test part needs them too, to have `last`, it keeps half of them.
 
         Raises:
             DataError: no items, or stems that ask for what the items lack.
@@ -210,7 +210,7 @@ class LoadedTask:
         usable = list(self._usable(test, seen, seed, report)), list(self._usable(train, seen, seed, report))
         for pool in usable:
             rng.shuffle(pool)
-        _divide(*usable, first, report)
+        _divide(*usable, first, last, report)
         return usable
 
     def apart(self, report: SplitReport, used: Sequence[Example | Item | None], *pools: list[Item]) -> None:
@@ -280,16 +280,20 @@ def _size(name: str, size: object) -> int:
     return found
 
 
-def _divide(test: list[Item], train: list[Item], first: int, report: SplitReport) -> None:
+def _divide(test: list[Item], train: list[Item], first: int, last: int, report: SplitReport) -> None:
     """Leave each text in one of two parts: in the test part, or in the training part as far as that needs it."""
     shared = {item.group for item in test} & {item.group for item in train}
     if not shared:
         return
     own = sum(item.group not in shared for item in train)
+    lacking = max(0, last - sum(item.group not in shared for item in test))
+    most = len(shared) - min(lacking, len(shared) // 2)
     needed: dict[str, None] = {}
     for item in train:
         if own >= first:
             break
+        if item.group not in needed and len(needed) == most:
+            continue
         if item.group in shared:
             needed.setdefault(item.group)
             own += 1

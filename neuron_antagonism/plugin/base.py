@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -197,9 +198,13 @@ class Task:
     demonstration: Item | None = None
     n_options: int = 4
     concepts: tuple[str, ...] = ()
-    left_out: Counter[str]
     suffixes: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
+
+    @cached_property
+    def left_out(self) -> Counter[str]:
+        """Rows that this instance's last reading left out, by reason."""
+        return Counter()
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:

@@ -13,8 +13,8 @@ from neuron_antagonism.runs.config import RunConfig
 
 ACCEPTED = "a YAML, TOML or JSON file of a run's options, or a run's manifest.json"
 READERS = (".yaml", ".yml", ".toml", ".json")
-TRACES = ("manifest.json", "questions.jsonl", "splits.json", "scores", "sweeps", "results.json")
-"""What a run leaves in its directory, the first of it before anything is computed."""
+TRACES = (".lock", "manifest.json", "questions.jsonl", "splits.json", "scores", "sweeps", "results.json")
+"""What a run leaves in its directory, the first of it before anything is computed; of one killed early, its lock."""
 
 
 def read_run_file(path: str | Path) -> dict[str, Any]:
