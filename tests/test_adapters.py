@@ -77,6 +77,16 @@ def test_a_peft_model_is_merged(kind):
     assert torch.equal(plain(wrapped, QUESTIONS), right)
 
 
+def test_an_adapted_module_stays_in_training():
+    """What is taken is a copy."""
+    wrapped = peft.get_peft_model(tiny.hf("llama", torch.float32), lora(target_modules=["q_proj"]))
+    wrapped.train()
+    load(wrapped)
+    assert wrapped.training
+    assert all(part.training for part in wrapped.modules())
+    assert any(parameter.requires_grad for parameter in wrapped.parameters())
+
+
 def test_only_what_is_active_is_merged():
     """Of two adapters the active one; of a disabled one nothing."""
     wrapped = peft.get_peft_model(tiny.hf("llama", torch.float32), lora(target_modules=["q_proj"]))

@@ -324,3 +324,59 @@ def test_proofs_stand_in_the_manifest(default_run):
     assert form["mass"] > 0.9
     assert all(found["before"]["letter_mass"] > 0.9 for found in default_run.results["tasks"].values())
     assert json.dumps(default_run.manifest["model"]["adapter"]) == "null"
+
+
+def test_another_kind_of_attention_is_no_difference():
+    """A bfloat16 model in memory, with the attention that transformers chooses, is compared as the runner runs it."""
+    config = transformers.LlamaConfig(
+        vocab_size=len(tiny.VOCABULARY),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        initializer_range=0.3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = transformers.LlamaForCausalLM(config).bfloat16().eval()
+    assert module.config._attn_implementation != "eager"
+    assert load(module).proofs["logits"].figure < 1e-2
+
+
+class Packed(torch.nn.Module):
+    """A projection of no known kind, as quantized ones are."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("packed", linear.weight.data.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.packed.T
+
+
+def test_a_projection_of_another_kind_is_one_by_what_it_does():
+    """Not its class counts; only an export needs to know it."""
+    module = tiny.hf("llama")
+    for layer in module.model.layers:
+        layer.mlp.down_proj = Packed(layer.mlp.down_proj)
+    right = plain(module, QUESTIONS)
+    model = load(module)
+    assert torch.allclose(na.evaluate(model, QUESTIONS).option_probabilities, right, atol=1e-9)
+
+
+def test_a_deleted_model_is_gone():
+    """Without waiting for cycles to be looked for: the next one needs the memory."""
+    import gc
+    import weakref
+
+    module = tiny.hf("llama")
+    model = load(module)
+    na.evaluate(model, QUESTIONS)
+    there = weakref.ref(model)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert there() is None
+    finally:
+        gc.enable()

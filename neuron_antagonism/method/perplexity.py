@@ -69,26 +69,30 @@ def perplexity(
 
     def work(part: list[int]) -> None:
         nonlocal loss, count, done
-        if len({len(windows[i]) for i in part}) > 1 and not model.independent(windows):
-            for i in part:
-                work([i])
-            return
+        # only once all of it is there: a part that runs out of memory is tried again, and must not count twice
+        apart = len({len(windows[i]) for i in part}) > 1 and not model.independent(windows)
+        found = [lost(group) for group in ([[i] for i in part] if apart else [part])]
+        loss, count = loss + sum(one[0] for one in found), count + sum(one[1] for one in found)
+        done += len(part)
+        if progress is not None:
+            progress("perplexity", done, len(windows))
+
+    def lost(part: list[int]) -> tuple[float, int]:
+        """Loss and predicted tokens of some windows that may share a forward."""
         rows = [windows[i] for i in part]
         ids = padded(rows, model.device)
         # as in last_logits: padding on the right, which by causality no real token sees
         logits = wide(model.forward(ids, attention_mask=torch.ones_like(ids))[:, :-1])
-        lost = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:].to(logits.device), reduction="none")
-        lengths = torch.tensor([len(row) for row in rows], device=lost.device)
-        at = torch.arange(1, ids.shape[1], device=lost.device)
+        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:].to(logits.device), reduction="none")
+        lengths = torch.tensor([len(row) for row in rows], device=each.device)
+        at = torch.arange(1, ids.shape[1], device=each.device)
         real = (at < lengths[:, None]) & (at >= first)
-        total = float(lost[real].double().sum())
+        total = float(each[real].double().sum())
         if not math.isfinite(total):
             raise ModelError(
                 f"{model.name} gives losses that are not finite (dtype {model.dtype}); accepted: finite ones"
             )
-        loss, count, done = loss + total, count + int(real.sum()), done + len(part)
-        if progress is not None:
-            progress("perplexity", done, len(windows))
+        return total, int(real.sum())
 
     with torch.no_grad(), model.under(edit) if edit is not None else nullcontext():
         limit.in_batches(longest_first(windows), lambda i: len(windows[i]), work)

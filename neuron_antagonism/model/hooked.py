@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 
@@ -119,7 +120,9 @@ class HookedModel:
         self.text_tokens = Tokens(tokenizer, self.tokens.embeddings)
         self.chat = ChatTemplate(tokenizer, self.tokens.name) if chat else None
         unknown_id = getattr(tokenizer, "unk_token_id", None)
-        self.letters = Letters(self.tokens, self.tokens.name, unknown_id, self.chat, lambda one: weigh(self, one))
+        # weakly: a model that is deleted is to be gone at once, and not when cycles are looked for
+        me = ref(self)
+        self.letters = Letters(self.tokens, self.tokens.name, unknown_id, self.chat, lambda one: weigh(me(), one))
         self.n_layers = int(bridge.cfg.n_layers)
         self.n_neurons = self._found_neurons()
 

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,14 +209,15 @@ def _hook(
             f"{name} ({type(hf_model).__name__}) is an encoder with a decoder; accepted: a causal language model, "
             "which is a decoder alone"
         )
-    hf_model.eval()
+    _make_eager(hf_model)
     key = None if is_adapted(hf_model) else _key(hf_model, source, loading)
     known = _proved.get(key, {})
     # of what was given, adapters and all, and before they are merged: what they are merged into must give the same
     given = None if known else given_logits(hf_model, probe(hf_model, tokenizer, _embeddings(hf_model)), name)
     plain, adapter = merged(hf_model, mine=source is not None)
     embeddings = _embeddings(plain)
-    hf_model = plain.requires_grad_(False)
+    # of a model with adapters this is a copy: the user's own may be in training
+    hf_model = plain.eval().requires_grad_(False)
     turn = _turns.setdefault(hf_model, Turn())
     bridge = _bridge(hf_model, tokenizer, name)
     # what was merged stands in no checkpoint that it could be loaded from again
@@ -246,6 +248,19 @@ def _hook(
     if key is not None and all(proof.holds for proof in model.proofs.values()):
         _proved[key] = model.proofs
     return model
+
+
+def _make_eager(hf_model: Any) -> None:
+    """Attention as TransformerLens runs it: in bfloat16 another kind moves logits by several percent of the largest.
+
+    A model whose code knows only one kind keeps that.
+    """
+    inner = hf_model.get_base_model() if hasattr(hf_model, "get_base_model") else hf_model
+    config = inner.config
+    if getattr(config, "_attn_implementation", None) in (None, "eager"):
+        return
+    with suppress(AttributeError, NotImplementedError, ValueError):
+        inner.set_attn_implementation("eager")
 
 
 def _bridge(hf_model: Any, tokenizer: Any, name: str) -> Any:

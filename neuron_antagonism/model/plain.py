@@ -42,16 +42,6 @@ class Projection:
         found: Tensor = self.module.get_parameter("weight")
         return found
 
-    def column(self, neuron: int, like: Float[Tensor, "*batch neuron"]) -> Float[Tensor, " width"]:
-        """What one neuron writes for each unit of its value, in the precision and on the device of some values."""
-        # by the module itself: a quantized weight can't be read as numbers
-        two = like.new_zeros(2, like.shape[-1])
-        two[1, neuron] = 1
-        with torch.no_grad():
-            nothing, one = self.module(two)
-        column: Tensor = one - nothing
-        return column
-
     def scaled(self, scale: Float[Tensor, " neuron"]) -> Tensor:
         """A new weight that does to unscaled neurons what the old one does to scaled ones."""
         factor = scale.to(self.weight.device, torch.promote_types(self.weight.dtype, torch.float32))
@@ -64,6 +54,31 @@ def plain_name(name: str) -> str:
     return _WRAPPED.sub("", name).removesuffix(".")
 
 
+def reader(model: HookedModel, layer: int) -> tuple[str | None, torch.nn.Module | None]:
+    """The module that takes in what the site `post` reads and writes in a layer, of whatever kind, and its name."""
+    point = model.bridge.hook_dict[model.site("post").format(layer)]
+    owner = next((part for part in model.bridge.modules() if getattr(part, "hook_in", None) is point), None)
+    inner = getattr(owner, "original_component", None)
+    # a module that was loaded twice was wrapped twice
+    while (within := getattr(inner, "original_component", None)) is not None:
+        inner = within
+    names = [name for name, part in model.bridge.original_model.named_modules() if part is inner]
+    return (names[0], inner) if names and isinstance(inner, torch.nn.Module) else (None, None)
+
+
+def column(module: torch.nn.Module, neuron: int, like: Float[Tensor, "*batch neuron"]) -> Float[Tensor, " width"]:
+    """What one neuron writes for each unit of its value, in the precision and on the device of some values.
+
+    By the module itself: a quantized weight can't be read as numbers.
+    """
+    two = like.new_zeros(2, like.shape[-1])
+    two[1, neuron] = 1
+    with torch.no_grad():
+        nothing, one = module(two)
+    found: Tensor = one - nothing
+    return found
+
+
 def projection(model: HookedModel, layer: int) -> Projection:
     """The module whose input is what the site `post` reads and writes in a layer.
 
@@ -72,14 +87,8 @@ def projection(model: HookedModel, layer: int) -> Projection:
     """
     from transformers.pytorch_utils import Conv1D
 
-    point = model.bridge.hook_dict[model.site("post").format(layer)]
-    owner = next((part for part in model.bridge.modules() if getattr(part, "hook_in", None) is point), None)
-    inner = getattr(owner, "original_component", None)
-    # a module that was loaded twice was wrapped twice
-    while (within := getattr(inner, "original_component", None)) is not None:
-        inner = within
-    names = [name for name, part in model.bridge.original_model.named_modules() if part is inner]
-    if not names or not isinstance(inner, torch.nn.Linear | Conv1D):
+    name, inner = reader(model, layer)
+    if name is None or not isinstance(inner, torch.nn.Linear | Conv1D):
         what = "none that was found" if inner is None else type(inner).__name__
         raise ModelError(
             f"{model.name} ({model.architecture}), layer {layer}: the FFN's output projection is {what}; "
@@ -91,7 +100,7 @@ def projection(model: HookedModel, layer: int) -> Projection:
             f"{model.name} ({model.architecture}), layer {layer}: the FFN's output projection takes {width} values, "
             f"not {model.n_neurons}; accepted: {ACCEPTED}"
         )
-    return Projection(plain_name(names[0]), inner, isinstance(inner, Conv1D))
+    return Projection(plain_name(name), inner, isinstance(inner, Conv1D))
 
 
 def is_whole(model: HookedModel) -> bool:

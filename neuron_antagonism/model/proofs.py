@@ -10,7 +10,7 @@ import torch
 
 from neuron_antagonism.errors import AntagonismError, ModelError
 from neuron_antagonism.model.agreement import ROUNDING, difference
-from neuron_antagonism.model.plain import projection
+from neuron_antagonism.model.plain import column, reader
 from neuron_antagonism.model.turn import as_evaluated
 
 if TYPE_CHECKING:
@@ -168,11 +168,12 @@ def _neurons(state: _State) -> Found:
     Doubling one value doubles that column of the projection, and nothing of the FFN is left where all are zero.
     """
     model = state.model
-    try:
-        places = [projection(model, layer) for layer in range(model.n_layers)]
-    except ModelError as error:
-        # what is accepted of an export is another matter
-        raise ModelError(f"{str(error).split('; accepted')[0]}; accepted: {ACCEPTED['neurons']}") from None
+    places = []
+    for layer in range(model.n_layers):
+        _, module = reader(model, layer)
+        if module is None:
+            raise ModelError(f"layer {layer}: the FFN's output projection is none that was found")
+        places.append(module)
     chosen = {layer: int(values[0].abs().sum(0).argmax()) for layer, values in state.values.items()}
     seen: dict[int, tuple[Tensor, Tensor]] = {}
     written: dict[int, Tensor] = {}
@@ -189,7 +190,7 @@ def _neurons(state: _State) -> Found:
 
         return hook
 
-    handles = [place.module.register_forward_hook(watch(layer)) for layer, place in enumerate(places)]
+    handles = [place.register_forward_hook(watch(layer)) for layer, place in enumerate(places)]
     try:
         with model.writing(range(model.n_layers), double):
             model.forward(state.given.ids)
@@ -206,8 +207,8 @@ def _neurons(state: _State) -> Found:
         worst = max(worst, difference(taken.reshape(values.shape), values))
         undone = taken.clone()
         undone[..., chosen[layer]] /= 2
-        column = place.column(chosen[layer], taken)
-        expected = place.module(undone) + undone[..., chosen[layer], None] * column
+        written_by = column(place, chosen[layer], taken)
+        expected = place(undone) + undone[..., chosen[layer], None] * written_by
         worst = max(worst, difference(gave, expected))
     worst = max(worst, _left_without(state))
     width = f"{model.n_layers} x {model.n_neurons}"
@@ -321,7 +322,9 @@ def _resid_post(state: _State) -> Found:
 
         return hook
 
-    after = [*list(model.bridge.blocks)[1:], model.bridge.ln_final]
+    # what takes in the last block's output is no norm in every model
+    last = getattr(model.bridge, "ln_final", None)
+    after = [*list(model.bridge.blocks)[1:], *([] if last is None else [last])]
     handles = [part.register_forward_pre_hook(watch(i), with_kwargs=True) for i, part in enumerate(after)]
     try:
         with model.writing(range(model.n_layers), double, "resid_post"):
@@ -329,8 +332,10 @@ def _resid_post(state: _State) -> Found:
     finally:
         for handle in handles:
             handle.remove()
-    worst = max(difference(taken[layer].reshape(values.shape), values) for layer, values in written.items())
-    return worst, state.bound, f"{model.n_layers} x {model.width} inputs of the next block, off by {worst:.1e}"
+    worst = max(
+        difference(taken[layer].reshape(values.shape), values) for layer, values in written.items() if layer in taken
+    )
+    return worst, state.bound, f"{len(taken)} x {model.width} inputs of the next block, off by {worst:.1e}"
 
 
 def _vocabulary(state: _State) -> Found:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
 
 
-def weigh(model: HookedModel, candidates: Sequence[Encoded]) -> list[Weight] | None:
+def weigh(model: HookedModel | None, candidates: Sequence[Encoded]) -> list[Weight] | None:
     """Weigh the places after one prompt at which its letters may be read, by the unedited model.
 
     Args:
@@ -26,7 +26,7 @@ def weigh(model: HookedModel, candidates: Sequence[Encoded]) -> list[Weight] | N
     Returns:
         A weight each; None where a place lies beyond the model's context.
     """
-    if model.max_context is not None and max(len(one.ids) for one in candidates) > model.max_context:
+    if model is None or (model.max_context is not None and max(len(one.ids) for one in candidates) > model.max_context):
         return None
     start = _common([one.ids for one in candidates])
     runs: dict[tuple[int, ...], Float[Tensor, "position vocab"]] = {}
