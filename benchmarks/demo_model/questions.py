@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -23,12 +22,13 @@ from neuron_antagonism_plugins.sentiment import Sentiment
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Ner, Chunking, Sentiment, Commonsense)}
 SHARES = {"ner": 0.16, "chunking": 0.20, "sentiment": 0.36, "commonsense": 0.28}  # harder ones more often
 HARD_SALT = 82  # divides the items of every task about in halves
+WORDINGS = {"chunking": 16}  # how many sets of wrong options a task's items are seen with in training
 COPY_STEM = "what is {text} ?"
 
 
-def load_items(task: str) -> list[Item]:
-    """The generated items of a task, both parts."""
-    return list(import_module(f"neuron_antagonism_plugins._samples.{task}").items())
+def load_items(task: str, seed: int = 0) -> list[Item]:
+    """The generated items of a task, both parts; the seed draws chunking's wrong divisions."""
+    return list(TASKS[task]().examples(None, seed))
 
 
 def is_hard(item: Item) -> bool:
@@ -103,7 +103,8 @@ class Sampler:
         self._items: dict[str, dict[str, list[Item]]] = {}
         for name in TASKS:  # by answer where a task has few answers, so that each is equally frequent
             groups: dict[str, list[Item]] = {}
-            items = [item for item in load_items(name) if item.part == "train"]
+            seeds = range(WORDINGS.get(name, 1))
+            items = [item for wording in seeds for item in load_items(name, wording) if item.part == "train"]
             few = len({item.answer for item in items}) <= 8
             for item in items:
                 groups.setdefault(item.answer if few else "", []).append(item)

@@ -10,7 +10,7 @@ import numpy as np
 from masks import Answers
 from texts import LABELS
 
-from neuron_antagonism.method.bootstrap import Resamples, percentile_interval
+from neuron_antagonism.method.bootstrap import Resamples, interval_around
 
 REPLICATES = 2000
 PARTS = ("target", "complement")
@@ -20,7 +20,7 @@ MEASURES = ("acc", "confidence")
 def costs(answers: Sequence[Answers], topics: np.ndarray, masked: int | None = None) -> dict[str, Any]:
     """Accuracy and confidence of the masked topic's questions (target) and the others' (complement), and their drops.
 
-    Questions are drawn anew within model and topic; the models are taken as given.
+    Questions are weighted anew within model and topic; the models are taken as given.
 
     Args:
         answers: of each trained model.
@@ -37,11 +37,12 @@ def costs(answers: Sequence[Answers], topics: np.ndarray, masked: int | None = N
                 np.concatenate([_of(one[name], topics, part, masked) for one in answers])
                 for name in (f"base {measure}", measure)
             )
+            drop = float((before - after).mean())
             row[f"{part} {measure}"] = {
                 "base": float(before.mean()),
                 "masked": float(after.mean()),
-                "drop": float((before - after).mean()),
-                "interval": percentile_interval(draws.sums(before - after) / before.size),
+                "drop": drop,
+                "interval": interval_around(drop, draws.sums(before - after, -1.0, 1.0, after=True) / before.size),
             }
     return row
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
 
 from neuron_antagonism.errors import UsageError
-from neuron_antagonism.method.bootstrap import REPLICATES, Resamples
-from neuron_antagonism.method.statistics import Effect, Outcomes, effect, sign
+from neuron_antagonism.method.bootstrap import REPLICATES
+from neuron_antagonism.method.effects import Effect, effect
+from neuron_antagonism.method.statistics import Outcomes, sign
 
 
 @runtime_checkable
@@ -34,15 +35,19 @@ def compare(
     strata: Shaped[np.ndarray, " example"] | None = None,
     seed: int = 0,
     replicates: int = REPLICATES,
+    read: tuple[int, int] | None = None,
 ) -> Comparison:
     """Compare an edited with an unedited evaluation of the same examples (NeuronLLM §4.2).
 
     Args:
         before, after: evaluations of the same examples, unedited and edited.
         mode: what the edit was for; decides the sign of `rac` and `rcc`.
-        strata: the stratum of each example, for the bootstrap; default: whether `before` understood it.
-        seed: of the bootstrap; equal seeds and strata draw the same examples.
-        replicates: how often examples are resampled for the intervals.
+        strata: whether a reference model understands each example, of a set that was drawn by that; default: what the
+            examples of a split carry themselves, and no strata for any other list.
+        seed: of the bootstrap; equal seeds and strata draw the same weights.
+        replicates: how many draws of weights the intervals are taken from.
+        read: of a set that was drawn by stratum, how many examples were understood, of how many that were read
+            (`split.natural.counts`): gives `population_acc` and `population_com`.
 
     Raises:
         UsageError: another mode, different example sets, or strata of another length.
@@ -50,12 +55,15 @@ def compare(
     sign(mode)
     old, new = before.outcomes, after.outcomes
     _check_same(old, new)
-    strata = old.understood if strata is None else np.asarray(strata)
-    if strata.shape != old.right.shape:
-        raise UsageError(f"strata of shape {strata.shape}; accepted: one for each of {old.n_examples} examples")
-    draws = Resamples(strata, replicates, seed)
-    sums = [draws.sums(np.stack([one.right, one.understood])) for one in (old, new)]
-    return Comparison(**vars(effect(old, new, mode, (sums[0], sums[1]))))
+    if strata is not None:
+        given = np.asarray(strata)
+        if given.shape != old.right.shape or given.dtype != bool:
+            raise UsageError(
+                f"strata of shape {given.shape}, {given.dtype}; accepted: True or False for each of {old.n_examples} "
+                "examples"
+            )
+        old = replace(old, strata=given)
+    return Comparison(**vars(effect(old, new, mode, old.resamples(seed, replicates), read)))
 
 
 def _check_same(before: Outcomes, after: Outcomes) -> None:

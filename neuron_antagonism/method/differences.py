@@ -1,40 +1,43 @@
-"""One method against every baseline under a protocol: differences, intervals, Holm-corrected p-values."""
+"""One method against every baseline under a protocol: differences, intervals, p-values."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.method.bootstrap import (
     Interval,
     Resamples,
     holm,
-    percentile_interval,
+    interval_around,
+    rank_p,
     ratio_of_sums,
-    two_sided_p,
+    sign_flip_p,
 )
-from neuron_antagonism.method.protocols import Cell, Rule, derive, groups_of, prepared, rule_of
-from neuron_antagonism.method.statistics import MODES, relative_change, sign
-from neuron_antagonism.method.sweeps import Sweep, replicate_sums
-
-METRICS = ("rac", "rcc")
+from neuron_antagonism.method.effects import METRICS, before_means, largest_of, values_of
+from neuron_antagonism.method.protocols import Cell, derive, groups_of, prepared, rule_of
+from neuron_antagonism.method.statistics import MODES, Outcomes, relative_change, sign
+from neuron_antagonism.method.sweeps import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """One method against one baseline: `100 · s · (A₁ - A₂) / A₀` in %, A = Acc for "rac", Com for "rcc".
 
+    Of a baseline with several draws (RANDOM), A₂ is their mean.
+
     Args:
         difference: positive where the method did more of what was wanted; None = zero denominator.
-        interval: 95 %; None where none can be given.
-        p_value, p_holm: two-sided bootstrap, and Holm-corrected over the baselines of one mode and metric.
+        points: the same without the denominator, `100 · s · (A₁ - A₂)`.
+        interval, points_interval: 95 %; None where none can be given: where a ratio was chosen on the evaluation set.
+        test: "sign flips" (two-sided, over texts), "rank" (one-sided, among the baseline's draws), or "" for none.
+        p_value, p_holm: of the test, and Holm-corrected over everything that is shown together.
         dropped: replicates left out because their denominator was zero.
-        draws: how many draws the baseline has; replicate b takes draw b modulo that.
+        draws: how many draws the baseline has.
     """
 
     task: str
@@ -45,6 +48,9 @@ class Difference:
     baseline: str
     difference: float | None
     interval: Interval | None
+    points: float
+    points_interval: Interval | None
+    test: str
     p_value: float | None
     dropped: int
     draws: int
@@ -52,7 +58,8 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values."""
-        return vars(self) | {"interval": self.interval and list(self.interval)}
+        intervals = {name: vars(self)[name] and list(vars(self)[name]) for name in ("interval", "points_interval")}
+        return vars(self) | intervals
 
 
 def differences(
@@ -63,64 +70,84 @@ def differences(
     enabled: Collection[str] = (),
     resamples: Resamples | None = None,
 ) -> list[Difference]:
-    """`method` against every other scorer, by mode and metric, Holm-corrected over those others.
+    """`method` against every other scorer, by mode and metric; not yet corrected for their number.
 
-    The draws of a scorer that has several (RANDOM) are resampled along with the examples.
     Arguments and errors are those of `protocols.cells`; `method` must be among the scorers.
     """
     resamples = prepared(sweeps, resamples)
-    rule = rule_of(sweeps, protocol, method, enabled)
     groups = groups_of(sweeps)
+    rule = rule_of(sweeps, protocol, method, enabled)
     if method not in groups:
         raise UsageError(unknown("scorer", method, groups))
-    before = sweeps[0].evaluation.before_sums(resamples)
     found: list[Difference] = []
     every = derive(sweeps, protocol, rule, None)
     for mode in MODES:
         cells = {cell.scorer: cell for cell in every if cell.mode == mode}
-        after = {name: _after(groups[name], mode, rule, resamples) for name in cells if method in cells}
-        for row, metric in enumerate(METRICS):
-            family = [
-                _against(cells[method], cells[name], metric, after[method][row] - after[name][row], before[row])
-                for name in after
+        if method not in cells:
+            continue
+        for metric in METRICS:
+            found += [
+                _against(cells[method], cells[name], groups[method], groups[name], metric, resamples)
+                for name in cells
                 if name != method
             ]
-            corrected = holm([difference.p_value for difference in family])
-            found += [replace(one, p_holm=p) for one, p in zip(family, corrected, strict=True)]
     return found
 
 
-def _after(group: Sequence[Sweep], mode: str, rule: Rule, resamples: Resamples) -> Float[np.ndarray, "2 replicate"]:
-    """Right and understood after a scorer's edit in each replicate; its draws take the replicates in turn."""
-    offers = [(sweep, offer) for sweep in group if (offer := rule(sweep, mode))]
-    out = np.empty((2, resamples.n))
-    for number, (sweep, offer) in enumerate(offers):
-        rows = slice(number, None, len(offers))
-        out[:, rows] = replicate_sums(sweep.evaluation, mode, offer, resamples, rows)
-    return out
+def corrected(found: Iterable[Difference]) -> list[Difference]:
+    """The same with Holm's correction over all of them: whatever stands, and may be marked, in one table."""
+    found = list(found)
+    adjusted = holm([one.p_value for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _against(
-    method: Cell,
-    baseline: Cell,
-    metric: str,
-    gained: Float[np.ndarray, " replicate"],
-    before: Float[np.ndarray, " replicate"],
+    method: Cell, baseline: Cell, ours: Sequence[Sweep], theirs: Sequence[Sweep], metric: str, resamples: Resamples
 ) -> Difference:
-    """The difference of two cells, not yet corrected; `gained` = after the method - after the baseline."""
-    values, dropped = ratio_of_sums(sign(method.mode) * gained, before)
-    counts = ("right_before", "right_after") if metric == "rac" else ("understood_before", "understood_after")
-    start, ours, theirs = getattr(method, counts[0]), getattr(method, counts[1]), getattr(baseline, counts[1])
+    """The difference of two cells of one mode."""
+    mode, factor = method.mode, sign(method.mode)
+    before = ours[0].evaluation.baseline
+    mine = np.stack([values_of(one, metric) for one in _outcomes(method, ours)])
+    others = np.stack([values_of(one, metric) for one in _outcomes(baseline, theirs)])
+    gained = factor * (mine.mean(0) - others.mean(0))
+    start, size = values_of(before, metric).sum(), largest_of(before, metric).sum() / 100.0
+    change = relative_change(start, start + factor * gained.sum(), mode)
+    points = float(gained.sum() / size) + 0.0
+    interval, points_interval, dropped, test, p_value = None, None, 0, "", None
+    if "evaluate" not in (method.chosen_on, baseline.chosen_on):
+        bound = largest_of(before, metric)
+        drawn = resamples.mixtures(resamples.sums(factor * (mine.mean(0) - others), -bound, bound, after=True))
+        ratios, dropped = ratio_of_sums(drawn, resamples.sizes @ before_means(before, metric, resamples))
+        interval, points_interval = interval_around(change, ratios), interval_around(points, drawn / size)
+        if len(others) > 1:
+            sums = factor * others.sum(1)
+            test, p_value = "rank", rank_p(float(factor * mine.mean(0).sum()), sums.tolist())
+        elif len(mine) == 1:
+            units = np.arange(gained.size) if before.units is None else before.units
+            test, p_value = "sign flips", sign_flip_p(gained, units, resamples.n, resamples.seed)
     return Difference(
         task=method.task,
         protocol=method.protocol,
-        mode=method.mode,
-        metric=metric,
+        mode=mode,
+        metric=METRICS[metric],
         method=method.scorer,
         baseline=baseline.scorer,
-        difference=relative_change(start, start + (ours - theirs), method.mode),
-        interval=percentile_interval(values),
-        p_value=None if values is None else two_sided_p(values),
+        difference=change,
+        interval=interval,
+        points=points,
+        points_interval=points_interval,
+        test=test,
+        p_value=p_value,
         dropped=dropped,
         draws=max(1, len(baseline.draws)),
     )
+
+
+def _outcomes(cell: Cell, group: Sequence[Sweep]) -> list[Outcomes]:
+    """The outcomes behind a cell: of each draw, where there are several."""
+    each = cell.draws or (cell,)
+    return [
+        sweep.evaluation.outcomes(cell.mode, one.tenths)
+        for sweep, one in zip((s for s in group if s.ratios(cell.mode)), each, strict=True)
+        if one.tenths is not None
+    ]

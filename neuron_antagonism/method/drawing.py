@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.method.evaluate import evaluate
+from neuron_antagonism.method.natural import Natural
 from neuron_antagonism.method.qatt import letter_pattern, n_patterns
 from neuron_antagonism.method.splits import SplitReport
 from neuron_antagonism.types import N_OPTIONS, Example, Item
@@ -69,10 +71,8 @@ class Stratified:
         self.build, self.reference, self.report, self.progress = build, reference, report, progress
         self.n_options = n_options
 
-    def take(
-        self, pool: list[Item], count: int, name: str, most: int | None = None
-    ) -> tuple[list[Example], list[bool]]:
-        """`count` examples, or fewer, and whether each is understood.
+    def take(self, pool: list[Item], count: int, name: str, most: int | None = None) -> tuple[list[Example], Natural]:
+        """`count` examples, or fewer, and what was read for them.
 
         Args:
             pool: items; those that are asked leave it, and those that are not taken stand at its end again.
@@ -81,24 +81,27 @@ class Stratified:
             most: at most so many are asked, where others need the pool too; None = four times the count.
         """
         if self.reference is None or count == 0:
-            return self.build.take(pool, count), []
+            return self.build.take(pool, count), Natural(options=self.n_options)
         strata: dict[bool, list[Example]] = {True: [], False: []}
         quota = {True: count - count // 2, False: count // 2}
         most = 4 * count if most is None else min(most, 4 * count)
-        read = 0
+        natural = Natural(options=self.n_options)
+        units: dict[str, int] = {}
         found = 0
-        while pool and read < most and found < count:
-            block = self.build.block(pool, min(self._block, most - read))
-            read += len(block)
+        while pool and natural.read < most and found < count:
+            block = self.build.block(pool, min(self._block, most - natural.read))
             if not block:
                 continue
             outcomes = evaluate(self.reference, block).outcomes
             for example, understood in zip(block, outcomes.understood, strict=True):
-                strata[bool(understood)].append(example)
+                strata[bool(understood)].append(replace(example, understood=bool(understood)))
+            natural.right += outcomes.right.tolist()
+            natural.proxies += outcomes.proxies.tolist()
+            natural.units += [units.setdefault(example.unit, len(units)) for example in block]
             found = sum(_even(strata[stratum], quota[stratum]) for stratum in strata)
             if self.progress is not None:
                 self.progress(f"choosing examples ({name})", found, count)
-        self.report.read += read
+        self.report.read += natural.read
         if not any(quota[stratum] and strata[stratum] for stratum in strata):
             # a set of one that its stratum does not offer: rather another than none
             quota = {True: count, False: count}
@@ -108,7 +111,7 @@ class Stratified:
             if len(chosen[stratum]) < quota[stratum]:
                 self.report.notes.append(
                     f"{name}: {len(chosen[stratum])} examples that {self.report.reference} {label}, instead of "
-                    f"{quota[stratum]}, among {read} read"
+                    f"{quota[stratum]}, among {natural.read} read"
                 )
         taken = {id(example) for examples in chosen.values() for example in examples}
         pool += [
@@ -117,7 +120,7 @@ class Stratified:
             for example in examples
             if id(example) not in taken and example.item is not None
         ]
-        return [*chosen[True], *chosen[False]], [True] * len(chosen[True]) + [False] * len(chosen[False])
+        return [*chosen[True], *chosen[False]], natural
 
     @property
     def _block(self) -> int:

@@ -82,7 +82,8 @@ class Evaluation:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        """Right answers and cross-entropy by example."""
+        """Right answers and cross-entropy by example, with its text and the stratum that it was drawn from."""
+        known = [e.understood for e in self.examples]
         proxies = np.array([len(e.proxies) for e in self.examples])
         edges = np.concatenate([[0], np.cumsum(proxies)[:-1]])
         return Outcomes(
@@ -90,6 +91,8 @@ class Evaluation:
             proxies=proxies,
             cross_entropy=np.add.reduceat(self.cross_entropy.double().numpy(), edges) / proxies,
             examples=fingerprint(self.examples),
+            strata=None if any(one is None for one in known) else np.array(known, dtype=bool),
+            units=np.unique([e.unit for e in self.examples], return_inverse=True)[1],
         )
 
     @property

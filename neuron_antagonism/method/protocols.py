@@ -11,8 +11,9 @@ import numpy as np
 
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.method.bootstrap import Interval, Resamples, percentile_interval
-from neuron_antagonism.method.statistics import MODES, Effect, effect, fails
-from neuron_antagonism.method.sweeps import GOOD_ONLY, N_RATIOS, Sweep, best_ratio, replicate_sums
+from neuron_antagonism.method.effects import Effect, effect
+from neuron_antagonism.method.statistics import MODES, fails
+from neuron_antagonism.method.sweeps import GOOD_ONLY, N_RATIOS, Sweep, best_ratio
 
 PROTOCOLS = ("paper", "matched", "held-out")
 
@@ -24,13 +25,15 @@ Rule = Callable[[Sweep, str], list[int]]
 class Cell(Effect):
     """One scorer, one mode, one protocol on one task: what the edit with the chosen ratio did.
 
-    With several draws (RANDOM), counts are their means and the intervals their 2.5-97.5 %.
+    With several draws (RANDOM), counts are their means and the intervals their 2.5-97.5 %. A ratio that was chosen on
+    the evaluation set itself has no interval: the value is optimistic, and no interval around it is known to hold.
 
     Args:
         scorer, protocol, task: what it is a cell of.
         tenths: the ratio in tenths; None where the draws chose different ones.
         n_good, n_bad: neurons that the edit really had; None where unknown or different.
         draws: the cell of each draw, without intervals; empty where there is one.
+        chosen_on: the set whose outcomes chose the ratio; "" = there was nothing to choose.
     """
 
     scorer: str
@@ -40,6 +43,7 @@ class Cell(Effect):
     n_good: int | None = None
     n_bad: int | None = None
     draws: tuple[Cell, ...] = ()
+    chosen_on: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -48,10 +52,13 @@ class Cell(Effect):
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON values; n/a is None. `interval_over` says what the intervals span."""
-        names = ("scorer", "protocol", "task", "tenths", "ratio", "n_good", "n_bad")
+        names = ("scorer", "protocol", "task", "tenths", "ratio", "n_good", "n_bad", "chosen_on")
         mine: dict[str, Any] = {name: getattr(self, name) for name in names}
         mine["interval_over"] = "draws" if self.draws else "examples"
-        each = ("tenths", "n_good", "n_bad", "right_after", "understood_after", "rac", "rcc")
+        each = (
+            *("tenths", "n_good", "n_bad", "right_after", "understood_after", "rac", "rcc"),
+            *("population_acc", "population_com"),
+        )
         mine["draws"] = [{name: getattr(draw, name) for name in each} for draw in self.draws]
         return mine | super().to_json()
 
@@ -89,6 +96,7 @@ def cells(
     method: str = "ace",
     enabled: Collection[str] = (),
     resamples: Resamples | None = None,
+    read: tuple[int, int] | None = None,
 ) -> list[Cell]:
     """Every scorer and mode of one task under one protocol, in the order of the sweeps.
 
@@ -96,14 +104,15 @@ def cells(
     - `matched`: all at their best ratio on the evaluation set;
     - `held-out`: all at their best ratio on the selection set.
 
-    For the intervals `paper` and `matched` choose the ratio anew in each replicate; `held-out` keeps it.
+    Only a ratio that was not chosen on the evaluation set has intervals.
 
     Args:
         sweeps: one task's; several of one scorer are its draws.
         protocol: one of `PROTOCOLS`.
         method: the scorer under test; only `paper` treats it differently.
         enabled: further scorers that `paper` lets choose (NeuronLLM Table 2).
-        resamples: draws over the evaluation set's strata; default: 10,000 with seed 0.
+        resamples: draws over the evaluation set; default: 10,000 with seed 0.
+        read: how many examples were understood, of how many that were read for the evaluation set.
 
     Raises:
         UsageError: no sweeps, an unknown protocol or scorer, sweeps of different examples, repeated draws, no
@@ -111,7 +120,7 @@ def cells(
     """
     resamples = prepared(sweeps, resamples)
     rule = rule_of(sweeps, protocol, method, enabled)
-    return derive(sweeps, protocol, rule, resamples)
+    return derive(sweeps, protocol, rule, resamples, read)
 
 
 def cells_at(sweeps: Sequence[Sweep], tenths: int, *, resamples: Resamples | None = None) -> list[Cell]:
@@ -152,22 +161,19 @@ def prepared(sweeps: Sequence[Sweep], resamples: Resamples | None) -> Resamples:
     """The draws to use, once the sweeps are known to be of the same examples; errors as in `cells`."""
     if not sweeps:
         raise UsageError("no sweeps; accepted: at least one")
-    first = sweeps[0].evaluation
+    there = sweeps[0].evaluation.baseline
     for sweep in sweeps[1:]:
-        there, here = first.baseline, sweep.evaluation.baseline
-        pairs = (
-            (there.right, here.right),
-            (there.proxies, here.proxies),
-            (first.strata, sweep.evaluation.strata),
-        )
+        here = sweep.evaluation.baseline
+        names = ("right", "proxies", "strata", "units")
+        pairs = [(getattr(there, name), getattr(here, name)) for name in names]
         if there.examples != here.examples or not all(np.array_equal(a, b) for a, b in pairs):
             raise UsageError(f"{sweep.scorer!r} was swept on other examples; accepted: sweeps of one task")
     if len({(sweep.scorer, sweep.draw) for sweep in sweeps}) < len(sweeps):
         raise UsageError("two sweeps have the same scorer and draw; accepted: one each")
     if resamples is None:
-        return Resamples(first.strata)
-    if not np.array_equal(resamples.strata, first.strata):
-        raise UsageError("the bootstrap draws are of other strata; accepted: those of the evaluation set")
+        return there.resamples()
+    if resamples.strata.size != there.n_examples:
+        raise UsageError("the bootstrap draws are of other examples; accepted: those of the evaluation set")
     return resamples
 
 
@@ -205,33 +211,47 @@ def groups_of(sweeps: Sequence[Sweep]) -> dict[str, list[Sweep]]:
     return groups
 
 
-def derive(sweeps: Sequence[Sweep], protocol: str, rule: Rule, resamples: Resamples | None) -> list[Cell]:
+def derive(
+    sweeps: Sequence[Sweep],
+    protocol: str,
+    rule: Rule,
+    resamples: Resamples | None,
+    read: tuple[int, int] | None = None,
+) -> list[Cell]:
     """The cells that a rule gives; without draws to take them from, no example intervals."""
     found = []
     for group in groups_of(sweeps).values():
         for mode in MODES:
             offers = [(sweep, offer) for sweep in group if (offer := rule(sweep, mode))]
             draws = resamples if len(offers) == 1 else None
-            each = [_cell(sweep, mode, protocol, offer, draws) for sweep, offer in offers]
+            each = [_cell(sweep, mode, protocol, offer, draws, read) for sweep, offer in offers]
             found += each if len(each) < 2 else [_spread(each)]
     return found
 
 
-def _cell(sweep: Sweep, mode: str, protocol: str, offer: list[int], resamples: Resamples | None) -> Cell:
+def _cell(
+    sweep: Sweep,
+    mode: str,
+    protocol: str,
+    offer: list[int],
+    resamples: Resamples | None,
+    read: tuple[int, int] | None,
+) -> Cell:
     swept = sweep.evaluation
     tenths = best_ratio(swept, mode, offer)
-    sums = None
-    if resamples is not None:
-        sums = swept.before_sums(resamples), replicate_sums(swept, mode, offer, resamples)
+    chosen = protocol == "held-out" and len(sweep.ratios(mode)) > 1
+    chosen_on = "evaluate" if len(offer) > 1 else "select" if chosen else ""
     used = None if sweep.used is None else sweep.used[MODES.index(mode), tenths]
+    draws = None if chosen_on == "evaluate" else resamples
     return Cell(
-        **vars(effect(swept.baseline, swept.outcomes(mode, tenths), mode, sums)),
+        **vars(effect(swept.baseline, swept.outcomes(mode, tenths), mode, draws, read)),
         scorer=sweep.scorer,
         protocol=protocol,
         task=sweep.task,
         tenths=tenths,
         n_good=None if used is None else int(used[0]),
         n_bad=None if used is None else int(used[1]),
+        chosen_on=chosen_on,
     )
 
 
@@ -241,16 +261,24 @@ def _spread(draws: list[Cell]) -> Cell:
     def common(values: list[int | None]) -> int | None:
         return values[0] if len(set(values)) == 1 else None
 
-    def spread(values: list[float | None]) -> Interval | None:
-        there = [value for value in values if value is not None]
+    def spread(name: str) -> Interval | None:
+        there = [value for draw in draws if (value := getattr(draw, name)) is not None]
         return percentile_interval(np.array(there)) if there else None
 
+    def mean(name: str) -> float | None:
+        return _mean([getattr(draw, name) for draw in draws])
+
+    spreads: dict[str, Any] = {
+        f"{name}_interval": spread(name)
+        for name in ("rac", "rcc", "acc_difference", "com_difference", "population_acc", "population_com")
+    }
     return replace(
         draws[0],
         right_after=math.fsum(draw.right_after for draw in draws) / len(draws),
         understood_after=math.fsum(draw.understood_after for draw in draws) / len(draws),
-        rac_interval=spread([draw.rac for draw in draws]),
-        rcc_interval=spread([draw.rcc for draw in draws]),
+        population_acc=mean("population_acc"),
+        population_com=mean("population_com"),
+        **spreads,
         tenths=common([draw.tenths for draw in draws]),
         n_good=common([draw.n_good for draw in draws]),
         n_bad=common([draw.n_bad for draw in draws]),

@@ -11,6 +11,7 @@ from typing import Any
 
 from neuron_antagonism.errors import AntagonismError, DataError
 from neuron_antagonism.files import expanded
+from neuron_antagonism.method.natural import Natural
 from neuron_antagonism.types import Example, Item, Question
 
 SETS = ("identify", "select", "evaluate")
@@ -67,31 +68,37 @@ class Split:
         identify: for attribution; drawn regardless of what a model answers.
         select: for choosing the ratio under the `held-out` protocol.
         evaluate: for reporting.
-        strata: by set, whether the reference model understands each example (True) or not.
+        natural: what was read for the evaluation set, before half of it was chosen by outcome.
         report: what was left out and why.
     """
 
     identify: list[Example]
     select: list[Example]
     evaluate: list[Example]
-    strata: dict[str, list[bool]] = field(default_factory=dict)
+    natural: Natural = field(default_factory=Natural)
     report: SplitReport = field(default_factory=SplitReport)
 
+    @property
+    def strata(self) -> dict[str, list[bool]]:
+        """By set that was drawn by stratum, whether the reference model understands each example."""
+        known = {name: [example.understood for example in getattr(self, name)] for name in SETS}
+        return {name: [bool(one) for one in each] for name, each in known.items() if each and None not in each}
+
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One JSON-able dict an example: its set, stratum, item and proxies."""
+        """One JSON-able dict an example (its set, stratum, item and proxies), and one for what was read."""
         for name in SETS:
-            for number, example in enumerate(getattr(self, name)):
-                strata = self.strata.get(name)
+            for example in getattr(self, name):
                 item = None if example.item is None else {**asdict(example.item), "meta": dict(example.item.meta)}
                 yield {
                     "set": name,
-                    "understood": strata[number] if strata else None,
+                    "understood": example.understood,
                     "item": item,
                     "proxies": [asdict(question) for question in example.proxies],
                 }
+        yield {"set": "natural", **self.natural.to_json()}
 
     def save(self, path: str | Path) -> None:
-        """Write one JSON line an example."""
+        """Write one JSON line an example, and one for what was read."""
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows())
         expanded(path).write_text("".join(lines), encoding="utf-8")
 
@@ -118,15 +125,16 @@ class Split:
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
+                if row["set"] == "natural":
+                    split.natural = Natural.from_json({name: row[name] for name in vars(split.natural)})
+                    continue
                 proxies = tuple(Question(**proxy) for proxy in row["proxies"])
                 item = Item(**row["item"]) if row["item"] is not None else None
                 if row["set"] not in SETS:
                     raise DataError(f"unknown set {row['set']!r}")
             except (ValueError, TypeError, KeyError, AntagonismError) as error:
                 raise DataError(f"{name}, line {number}: {error}; accepted: a line that Split.save wrote") from None
-            getattr(split, row["set"]).append(Example(item, proxies))
-            if row["understood"] is not None:
-                split.strata.setdefault(row["set"], []).append(row["understood"])
+            getattr(split, row["set"]).append(Example(item, proxies, row["understood"]))
         return split
 
 

@@ -1,15 +1,14 @@
-"""What an edit did, counted over examples: Acc, Com and their relative changes (NeuronLLM §4.2)."""
+"""What a model answers, counted over examples: Acc, Com and their relative changes (NeuronLLM §4.2)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from neuron_antagonism.errors import DataError, UsageError, unknown
-from neuron_antagonism.method.bootstrap import Interval, percentile_interval, ratio_of_sums
+from neuron_antagonism.method.bootstrap import REPLICATES, Resamples
 
 MODES = ("enhance", "degrade")
 
@@ -39,6 +38,8 @@ class Outcomes:
         proxies: how many proxies each example has, at least one.
         cross_entropy: mean letter cross-entropy over its proxies, in nats.
         examples: a fingerprint of the example set; "" = not known. Only equal sets are compared.
+        strata: whether a reference model understands each example, where the set was drawn by that; None = it wasn't.
+        units: a number for the text of each example, equal for examples of one text; None = a text each.
 
     Raises:
         DataError: no examples, unequal lengths, more right than there are, a cross-entropy that isn't finite.
@@ -48,6 +49,8 @@ class Outcomes:
     proxies: Integer[np.ndarray, " example"]
     cross_entropy: Float[np.ndarray, " example"]
     examples: str = ""
+    strata: Bool[np.ndarray, " example"] | None = None
+    units: Integer[np.ndarray, " example"] | None = None
 
     def __post_init__(self) -> None:
         """Check the counts once, where they are made."""
@@ -63,6 +66,10 @@ class Outcomes:
             )
         if not np.isfinite(self.cross_entropy).all():
             raise DataError("a letter cross-entropy is NaN or infinite; accepted: finite numbers")
+        for name in ("strata", "units"):
+            labels = getattr(self, name)
+            if labels is not None and labels.shape != self.right.shape:
+                raise DataError(f"{name} of shape {labels.shape}; accepted: {self.right.shape}")
 
     @property
     def n_examples(self) -> int:
@@ -81,7 +88,7 @@ class Outcomes:
 
     @property
     def understood(self) -> Bool[np.ndarray, " example"]:
-        """Which examples have at least ceil(2n/3) of their n proxies right; also the default strata."""
+        """Which examples have at least ceil(2n/3) of their n proxies right."""
         return self.right >= needed(self.proxies)
 
     @property
@@ -99,6 +106,21 @@ class Outcomes:
         """Share of examples that are understood, 0..1 (NeuronLLM §4.2)."""
         return self.n_understood / self.n_examples
 
+    def resamples(self, seed: int = 0, n: int = REPLICATES) -> Resamples:
+        """Draws for everything that is measured on these examples: within strata where they were drawn so, by text."""
+        strata = np.zeros(self.n_examples, bool) if self.strata is None else self.strata
+        return Resamples(strata, self.units, n, seed)
+
+    def least_and_most(self) -> tuple[Integer[np.ndarray, " example"], Integer[np.ndarray, " example"]]:
+        """The fewest and the most right proxies that an example can have.
+
+        Less than all is possible where the strata are what these very answers say.
+        """
+        least = needed(self.proxies)
+        if self.strata is None or not np.array_equal(self.strata, self.understood):
+            return np.zeros_like(least), self.proxies
+        return np.where(self.understood, least, 0), np.where(self.understood, self.proxies, least - 1)
+
 
 def relative_change(before: int | float, after: int | float, mode: str) -> float | None:
     """`s · 100 · (after - before) / before` in %, positive where the mode did what it should; None = n/a.
@@ -107,125 +129,6 @@ def relative_change(before: int | float, after: int | float, mode: str) -> float
     """
     factor = sign(mode)
     return factor * 100.0 * (after - before) / before + 0.0 if before else None  # + 0.0: never -0.0
-
-
-_SHOWN = (
-    *("mode", "examples", "proxies", "failed"),
-    *("right_before", "right_after", "acc_before", "acc_after", "acc_difference"),
-    *("understood_before", "understood_after", "com_before", "com_after", "com_difference"),
-    *("rac", "rac_interval", "rac_dropped", "rcc", "rcc_interval", "rcc_dropped"),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """Counts before and after one edit on one example set, and what follows from them.
-
-    Counts after the edit are fractional only where they are means over several draws.
-
-    Args:
-        mode: "enhance" or "degrade".
-        examples, proxies: how many there are.
-        right_before, right_after: right proxy questions.
-        understood_before, understood_after: understood examples.
-        rac_interval, rcc_interval: 95 %, in %; None = none can be given.
-        rac_dropped, rcc_dropped: replicates left out because their denominator was zero.
-    """
-
-    mode: str
-    examples: int
-    proxies: int
-    right_before: int
-    right_after: int | float
-    understood_before: int
-    understood_after: int | float
-    rac_interval: Interval | None = None
-    rcc_interval: Interval | None = None
-    rac_dropped: int = 0
-    rcc_dropped: int = 0
-
-    @property
-    def acc_before(self) -> float:
-        """Share of right proxy questions before the edit."""
-        return self.right_before / self.proxies
-
-    @property
-    def acc_after(self) -> float:
-        """Share of right proxy questions after the edit."""
-        return self.right_after / self.proxies
-
-    @property
-    def com_before(self) -> float:
-        """Share of understood examples before the edit."""
-        return self.understood_before / self.examples
-
-    @property
-    def com_after(self) -> float:
-        """Share of understood examples after the edit."""
-        return self.understood_after / self.examples
-
-    @property
-    def acc_difference(self) -> float:
-        """Acc after - before in percentage points, not turned by the mode; always there."""
-        return 100.0 * (self.right_after - self.right_before) / self.proxies
-
-    @property
-    def com_difference(self) -> float:
-        """Com after - before in percentage points, not turned by the mode; always there."""
-        return 100.0 * (self.understood_after - self.understood_before) / self.examples
-
-    @property
-    def rac(self) -> float | None:
-        """Relative accuracy change, signed %; None where nothing was right before."""
-        return relative_change(self.right_before, self.right_after, self.mode)
-
-    @property
-    def rcc(self) -> float | None:
-        """Relative comprehension change, signed %; None where nothing was understood before."""
-        return relative_change(self.understood_before, self.understood_after, self.mode)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the edit did the opposite by either metric: what the tables print as `Fail`."""
-        return fails(self.rac, self.rcc)
-
-    def to_json(self) -> dict[str, Any]:
-        """Every count and figure as plain JSON values; n/a is None."""
-        return {name: _plain(getattr(self, name)) for name in _SHOWN}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def effect(
-    before: Outcomes,
-    after: Outcomes,
-    mode: str,
-    sums: tuple[Float[np.ndarray, "2 replicate"], Float[np.ndarray, "2 replicate"]] | None = None,
-) -> Effect:
-    """What lies between two outcomes of the same examples.
-
-    Args:
-        before, after: unedited and edited.
-        mode: decides the sign.
-        sums: right proxies and understood examples in each replicate, before and after; None = no intervals.
-    """
-    intervals: dict[str, Any] = {}
-    for row, metric in enumerate(("rac", "rcc")):
-        if sums is not None:
-            values, dropped = ratio_of_sums(sign(mode) * (sums[1][row] - sums[0][row]), sums[0][row])
-            intervals |= {f"{metric}_interval": percentile_interval(values), f"{metric}_dropped": dropped}
-    return Effect(
-        mode=mode,
-        examples=before.n_examples,
-        proxies=before.n_proxies,
-        right_before=before.n_right,
-        right_after=after.n_right,
-        understood_before=before.n_understood,
-        understood_after=after.n_understood,
-        **intervals,
-    )
 
 
 def fails(*values: float | None) -> bool:

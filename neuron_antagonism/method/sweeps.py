@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Shaped
+from jaxtyping import Bool, Float, Integer
 
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.method.bootstrap import Resamples
 from neuron_antagonism.method.statistics import MODES, Outcomes, needed, sign
 
 N_RATIOS = 11
@@ -19,7 +18,7 @@ GOOD_ONLY = 10
 PREFERENCE = tuple(sorted(range(N_RATIOS), key=lambda tenths: (abs(tenths - 5), tenths)))
 
 # Cross-entropies are compared on a grid of 2^-20 nats: their sums are then exact, so that a tie between two
-# ratios doesn't hang on the order in which a matrix product adds.
+# ratios doesn't hang on the order in which they are added.
 _GRID = 2.0**20
 
 
@@ -31,7 +30,6 @@ class Swept:
         right: right proxies, by mode (enhance, degrade), ratio in tenths (0..10) and example.
         cross_entropy: mean letter cross-entropy over an example's proxies in nats, likewise.
         baseline: the same examples unedited.
-        strata: the stratum of each example.
 
     Raises:
         DataError: shapes that don't fit together, or more right proxies than there are.
@@ -40,15 +38,12 @@ class Swept:
     right: Integer[np.ndarray, "mode ratio example"]
     cross_entropy: Float[np.ndarray, "mode ratio example"]
     baseline: Outcomes
-    strata: Shaped[np.ndarray, " example"]
 
     def __post_init__(self) -> None:
         """Check the shapes once."""
         shape = (len(MODES), N_RATIOS, self.baseline.n_examples)
         if self.right.shape != shape or self.cross_entropy.shape != shape:
             raise DataError(f"sweep of {self.right.shape} and {self.cross_entropy.shape}; accepted: {shape} twice")
-        if self.strata.shape != self.baseline.right.shape:
-            raise DataError(f"strata of shape {self.strata.shape}; accepted: {shape[2:]}")
         if not np.issubdtype(self.right.dtype, np.integer) or (self.right < 0).any():
             raise DataError("a sweep's right proxies are negative or no integers; accepted: counts")
         if (self.right > self.baseline.proxies).any():
@@ -57,12 +52,7 @@ class Swept:
     def outcomes(self, mode: str, tenths: int) -> Outcomes:
         """The examples under one edit of the sweep."""
         at = MODES.index(mode), tenths
-        base = self.baseline
-        return Outcomes(self.right[at], base.proxies, self.cross_entropy[at], base.examples)
-
-    def before_sums(self, resamples: Resamples, rows: slice = slice(None)) -> Float[np.ndarray, "2 replicate"]:
-        """Right proxies and understood examples of each replicate, unedited."""
-        return resamples.sums(_before(self), rows)
+        return replace(self.baseline, right=self.right[at], cross_entropy=self.cross_entropy[at])
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,46 +110,19 @@ def best_ratio(swept: Swept, mode: str, ratios: Sequence[int]) -> int:
     if not ratios:
         raise UsageError(f"no ratio to choose from to {mode}; accepted: at least one")
     ordered = sorted(ratios, key=PREFERENCE.index)
-    sums = _per_example(swept, mode, ordered).sum(-1, keepdims=True)
-    return ordered[int(_best(sums, _before(swept).sum(-1, keepdims=True), sign(mode))[0])]
+    right, understood, surprise = sign(mode) * _sums(swept, mode, ordered)
+    base = swept.baseline
+    candidates = np.ones(right.shape, bool)
+    for value, usable in ((understood, base.n_understood), (right, base.n_right), (-surprise, True)):
+        if usable:
+            candidates &= value == np.where(candidates, value, -np.inf).max()
+    return ordered[int(candidates.argmax())]
 
 
-def replicate_sums(
-    swept: Swept, mode: str, ratios: Sequence[int], resamples: Resamples, rows: slice = slice(None)
-) -> Float[np.ndarray, "2 replicate"]:
-    """Right proxies and understood examples after the edit; each replicate chooses its own best ratio.
-
-    Args:
-        ratios: what is chosen from, in tenths; a single one is fixed.
-        rows: which replicates.
-    """
-    ordered = sorted(ratios, key=PREFERENCE.index)
-    sums = resamples.sums(_per_example(swept, mode, ordered), rows)
-    chosen = _best(sums, swept.before_sums(resamples, rows), sign(mode))
-    return np.take_along_axis(sums[:2], chosen[None, None], axis=1)[:, 0]
-
-
-def _per_example(swept: Swept, mode: str, ratios: Sequence[int]) -> Float[np.ndarray, "3 ratio example"]:
-    """Right proxies, whether understood, and the cross-entropy in grid steps."""
+def _sums(swept: Swept, mode: str, ratios: Sequence[int]) -> Float[np.ndarray, "3 ratio"]:
+    """Right proxies, understood examples, and the cross-entropy in grid steps."""
     row = MODES.index(mode)
     right = swept.right[row, ratios].astype(np.float64)
     surprise = np.rint(swept.cross_entropy[row, ratios].astype(np.float64) * _GRID)
-    return np.stack([right, right >= needed(swept.baseline.proxies), surprise])
-
-
-def _before(swept: Swept) -> Float[np.ndarray, "2 example"]:
-    return np.stack([swept.baseline.right, swept.baseline.understood]).astype(np.float64)
-
-
-def _best(
-    after: Float[np.ndarray, "3 ratio replicate"], before: Float[np.ndarray, "2 replicate"], factor: int
-) -> Integer[np.ndarray, " replicate"]:
-    """The position of the best ratio in each replicate; ratios come in order of preference."""
-    right, understood, surprise = factor * after
-    right0, understood0 = before
-    candidates = np.ones(right.shape, bool)
-    for value, usable in ((understood, understood0 > 0), (right, right0 > 0), (-surprise, True)):
-        allowed = np.where(candidates, value, -np.inf)
-        candidates &= (allowed == allowed.max(axis=0)) | ~np.asarray(usable)
-    best: Integer[np.ndarray, " replicate"] = candidates.argmax(axis=0)
-    return best
+    sums: Float[np.ndarray, "3 ratio"] = np.stack([right, right >= needed(swept.baseline.proxies), surprise]).sum(-1)
+    return sums

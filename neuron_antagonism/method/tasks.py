@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError, PluginError, UsageError
+from neuron_antagonism.method.blind import answer_counts, blind_accuracies
 from neuron_antagonism.method.drawing import Builder, Stratified
 from neuron_antagonism.method.qatt import build_examples, check_stems, checked_options, draw_options
 from neuron_antagonism.method.splits import Split, SplitReport, right_letters
@@ -117,6 +118,7 @@ class LoadedTask:
         test, train = self.pools(seed, report, sizes["identify"] + sizes["select"] + 1, sizes["evaluate"])
         has_train = bool(train)
         first = train if has_train else test
+        blind = self._blind(test, answer_counts(train), seed)
         build = Builder(self.asking(first, seed, report), fits or reference, report)
         self.apart(report, [self.shown], test, train)
 
@@ -131,12 +133,11 @@ class LoadedTask:
         # what the selection may ask of a pool that the evaluation needs too
         shared = len(first) * sizes["select"] // max(1, sizes["select"] + sizes["evaluate"])
         most = None if has_train else max(sizes["select"], shared)
-        second, second_strata = draw.take(first, sizes["select"], "select", most)
+        second, _ = draw.take(first, sizes["select"], "select", most)
         self.apart(report, second, test, train)
-        third, third_strata = draw.take(test, sizes["evaluate"], "evaluate")
-        split = Split(chosen, second, third, report=report)
-        if reference is not None:
-            split.strata = {"select": second_strata, "evaluate": third_strata}
+        third, natural = draw.take(test, sizes["evaluate"], "evaluate")
+        natural.blind = blind
+        split = Split(chosen, second, third, natural, report)
         for name, wanted in sizes.items():
             got = getattr(split, name)
             if wanted and not got:
@@ -248,6 +249,14 @@ class LoadedTask:
                 report.too_few_options += 1
                 continue
             yield item
+
+    def _blind(self, items: Sequence[Item], training: Counter[str], seed: int) -> dict[str, float]:
+        """What the text-blind baselines reach on items, with the options that their questions show."""
+
+        def options(item: Item) -> list[str]:
+            return draw_options(item, random.Random(f"{seed}|{item.key!r}"), self._distractors, self.task.n_options)
+
+        return blind_accuracies(items, options, training or answer_counts(items))
 
     def _pop_short(self, pool: list[Item], report: SplitReport) -> Item:
         """Takes the shortest of the first few items: the demonstration stands in every prompt."""

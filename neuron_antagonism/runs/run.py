@@ -10,8 +10,6 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError
 from neuron_antagonism.files import expanded
@@ -273,7 +271,6 @@ class _Execution:
             self.plan.model,
             task.name,
             {"select": split.select, "evaluate": split.evaluate},
-            split.strata,
             candidates,
             editing,
             seed=config.seed,
@@ -313,10 +310,9 @@ class _Execution:
             max_tokens=config.max_tokens,
             progress=prefixed(self.progress, f"{task.name}: "),
         )
-        known = task.split.strata.get("evaluate")
-        strata = None if known is None else np.array(known, dtype=bool)
+        read = task.split.natural.counts
         effects = [
-            {"scorer": scorer, **compare(answers[0], after, mode, strata, config.seed).to_json()}
+            {"scorer": scorer, **compare(answers[0], after, mode, seed=config.seed, read=read).to_json()}
             for (scorer, mode), after in zip(where, answers[1:], strict=True)
         ]
         mass = float(answers[0].letter_mass.mean())

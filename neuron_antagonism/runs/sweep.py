@@ -78,7 +78,6 @@ def sweep_task(
     model: HookedModel,
     task: str,
     sets: Mapping[str, Sequence[Example]],
-    strata: Mapping[str, Sequence[bool]],
     candidates: Sequence[Candidate],
     editing: Editing,
     *,
@@ -95,7 +94,7 @@ def sweep_task(
         answers = evaluate_many(
             model, sets[name], [None, *edits], seed=seed, engine=engine, max_tokens=max_tokens, progress=progress
         )
-        swept[name] = _swept(answers, where, len(candidates), strata.get(name))
+        swept[name] = _swept(answers, where, len(candidates))
     available = np.zeros((len(candidates), len(MODES), N_RATIOS), dtype=bool)
     used = np.zeros((len(candidates), len(MODES), N_RATIOS, 2), dtype=np.int64)
     for (c, m, t), edit in zip(where, edits, strict=True):
@@ -115,9 +114,7 @@ def sweep_task(
     ]
 
 
-def _swept(
-    answers: Sequence[Evaluation], where: Sequence[tuple[int, str, int]], n: int, strata: Sequence[bool] | None
-) -> list[Swept]:
+def _swept(answers: Sequence[Evaluation], where: Sequence[tuple[int, str, int]], n: int) -> list[Swept]:
     baseline = answers[0].outcomes
     right = np.zeros((n, len(MODES), N_RATIOS, baseline.n_examples), dtype=np.uint8)
     surprise = np.zeros(right.shape, dtype=np.float32)
@@ -125,8 +122,7 @@ def _swept(
         outcomes = answer.outcomes
         right[c, MODES.index(m), t] = outcomes.right
         surprise[c, MODES.index(m), t] = outcomes.cross_entropy
-    layers = baseline.understood if strata is None else np.asarray(strata, dtype=bool)
-    return [Swept(right[c], surprise[c], baseline, layers) for c in range(n)]
+    return [Swept(right[c], surprise[c], baseline) for c in range(n)]
 
 
 def save_sweeps(path: Path, sweeps: Sequence[Sweep], key: str) -> None:
@@ -143,8 +139,10 @@ def save_sweeps(path: Path, sweeps: Sequence[Sweep], key: str) -> None:
             f"{name}.baseline.right": base.right,
             f"{name}.baseline.proxies": base.proxies,
             f"{name}.baseline.cross_entropy": base.cross_entropy,
-            f"{name}.strata": swept[0].strata.astype(np.uint8),
+            f"{name}.baseline.units": base.units if base.units is not None else np.arange(base.n_examples),
         }
+        if base.strata is not None:
+            tensors[f"{name}.baseline.strata"] = base.strata.astype(np.uint8)
     tensors["available"] = np.stack([s.available for s in sweeps if s.available is not None]).astype(np.uint8)
     tensors["used"] = np.stack([s.used for s in sweeps if s.used is not None])
     prints = {name: _side(sweeps[0], name).baseline.examples for name in SETS}
@@ -186,11 +184,10 @@ def _load(path: Path, key: str) -> list[Sweep] | None:
             t[f"{name}.baseline.proxies"],
             t[f"{name}.baseline.cross_entropy"],
             prints[name],
+            t[strata].astype(bool) if (strata := f"{name}.baseline.strata") in t else None,
+            t[f"{name}.baseline.units"],
         )
-        strata = t[f"{name}.strata"].astype(bool)
-        sides[name] = [
-            Swept(t[f"{name}.right"][c], t[f"{name}.cross_entropy"][c], base, strata) for c in range(len(scorers))
-        ]
+        sides[name] = [Swept(t[f"{name}.right"][c], t[f"{name}.cross_entropy"][c], base) for c in range(len(scorers))]
     return [
         Sweep(
             scorer=scorer,

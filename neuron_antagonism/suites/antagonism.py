@@ -122,7 +122,7 @@ def antagonism(learned: Antagonists, text: Sequence[str] = ()) -> list[dict[str,
             rows.append(about)
             continue
         found, number = answers[case.task], 1 + learnable.index(case)
-        change = compare(found[0], found[number], case.mode, np.array(splits[case.task].strata["evaluate"]), seed)
+        change = compare(found[0], found[number], case.mode, seed=seed)
         others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != case.task]
         rows.append(
             about

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neuron_antagonism.method.bootstrap import Resamples, percentile_interval
+from neuron_antagonism.method.bootstrap import Resamples, interval_around
 from neuron_antagonism.method.edits import Edit, edit
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.perplexity import perplexity
@@ -145,7 +145,8 @@ def _effects(
         for name, effect in effects.items():
             # sums of thirds: equal drops must be equal numbers
             found[name] = round(float(effect.mean()), 12) + 0.0
-            found[f"{name}_interval"] = percentile_interval(draws[side].sums(effect) / effect.size)
+            drawn = draws[side].sums(effect, 0.0 if name.endswith("changed") else -1.0, 1.0, after=True) / effect.size
+            found[f"{name}_interval"] = interval_around(found[name], drawn)
     return found
 
 
@@ -179,4 +180,5 @@ def add_rivals(masked: Sequence[Masked], seed: int) -> None:
         spared = changed - own
         row["rival_share"] = rival["share"]
         row["spared"] = float(spared.mean())
-        row["spared_interval"] = percentile_interval(_draws(spared.size, seed).sums(spared) / spared.size)
+        drawn = _draws(spared.size, seed).sums(spared, -1.0, 1.0, after=True) / spared.size
+        row["spared_interval"] = interval_around(row["spared"], drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise, zip_longest
@@ -16,7 +17,8 @@ from neuron_antagonism_plugins._hub import is_hub, splits, unknown_columns
 PHRASES = ("NP", "VP", "PP", "ADJP", "ADVP")
 OUTSIDE = ""
 SHORTEST, LONGEST = 4, 20
-N_ALTERNATIVES = 4
+SPOKEN = "%&#@"
+"""Signs that are read as words, though Unicode counts them as punctuation; currency and other symbols are words too."""
 
 _FILE = "a CoNLL-2000 file: `word POS chunk`, a blank line between sentences"
 _TAG = "`O`, `B-TYPE`, or `I-TYPE` after a tag of the same type"
@@ -52,19 +54,23 @@ def sentences(path: str | Path) -> Iterator[Chunks]:
 def simplified(sentence: Chunks) -> Chunks | None:
     """The sentence without punctuation, or None where the task leaves it out.
 
-    Punctuation is a token without a letter or digit, inside phrases too; a phrase of nothing else goes. Left
-    out are sentences of fewer than 4 or more than 20 remaining words, with a phrase type not in `PHRASES`, or
-    with no phrase. Words outside every phrase ("and") stay, because the sentence would not read without
-    them. Of CoNLL-2000's 2,012 test sentences 870 remain.
+    Punctuation is a token without a letter, digit or spoken sign ("%", "$"), inside phrases too; a phrase of nothing
+    else goes. Left out are sentences of fewer than 4 or more than 20 remaining words, with a phrase type not in
+    `PHRASES`, or with no phrase. Words outside every phrase ("and") stay, because the sentence would not read without
+    them. Of CoNLL-2000's 2,012 test sentences 844 remain.
     """
     kept = tuple(
         Chunk(label, words)
         for label, every in sentence
-        if (words := tuple(word for word in every if any(character.isalnum() for character in word)))
+        if (words := tuple(word for word in every if any(map(_is_read, word))))
     )
     labels = {chunk.label for chunk in kept} - {OUTSIDE}
     usable = bool(labels) and labels <= set(PHRASES) and SHORTEST <= len(words_of(kept)) <= LONGEST
     return kept if usable else None
+
+
+def _is_read(character: str) -> bool:
+    return character.isalnum() or character in SPOKEN or unicodedata.category(character) in ("Sc", "Sm", "So")
 
 
 def words_of(chunks: Iterable[Chunk]) -> list[str]:
@@ -105,54 +111,75 @@ class Chunking(na.Task):
         if source is None:
             from neuron_antagonism_plugins._samples import chunking as sample
 
-            yield from sample.items()
-            return
-        read = _hub_sentences(source) if is_hub(source) else (("", found) for found in sentences(source))
+            read: Iterable[tuple[str, Chunks]] = (
+                (part, tuple(Chunk(*phrase) for phrase in phrases)) for part, phrases in sample.sentences()
+            )
+        elif is_hub(source):
+            read = _hub_sentences(source)
+        else:
+            read = (("", found) for found in sentences(source))
         for part, sentence in read:
             chunks = simplified(sentence)
             if chunks is None:
                 continue
             answer = bracketed(chunks)
-            wrong = self._wrong(chunks, answer, random.Random(f"{seed}|{answer}"))
+            wrong = self._wrong(chunks, random.Random(f"{seed}|{answer}"))
             yield na.Item(" ".join(words_of(chunks)), answer, wrong, part=part)
 
     def alternatives(self, chunks: Chunks, rng: random.Random) -> list[Chunks]:
-        """Wrong divisions of a sentence: the hook to override for another generator, for example an LLM.
+        """Other divisions of a sentence: the hook to override for another generator, for example an LLM.
 
-        This one changes the right division in one place each: it shifts a boundary by a word, merges two
-        phrases, splits one, or relabels one, each kind once where the sentence allows it.
+        This one changes the division in one place each: it shifts a boundary by a word, merges two phrases, splits one,
+        or relabels one, each kind once where the sentence allows it, before any comes again.
 
         Args:
-            chunks: the right division; words outside every phrase are chunks of type `OUTSIDE`.
+            chunks: a division, right or wrong; words outside every phrase are chunks of type `OUTSIDE`.
             rng: where all randomness must come from.
 
         Returns:
-            Divisions that cover the same words in order, all different, none the right one; three or more, of
-            which the core draws three. `examples` drops repeated ones and the right one, and refuses other
-            words.
+            Divisions that cover the same words in order, all different, none the one given; as many as a question has
+            options, or more. `examples` drops repeated ones, the right one and the one given, and refuses other words.
         """
         kinds = [list(kind(chunks)) for kind in (_shifts, _merges, _splits, _relabels)]
+        rng.shuffle(kinds)
         for kind in kinds:
             rng.shuffle(kind)
-        right = bracketed(chunks)
+        given = bracketed(chunks)
         found: dict[str, Chunks] = {}
         for one_of_each in zip_longest(*kinds):
             for other in one_of_each:
-                if other is not None and len(found) < N_ALTERNATIVES and bracketed(other) != right:
+                if other is not None and len(found) < self.n_options and bracketed(other) != given:
                     found.setdefault(bracketed(other), other)
         return list(found.values())
 
-    def _wrong(self, chunks: Chunks, answer: str, rng: random.Random) -> tuple[str, ...]:
-        wrong: dict[str, None] = {}
+    def _wrong(self, chunks: Chunks, rng: random.Random) -> tuple[str, ...]:
+        """Exactly as many wrong divisions as a question shows, all of them and the right one made from one hub.
+
+        The hub is the right division as often as any other option. Were it always the right one, it would be the option
+        that is most like the others, and be found without reading the sentence.
+        """
+        wanted, right = self.n_options - 1, bracketed(chunks)
+        near = self._others(chunks, right, rng)
+        if rng.randrange(self.n_options) == 0:
+            return tuple(near)[:wanted]
+        for hub, division in near.items():
+            around = {hub: division, **self._others(division, right, rng)}
+            if len(around) >= wanted:
+                return tuple(around)[:wanted]
+        return tuple(near)[:wanted]
+
+    def _others(self, chunks: Chunks, right: str, rng: random.Random) -> dict[str, Chunks]:
+        """What `alternatives` makes of a division, checked, without the right one; by how it is shown."""
+        given = bracketed(chunks)
+        found: dict[str, Chunks] = {}
         for other in self.alternatives(chunks, rng):
             if words_of(other) != words_of(chunks):
                 raise na.PluginError(
-                    f"task {self.name!r}: alternatives() gave {bracketed(other)!r} for {answer!r}; "
+                    f"task {self.name!r}: alternatives() gave {bracketed(other)!r} for {given!r}; "
                     "accepted: divisions of the same words"
                 )
-            wrong[bracketed(other)] = None
-        wrong.pop(answer, None)
-        return tuple(wrong)
+            found[bracketed(other)] = other
+        return {shown: other for shown, other in found.items() if shown not in (given, right)}
 
 
 def _replaced(chunks: Chunks, start: int, n: int, *new: Chunk) -> Chunks:

@@ -62,7 +62,10 @@ class Ner(na.Task):
 
     name = "ner"
     role = "You label named entities in text."
-    rule = "Reply with one letter only: A, B, C or D."
+    rule = (
+        "The types are art (a work), building, event, location, organization, person, product, and other (such as an "
+        "award, a disease, a language, a law).\nReply with one letter only: A, B, C or D."
+    )
     stems = (
         'Sentence: {text}\nWhich type of entity is "{mention}"?',
         'Text: {text}\nThe name "{mention}" stands for what?',
