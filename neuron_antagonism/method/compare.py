@@ -49,7 +49,7 @@ def compare(
     """
     sign(mode)
     old, new = before.outcomes, after.outcomes
-    _check_same(old, new)
+    check_same(old, new)
     strata = old.understood if strata is None else np.asarray(strata)
     if strata.shape != old.right.shape:
         raise UsageError(f"strata of shape {strata.shape}; accepted: one for each of {old.n_examples} examples")
@@ -58,7 +58,8 @@ def compare(
     return Comparison(**vars(effect(old, new, mode, (sums[0], sums[1]))))
 
 
-def _check_same(before: Outcomes, after: Outcomes) -> None:
+def check_same(before: Outcomes, after: Outcomes) -> None:
+    """Raise UsageError unless both are of the same examples."""
     if before.n_examples != after.n_examples:
         raise UsageError(
             f"evaluations of {before.n_examples} and {after.n_examples} examples; accepted: the same examples"
