@@ -94,13 +94,20 @@ def additive_reordering(
         ambiguous: "drop" zeroes neurons that are good for one example and bad for another (the paper);
             "keep" lets them score.
     """
+    scores, both = reordered(example_scores, z=z)
+    return scores.masked_fill(both, 0.0) if ambiguous == "drop" else scores
+
+
+def reordered(
+    example_scores: Float[Tensor, "example layer neuron"], *, z: int
+) -> tuple[Float[Tensor, "layer neuron"], Bool[Tensor, "layer neuron"]]:
+    """Task scores before ambiguous neurons are dropped, and which are ambiguous; see `additive_reordering`."""
     flat = example_scores.reshape(example_scores.shape[0], -1)
     good = _top(flat, z)
     bad = _top(-flat, z)
     scores = torch.where(good | bad, flat, torch.zeros_like(flat)).sum(0)
-    if ambiguous == "drop":
-        scores = scores.masked_fill(good.any(0) & bad.any(0), 0.0)
-    return scores.reshape(example_scores.shape[1:])
+    shape = example_scores.shape[1:]
+    return scores.reshape(shape), (good.any(0) & bad.any(0)).reshape(shape)
 
 
 def _top(flat: Float[Tensor, "example neuron"], z: int) -> Bool[Tensor, "example neuron"]:

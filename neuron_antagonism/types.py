@@ -201,7 +201,7 @@ class Example:
     """An item and the proxy questions that ask for it (NeuronLLM §3.3: three, options shuffled).
 
     `item` is None for a user's own question, which is an example of one proxy. `understood` is whether a reference
-    model understands the example, where its set was drawn by that: half of those that are understood, half of the others.
+    model understands the example, where its set was drawn by that (half of those that it does, half of the others).
     """
 
     item: Item | None

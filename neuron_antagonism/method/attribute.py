@@ -12,8 +12,8 @@ import torch
 from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, by_options, joined
 from neuron_antagonism.engine.choose import Choice, choose
 from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknown
-from neuron_antagonism.functional import resolve_z
-from neuron_antagonism.method.attribution import Attribution
+from neuron_antagonism.functional import reordered, resolve_z
+from neuron_antagonism.method.attribution import Attribution, Filtered
 from neuron_antagonism.method.guard import left_as_it_was
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.turn import without_autocast
@@ -24,6 +24,9 @@ from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.types import Example, Question, as_examples, whole
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from neuron_antagonism.model.hooked import HookedModel
 
 COMPLETENESS_TOLERANCE = 0.1
@@ -264,7 +267,23 @@ def _aggregated(
         quadrature="" if target is None else settings.quadrature,
         site=settings.site,
         roles=tuple(scorer.roles),
+        filtered=_filtered(scorer, per_example, scores),
     )
+
+
+def _filtered(
+    scorer: Scorer, example_scores: Float[Tensor, "example layer neuron"], scores: Float[Tensor, "layer neuron"]
+) -> Filtered | None:
+    """What the ambiguity filter dropped; None where the scores did not go through it."""
+    options = scorer.options
+    if not isinstance(options, Scorer.Options) or not options.reorders or options.ambiguous != "drop":
+        return None
+    kept, both = reordered(example_scores, z=resolve_z(options.z, scores.numel()))
+    # the options say what was asked for; a scorer with an aggregation of its own may do something else
+    if not torch.equal(kept.masked_fill(both, 0.0), scores.to(kept)):
+        return None
+    sizes = kept.double().abs()
+    return Filtered(int(both.sum()), float(sizes[both].sum() / sizes.sum().clamp_min(1e-30)))
 
 
 def _check_own(scorer: Scorer, result: object, model: HookedModel, examples: int, site: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Filtered:
+    """What the ambiguity filter of additive reordering dropped: neurons good for one example and bad for another.
+
+    Args:
+        count: how many neurons.
+        share: their share of Σ|score|, 0 to 1, in the scores that `ambiguous="keep"` would give.
+    """
+
+    count: int
+    share: float
+
+
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """Scores of all neurons, and what they were computed from.
@@ -36,6 +49,7 @@ class Attribution:
         steps, quadrature, site: of the path integral.
         roles: which ends of the scores mean something.
         extras: further tensors of the scorer, by name.
+        filtered: what additive reordering dropped as ambiguous; None where nothing was filtered so, or not recorded.
     """
 
     scores: Float[Tensor, "layer neuron"]
@@ -52,6 +66,7 @@ class Attribution:
     site: str = "post"
     roles: tuple[str, ...] = ("good", "bad")
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    filtered: Filtered | None = None
 
     @property
     def completeness_error(self) -> float | None:
@@ -138,6 +153,7 @@ class Attribution:
         tensors |= {name: t for name in ("completeness", "change") if (t := getattr(self, name)) is not None}
         tensors |= {f"extras.{name}": tensor for name, tensor in self.extras.items()}
         meta = {"key": key} | {name: json.dumps(getattr(self, name)) for name in _TEXT}
+        meta |= {} if self.filtered is None else {"filtered": json.dumps(asdict(self.filtered))}
         write_whole(file, save({k: v.contiguous() for k, v in tensors.items()}, metadata=meta))
 
     @classmethod
@@ -157,9 +173,10 @@ class Attribution:
                 meta = file.metadata() or {}
             text = {name: json.loads(meta[name]) for name in _TEXT}
             text["roles"] = tuple(text["roles"])
+            filtered = Filtered(**json.loads(meta["filtered"])) if "filtered" in meta else None
             extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
             own = {name: t for name, t in tensors.items() if not name.startswith("extras.")}
-            return cls(**own, **text, extras=extras)
+            return cls(**own, **text, extras=extras, filtered=filtered)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"can't read scores from {path}: {error}; accepted: what Attribution.save wrote") from None
 
@@ -175,9 +192,10 @@ class Attribution:
             return None
 
     def __repr__(self) -> str:
-        """Scorer and shape."""
+        """Scorer and shape, and how many neurons were dropped as ambiguous."""
         n_layers, n_neurons = self.scores.shape
-        return f"Attribution({self.scorer!r}, {n_layers} x {n_neurons} neurons, engine={self.engine!r})"
+        dropped = f", {self.filtered.count} dropped as ambiguous" if self.filtered is not None else ""
+        return f"Attribution({self.scorer!r}, {n_layers} x {n_neurons} neurons, engine={self.engine!r}{dropped})"
 
     def _chosen(self, k: int, role: str, strength: Tensor) -> NeuronSet:
         check_count(k, self.scores.numel())

@@ -54,19 +54,20 @@ def compare(
     """
     sign(mode)
     old, new = before.outcomes, after.outcomes
-    _check_same(old, new)
+    check_same(old, new)
     if strata is not None:
         given = np.asarray(strata)
-        if given.shape != old.right.shape or given.dtype != bool:
+        if given.shape != old.right.shape or not np.isin(given, (False, True)).all():
             raise UsageError(
                 f"strata of shape {given.shape}, {given.dtype}; accepted: True or False for each of {old.n_examples} "
                 "examples"
             )
-        old = replace(old, strata=given)
+        old = replace(old, strata=given.astype(bool))
     return Comparison(**vars(effect(old, new, mode, old.resamples(seed, replicates), read)))
 
 
-def _check_same(before: Outcomes, after: Outcomes) -> None:
+def check_same(before: Outcomes, after: Outcomes) -> None:
+    """Raise UsageError unless both are of the same examples."""
     if before.n_examples != after.n_examples:
         raise UsageError(
             f"evaluations of {before.n_examples} and {after.n_examples} examples; accepted: the same examples"
