@@ -296,6 +296,26 @@ class TestSameSeed:
         )
 
 
+    def test_random_draws_anew_for_each_task(self, model, fast):
+        """RANDOM's neurons differ between tasks and between a task's draws, and a task alone has the same ones."""
+        alone = na.run(model, **{**FAST, "tasks": ["commonsense"]})
+        drawn = {task: found["random"].scores for task, found in fast.attributions.items()}
+        assert torch.equal(alone.attributions["commonsense"]["random"].scores, drawn["commonsense"])
+        assert not torch.equal(drawn["sentiment"], drawn["commonsense"])
+
+    def test_every_draw_of_a_run_is_another(self, model, monkeypatch):
+        """No two draws of any task of a run have one seed."""
+        seeds = []
+        real = running.attribute_each
+        monkeypatch.setattr(
+            running,
+            "attribute_each",
+            lambda m, e, scorers, s: seeds.extend(x.options.seed for x in scorers if x.draws) or real(m, e, scorers, s),
+        )
+        na.run(model, **{**FAST, "random_draws": 3})
+        assert len(set(seeds)) == len(seeds) == 6
+
+
 class Work:
     """Counts what a run computes anew."""
 

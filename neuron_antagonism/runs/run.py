@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import reduce
@@ -177,7 +178,7 @@ class _Execution:
     def _task(self, task: TaskPlan) -> None:
         config, model = self.plan.config, self.plan.model
         start = time.perf_counter()
-        scorers = self._drawn()
+        scorers = self._drawn(task)
         attributions = self._attributions(task, scorers)
         by_name: dict[str, Attribution] = {}
         candidates: list[Candidate] = []
@@ -205,14 +206,16 @@ class _Execution:
         self.sweeps.append((task.name, sweeps))
         _tell(self.plan.observers, "after_evaluation", task.name, results)
 
-    def _drawn(self) -> list[tuple[Scorer, int]]:
+    def _drawn(self, task: TaskPlan) -> list[tuple[Scorer, int]]:
         config = self.plan.config
         drawn: list[tuple[Scorer, int]] = []
         for scorer in self.plan.scorers:
             if not scorer.draws:
                 drawn.append((scorer, 0))
                 continue
-            first = scorer.options.seed + config.seed * config.random_draws
+            # by name, not by place: a task's draws are the same whatever tasks are beside it, and no other task's
+            block = config.seed + zlib.crc32(task.name.encode())
+            first = scorer.options.seed + block * config.random_draws
             drawn += [(scorer.with_options(seed=first + draw), draw) for draw in range(config.random_draws)]
         return drawn
 
