@@ -22,9 +22,11 @@ from safetensors.torch import load_file
 
 import neuron_antagonism as na
 from neuron_antagonism import demo
+from neuron_antagonism.method import attribute as attribute_module
 from neuron_antagonism.method import attribution as attribution_module
 from neuron_antagonism.method import drawing
 from neuron_antagonism.runs import run as running
+from neuron_antagonism.runs import settle as settle_module
 from neuron_antagonism.runs import store as store_module
 from neuron_antagonism.runs import sweep as sweep_module
 
@@ -295,7 +297,6 @@ class TestSameSeed:
             json.dumps(fast.results["tasks"]["commonsense"])
         )
 
-
     def test_random_draws_anew_for_each_task(self, model, fast):
         """RANDOM's neurons differ between tasks and between a task's draws, and a task alone has the same ones."""
         alone = na.run(model, **{**FAST, "tasks": ["commonsense"]})
@@ -493,6 +494,60 @@ class TestResume:
         na.run(model, out=tmp_path / "run", resume=True, **given)
         assert work.asked == first > 0
         assert "\u2028" in na.load_run(tmp_path / "run").splits["sentiment"].evaluate[0].proxies[0].prompt
+
+
+class TestAutoSteps:
+    GIVEN: ClassVar = {**FAST, "tasks": ["commonsense", "sentiment"], "scorers": ["ace", "tn", "act"], "steps": "auto"}
+
+    @pytest.fixture
+    def tolerance(self, model, fast, monkeypatch) -> None:
+        """One that only TN misses at 16 steps, on the run's last task only."""
+        errors = {
+            (task, scorer): na.attribute(model, fast.splits[task].identify, scorer, budget=6).completeness_error
+            for task in self.GIVEN["tasks"]
+            for scorer in ("ace", "tn")
+        }
+        *others, worst = sorted(errors.items(), key=lambda item: item[1])
+        assert worst[0] == ("sentiment", "tn")
+        monkeypatch.setattr(attribute_module, "COMPLETENESS_TOLERANCE", (others[-1][1] + worst[1]) / 2)
+
+    def test_one_m_for_the_whole_run(self, model, fast, tolerance):
+        """What one scorer needs on one task, every scorer takes on every task; alone, the others need less."""
+        alone = {
+            (task, scorer): na.attribute(model, fast.splits[task].identify, scorer, steps="auto", budget=6).steps
+            for task in self.GIVEN["tasks"]
+            for scorer in ("ace", "tn")
+        }
+        assert sorted(alone.values()) == [16, 16, 16, 32]
+        result = na.run(model, **self.GIVEN)
+        found = {(task, scorer): a.steps for task, each in result.attributions.items() for scorer, a in each.items()}
+        assert found == dict.fromkeys(alone, 32) | {(task, "act"): 0 for task in self.GIVEN["tasks"]}
+        assert result.manifest["steps"] == 32
+
+    def test_it_is_the_run_at_that_m(self, model, tolerance):
+        """An auto run gives the results of a run that was asked for its m."""
+        auto, asked = (na.run(model, **{**self.GIVEN, "steps": steps}) for steps in ("auto", 32))
+        assert json.dumps(auto.results) == json.dumps(asked.results)
+
+    def test_resumed(self, model, tolerance, tmp_path, monkeypatch):
+        """A resumed run takes the m that was settled, without settling it again, and says the same."""
+        first = na.run(model, out=tmp_path / "run", **self.GIVEN)
+        shutil.copytree(where(first), tmp_path / "copy")
+        (tmp_path / "copy" / "scores" / "commonsense.tn.safetensors").unlink()
+        monkeypatch.delattr(settle_module, "settled_steps")
+        na.run(model, out=tmp_path / "copy", resume=True)
+        assert same_results(where(first), tmp_path / "copy")
+
+    @pytest.mark.parametrize("text", ["garbage", "[]", '{"key": "of another run", "steps": 64}'])
+    def test_a_file_of_steps_that_does_not_fit(self, model, tolerance, tmp_path, text):
+        """A damaged file of settled steps, or another run's, is settled again."""
+        first = na.run(model, out=tmp_path / "run", **self.GIVEN)
+        (tmp_path / "run" / "steps.json").write_text(text)
+        assert na.run(model, out=tmp_path / "run", resume=True).manifest["steps"] == first.manifest["steps"] == 32
+
+    def test_nothing_to_settle(self, model):
+        """Where nothing is integrated, no gradient is taken, and the run says that no m was settled."""
+        assert na.run(model, **{**self.GIVEN, "scorers": ["act"]}).manifest["steps"] == "auto"
 
 
 class Signed(na.Target):

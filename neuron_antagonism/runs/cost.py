@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from neuron_antagonism.engine.memory import TokenLimit, bytes_per_token, free_bytes, weight_bytes
-from neuron_antagonism.method.attribute import Settings, attribute_each
+from neuron_antagonism.method.attribute import Settings, attribute_each, settled_steps
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.sweeps import N_RATIOS
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.plan import Plan
+from neuron_antagonism.types import as_examples
 
 TIMED_EDITS = 96  # about what a forward takes of a sweep
 
@@ -77,8 +79,13 @@ def _gradient(plan: Plan) -> float:
     """Seconds for the gradients of one question."""
     c = plan.config
     settings = Settings(c.steps, c.quadrature, c.engine, c.site, c.budget, max_tokens=c.max_tokens)
-    one = plan.tasks[0].split.identify[0].proxies[:1]
-    return _timed(plan, lambda: attribute_each(plan.model, one, plan.scorers, settings))
+    one = as_examples(plan.tasks[0].split.identify[0].proxies[:1])
+
+    def work() -> None:
+        steps = settled_steps(plan.model, [one], plan.scorers, settings)
+        attribute_each(plan.model, one, plan.scorers, replace(settings, steps=steps))
+
+    return _timed(plan, work)
 
 
 def _edited(plan: Plan) -> float:

@@ -34,6 +34,7 @@ from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, content_hash, make_out, make_plan
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
+from neuron_antagonism.runs.settle import settled
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -157,6 +158,7 @@ class _Execution:
         self.candidates: dict[str, list[Candidate]] = {}
         self.sweeps: list[tuple[str, list[Sweep]]] = []
         self.timings: dict[str, float] = manifest["timings"]
+        self.steps: int | str = plan.config.steps
 
     def result(self) -> RunResult:
         """Carry out every task and store as it goes."""
@@ -165,6 +167,7 @@ class _Execution:
             # reports first: the keys in questions.jsonl say that both are there
             self.directory.write_json("splits.json", {t.name: vars(t.split.report) for t in self.plan.tasks})
             self.directory.write_questions({task.name: (task.key, task.split) for task in self.plan.tasks})
+        self.steps = self.found.manifest["steps"] = settled(self.plan, self.directory, self._settings("steps"))
         for task in self.plan.tasks:
             self._task(task)
         self.results["averages"] = run_averages(self.sweeps, self.plan.config.seed)
@@ -219,8 +222,12 @@ class _Execution:
             drawn += [(scorer.with_options(seed=first + draw), draw) for draw in range(config.random_draws)]
         return drawn
 
+    def _settings(self, told: str) -> Settings:
+        c = self.plan.config
+        progress = prefixed(self.progress, f"{told}: ")
+        return Settings(self.steps, c.quadrature, c.engine, c.site, c.budget, c.seed, c.max_tokens, progress)
+
     def _attributions(self, task: TaskPlan, scorers: Sequence[tuple[Scorer, int]]) -> list[Attribution]:
-        config = self.plan.config
         keys = [self._scores_key(task, scorer) for scorer, _ in scorers]
         found: dict[int, Attribution] = {}
         if self.directory is not None:
@@ -229,17 +236,8 @@ class _Execution:
                 if draw == 0 and Attribution.stored_key(file) == keys[i]:
                     found[i] = Attribution.load(file)
         missing = [i for i in range(len(scorers)) if i not in found]
-        settings = Settings(
-            config.steps,
-            config.quadrature,
-            config.engine,
-            config.site,
-            config.budget,
-            config.seed,
-            config.max_tokens,
-            prefixed(self.progress, f"{task.name}: "),
-        )
-        new = attribute_each(self.plan.model, task.split.identify, [scorers[i][0] for i in missing], settings)
+        asked = [scorers[i][0] for i in missing]
+        new = attribute_each(self.plan.model, task.split.identify, asked, self._settings(task.name))
         for i, attribution in zip(missing, new, strict=True):
             found[i] = attribution
             if self.directory is not None and scorers[i][1] == 0:
@@ -248,7 +246,7 @@ class _Execution:
 
     def _scores_key(self, task: TaskPlan, scorer: Scorer) -> str:
         c = self.plan.config
-        return content_hash([task.key, identity(scorer), c.steps, c.quadrature, c.engine, c.site, c.budget, c.seed])
+        return content_hash([task.key, identity(scorer), self.steps, c.quadrature, c.engine, c.site, c.budget, c.seed])
 
     def _editing(self, task: TaskPlan, candidates: Sequence[Candidate]) -> Editing:
         config, plan = self.plan.config, self.plan
