@@ -25,10 +25,14 @@ from neuron_antagonism import demo
 from neuron_antagonism.method import attribute as attribute_module
 from neuron_antagonism.method import attribution as attribution_module
 from neuron_antagonism.method import drawing
+from neuron_antagonism.runs import planted as planted_module
 from neuron_antagonism.runs import run as running
 from neuron_antagonism.runs import settle as settle_module
 from neuron_antagonism.runs import store as store_module
 from neuron_antagonism.runs import sweep as sweep_module
+from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.cost import estimate
+from neuron_antagonism.runs.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 WHOLE: dict[str, Any] = {
@@ -109,7 +113,7 @@ class TestDirectory:
             *("manifest.json", "questions.jsonl", "splits.json", "neurons.csv", "results.json"),
             *(f"scores/{task}.{scorer}.safetensors" for task in WHOLE["tasks"] for scorer in WHOLE["scorers"]),
             *(f"sweeps/{task}.safetensors" for task in WHOLE["tasks"]),
-            *(f"sweeps/{task}.all.json" for task in WHOLE["tasks"]),
+            *(f"sweeps/{task}.{what}.json" for task in WHOLE["tasks"] for what in ("all", "ceiling")),
         }
 
     def test_manifest(self, finished):
@@ -151,7 +155,7 @@ class TestDirectory:
             }
             assert found["attribution"]["ace"]["completeness_error"] > 0
             assert found["attribution"]["act"]["completeness_error"] is None
-            assert set(found["planted"]) == set(WHOLE["scorers"])
+            assert list(found["planted"]) == [*WHOLE["scorers"], "ablation"]
             assert sum(found["layers"]["ace"]["good"]) == found["attribution"]["ace"]["n_good"]
         assert {(row["scorer"], row["mode"]) for row in results["averages"]} == {
             (scorer, mode) for scorer in WHOLE["scorers"] for mode in ("enhance", "degrade")
@@ -548,6 +552,48 @@ class TestAutoSteps:
     def test_nothing_to_settle(self, model):
         """Where nothing is integrated, no gradient is taken, and the run says that no m was settled."""
         assert na.run(model, **{**self.GIVEN, "scorers": ["act"]}).manifest["steps"] == "auto"
+
+
+class TestCeiling:
+    def test_it_is_what_the_scorer_would_reach(self, finished):
+        """The ceiling is the precision of the scorer `ablation` in the same run, where no ceiling is added to it."""
+        given = {**WHOLE, "tasks": ["ner"], "scorers": ["ablation"]}
+        as_scorer = na.run("demo", **given).results["tasks"]["ner"]["planted"]
+        ceiling = finished.results["tasks"]["ner"]["planted"]["ablation"]
+        assert as_scorer == {"ablation": {role: ceiling[role] for role in ("good", "bad", "k")}}
+        assert ceiling["kind"] == "ceiling"
+        assert min(ceiling["good"], ceiling["bad"]) > 0.2
+
+    def test_the_table_shows_it_last(self, finished):
+        """The last row of the planted neurons' table is the ceiling's, labelled, with its figures for each task."""
+        *_, last = str(finished.table).rstrip().splitlines()
+        found = [finished.results["tasks"][task]["planted"]["ablation"] for task in WHOLE["tasks"]]
+        figures = [f"{one[role]:.2f}" for one in found for role in ("good", "bad")]
+        assert last.split() == ["ablation", "(ceiling)", *figures]
+
+    def test_a_resumed_run_does_not_measure_it_again(self, finished, tmp_path, monkeypatch):
+        """What was measured is kept beside the sweeps; it is measured again where that file is damaged."""
+        path = shutil.copytree(where(finished), tmp_path / "copy")
+        measured: list[str] = []
+        real = planted_module.ablated
+        monkeypatch.setattr(planted_module, "ablated", lambda plan, *rest: measured.append("once") or real(plan, *rest))
+        na.run(out=path, resume=True)
+        assert not measured
+        (path / "sweeps" / "ner.ceiling.json").write_text("garbage")
+        na.run(out=path, resume=True)
+        assert measured == ["once"]
+        assert same_results(where(finished), path)
+
+    def test_a_model_without_planted_neurons_has_none(self, fast):
+        """Nothing is ablated, and nothing said of planted neurons, where none are."""
+        assert all(found["planted"] is None for found in fast.results["tasks"].values())
+        assert "ceiling" not in str(fast.table)
+
+    @pytest.mark.parametrize(("scorers", "ablated"), [(["act"], 3), (["act", "ablation"], 0)])
+    def test_it_is_in_the_estimate(self, scorers, ablated):
+        """The estimate of a run's cost counts the questions of the ceiling, unless the scorer runs anyway."""
+        config = RunConfig.of(tasks=["ner"], scorers=scorers, identify=1, select=2, evaluate=2)
+        assert estimate(make_plan(config))["ablated_questions"] == ablated
 
 
 class Signed(na.Target):

@@ -23,7 +23,7 @@ from neuron_antagonism.method.edits import Edit, fitted
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.sweeps import Sweep
 from neuron_antagonism.model.hooked import HookedModel
-from neuron_antagonism.neurons import FFN_SITES, NeuronSet
+from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
@@ -32,6 +32,7 @@ from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, content_hash, make_out, make_plan
+from neuron_antagonism.runs.planted import planted_precision
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.settle import settled
@@ -195,8 +196,7 @@ class _Execution:
         editing = self._editing(task, candidates)
         sweeps = self._sweeps(task, candidates, editing)
         first = {candidate.scorer: candidate for candidate in reversed(candidates)}
-        # planted are FFN neurons
-        planted = model.planted if config.site in FFN_SITES else None
+        planted = planted_precision(self.plan, task, candidates, self.directory, self._settings(task.name))
         results = task_results(task.split, by_name, candidates, sweeps, planted, model.n_layers, config.seed)
         edits = chosen_edits(results, first, editing)
         results["at_all"], results["before"]["letter_mass"] = self._at_all(task, edits)
