@@ -262,6 +262,44 @@ def with_points(points: Sequence[int], questions: int) -> torch.Tensor:
     return torch.tensor([[[float(question < n) for n in points]] for question in range(questions)])
 
 
+# four questions, one layer of six neurons with good and bad points
+BOTH = torch.tensor(
+    [
+        [1.0, 1.0, 0.5, -0.5, 0.125, -1.0],
+        [1.0, -0.25, 0.5, -0.5, 0.0, -0.5],
+        [-1.0, -0.25, -0.25, 0.25, 0.0, 0.0],
+        [-1.0, -0.25, -0.25, 0.25, 0.0, 0.0],
+    ]
+).double()[:, None]
+
+
+class TestRoles:
+    def test_the_larger_count_decides(self):
+        """Three bad points against one good are bad, though their sum is positive; at equal counts the sum decides."""
+        assert BOTH.sum(0)[0].tolist() == [0, 0.25, 0.5, -0.5, 0.125, -1.5]
+        assert counted(BOTH) == [0, -3, 2, -2, 0, -2]
+
+    def test_both_roles_mirror_each_other(self):
+        """Scores of −IG are minus the scores of IG: neither role is preferred."""
+        assert torch.equal(made("kn").aggregate(-BOTH, -BOTH), -made("kn").aggregate(BOTH, BOTH))
+
+    def test_within_a_role_counts_go_before_sums(self):
+        """Three bad points stand before two with a lower sum; at equal counts the lower sum stands first."""
+        scores = made("kn").aggregate(BOTH, BOTH)[0]
+        assert scores.argsort().tolist()[:3] == [1, 5, 3]
+
+    def test_a_share_is_of_the_points_of_its_role(self):
+        """Three bad points of four meet 0.75; two good and two bad ones don't add up."""
+        assert counted(BOTH, share=0.75) == [0, -3, 0, 0, 0, 0]
+        assert counted(BOTH, share=0.5) == [0, -3, 2, -2, 0, -2]
+
+    def test_adaptive_counts_good_neurons_only(self):
+        """Six bad neurons, which have a good point each, are too many to be left, but don't raise the share."""
+        good, bad = [1.0, 1.0, 1.0, -0.3], [1.0, -1.0, -1.0, -1.0]
+        points = torch.tensor([good] * 2 + [bad] * 6).T[:, None]
+        assert counted(points, share="adaptive") == [3, 3] + [-3] * 6
+
+
 class TestShares:
     @pytest.mark.parametrize(
         ("share", "expected"),

@@ -29,7 +29,7 @@ def test_precision_against_the_planted_neurons_is_there_for_every_scorer(default
     """Every scorer has a precision; the gradient scorers find more planted neurons than chance does."""
     for task in DEFAULT_TASKS:
         planted = default_run.results["tasks"][task]["planted"]
-        assert set(planted) == set(DEFAULT_SCORERS)
+        assert set(planted) == {*DEFAULT_SCORERS, "ablation"}
         assert planted["ace"]["good"] > planted["random"]["good"]
         assert planted["ace"]["bad"] > planted["random"]["bad"]
         assert planted["act"]["bad"] is None

@@ -573,6 +573,28 @@ def test_auto_steps_double_more_than_once_and_end_at_256(monkeypatch):
     assert na.attribute(model, asked, steps="auto", budget=10).steps == 256
 
 
+def test_auto_steps_are_one_m_for_a_call(monkeypatch):
+    """What one scorer needs, the others take too; one with passes of its own is told that m."""
+    model = tiny.load("llama")
+    asked = questions()
+    at = {name: na.attribute(model, asked, name, budget=10).completeness_error for name in ("ace", "tn")}
+    less, more = sorted(at, key=lambda name: at[name])
+    monkeypatch.setattr(attribute, "COMPLETENESS_TOLERANCE", (at[less] + at[more]) / 2)
+    told = []
+
+    class Own(na.Scorer):
+        name = "own"
+
+        def attribute(self, model, examples, settings):
+            told.append(settings.steps)
+            return na.attribute(model, examples, steps=settings.steps, budget=10)
+
+    assert na.attribute(model, asked, less, steps="auto", budget=10).steps == 16
+    found = na.attribute_many(model, asked, [less, Own(), more], steps="auto", budget=10)
+    assert {a.steps for a in found.values()} == {32}
+    assert told == [32]
+
+
 def test_completeness_is_stated_as_defined():
     """completeness is |Σ IG − change| per question and layer; its error is Σ gap / Σ |change|."""
     model = tiny.load("gpt2")

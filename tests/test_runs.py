@@ -22,11 +22,17 @@ from safetensors.torch import load_file
 
 import neuron_antagonism as na
 from neuron_antagonism import demo
+from neuron_antagonism.method import attribute as attribute_module
 from neuron_antagonism.method import attribution as attribution_module
 from neuron_antagonism.method import drawing
+from neuron_antagonism.runs import planted as planted_module
 from neuron_antagonism.runs import run as running
+from neuron_antagonism.runs import settle as settle_module
 from neuron_antagonism.runs import store as store_module
 from neuron_antagonism.runs import sweep as sweep_module
+from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.cost import estimate
+from neuron_antagonism.runs.plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 WHOLE: dict[str, Any] = {
@@ -107,7 +113,7 @@ class TestDirectory:
             *("manifest.json", "questions.jsonl", "splits.json", "neurons.csv", "results.json"),
             *(f"scores/{task}.{scorer}.safetensors" for task in WHOLE["tasks"] for scorer in WHOLE["scorers"]),
             *(f"sweeps/{task}.safetensors" for task in WHOLE["tasks"]),
-            *(f"sweeps/{task}.all.json" for task in WHOLE["tasks"]),
+            *(f"sweeps/{task}.{what}.json" for task in WHOLE["tasks"] for what in ("all", "ceiling")),
         }
 
     def test_manifest(self, finished):
@@ -149,7 +155,7 @@ class TestDirectory:
             }
             assert found["attribution"]["ace"]["completeness_error"] > 0
             assert found["attribution"]["act"]["completeness_error"] is None
-            assert set(found["planted"]) == set(WHOLE["scorers"])
+            assert list(found["planted"]) == [*WHOLE["scorers"], "ablation"]
             assert sum(found["layers"]["ace"]["good"]) == found["attribution"]["ace"]["n_good"]
         assert {(row["scorer"], row["mode"]) for row in results["averages"]} == {
             (scorer, mode) for scorer in WHOLE["scorers"] for mode in ("enhance", "degrade")
@@ -294,6 +300,25 @@ class TestSameSeed:
         assert strict(json.dumps(alone.results["tasks"]["commonsense"])) == strict(
             json.dumps(fast.results["tasks"]["commonsense"])
         )
+
+    def test_random_draws_anew_for_each_task(self, model, fast):
+        """RANDOM's neurons differ between tasks and between a task's draws, and a task alone has the same ones."""
+        alone = na.run(model, **{**FAST, "tasks": ["commonsense"]})
+        drawn = {task: found["random"].scores for task, found in fast.attributions.items()}
+        assert torch.equal(alone.attributions["commonsense"]["random"].scores, drawn["commonsense"])
+        assert not torch.equal(drawn["sentiment"], drawn["commonsense"])
+
+    def test_every_draw_of_a_run_is_another(self, model, monkeypatch):
+        """No two draws of any task of a run have one seed."""
+        seeds = []
+        real = running.attribute_each
+        monkeypatch.setattr(
+            running,
+            "attribute_each",
+            lambda m, e, scorers, s: seeds.extend(x.options.seed for x in scorers if x.draws) or real(m, e, scorers, s),
+        )
+        na.run(model, **{**FAST, "random_draws": 3})
+        assert len(set(seeds)) == len(seeds) == 6
 
 
 class Work:
@@ -473,6 +498,102 @@ class TestResume:
         na.run(model, out=tmp_path / "run", resume=True, **given)
         assert work.asked == first > 0
         assert "\u2028" in na.load_run(tmp_path / "run").splits["sentiment"].evaluate[0].proxies[0].prompt
+
+
+class TestAutoSteps:
+    GIVEN: ClassVar = {**FAST, "tasks": ["commonsense", "sentiment"], "scorers": ["ace", "tn", "act"], "steps": "auto"}
+
+    @pytest.fixture
+    def tolerance(self, model, fast, monkeypatch) -> None:
+        """One that only TN misses at 16 steps, on the run's last task only."""
+        errors = {
+            (task, scorer): na.attribute(model, fast.splits[task].identify, scorer, budget=6).completeness_error
+            for task in self.GIVEN["tasks"]
+            for scorer in ("ace", "tn")
+        }
+        *others, worst = sorted(errors.items(), key=lambda item: item[1])
+        assert worst[0] == ("sentiment", "tn")
+        monkeypatch.setattr(attribute_module, "COMPLETENESS_TOLERANCE", (others[-1][1] + worst[1]) / 2)
+
+    def test_one_m_for_the_whole_run(self, model, fast, tolerance):
+        """What one scorer needs on one task, every scorer takes on every task; alone, the others need less."""
+        alone = {
+            (task, scorer): na.attribute(model, fast.splits[task].identify, scorer, steps="auto", budget=6).steps
+            for task in self.GIVEN["tasks"]
+            for scorer in ("ace", "tn")
+        }
+        assert sorted(alone.values()) == [16, 16, 16, 32]
+        result = na.run(model, **self.GIVEN)
+        found = {(task, scorer): a.steps for task, each in result.attributions.items() for scorer, a in each.items()}
+        assert found == dict.fromkeys(alone, 32) | {(task, "act"): 0 for task in self.GIVEN["tasks"]}
+        assert result.manifest["steps"] == 32
+
+    def test_it_is_the_run_at_that_m(self, model, tolerance):
+        """An auto run gives the results of a run that was asked for its m."""
+        auto, asked = (na.run(model, **{**self.GIVEN, "steps": steps}) for steps in ("auto", 32))
+        assert json.dumps(auto.results) == json.dumps(asked.results)
+
+    def test_resumed(self, model, tolerance, tmp_path, monkeypatch):
+        """A resumed run takes the m that was settled, without settling it again, and says the same."""
+        first = na.run(model, out=tmp_path / "run", **self.GIVEN)
+        shutil.copytree(where(first), tmp_path / "copy")
+        (tmp_path / "copy" / "scores" / "commonsense.tn.safetensors").unlink()
+        monkeypatch.delattr(settle_module, "settled_steps")
+        na.run(model, out=tmp_path / "copy", resume=True)
+        assert same_results(where(first), tmp_path / "copy")
+
+    @pytest.mark.parametrize("text", ["garbage", "[]", '{"key": "of another run", "steps": 64}'])
+    def test_a_file_of_steps_that_does_not_fit(self, model, tolerance, tmp_path, text):
+        """A damaged file of settled steps, or another run's, is settled again."""
+        first = na.run(model, out=tmp_path / "run", **self.GIVEN)
+        (tmp_path / "run" / "steps.json").write_text(text)
+        assert na.run(model, out=tmp_path / "run", resume=True).manifest["steps"] == first.manifest["steps"] == 32
+
+    def test_nothing_to_settle(self, model):
+        """Where nothing is integrated, no gradient is taken, and the run says that no m was settled."""
+        assert na.run(model, **{**self.GIVEN, "scorers": ["act"]}).manifest["steps"] == "auto"
+
+
+class TestCeiling:
+    def test_it_is_what_the_scorer_would_reach(self, finished):
+        """The ceiling is the precision of the scorer `ablation` in the same run, where no ceiling is added to it."""
+        given = {**WHOLE, "tasks": ["ner"], "scorers": ["ablation"]}
+        as_scorer = na.run("demo", **given).results["tasks"]["ner"]["planted"]
+        ceiling = finished.results["tasks"]["ner"]["planted"]["ablation"]
+        assert as_scorer == {"ablation": {role: ceiling[role] for role in ("good", "bad", "k")}}
+        assert ceiling["kind"] == "ceiling"
+        assert min(ceiling["good"], ceiling["bad"]) > 0.2
+
+    def test_the_table_shows_it_last(self, finished):
+        """The last row of the planted neurons' table is the ceiling's, labelled, with its figures for each task."""
+        *_, last = str(finished.table).rstrip().splitlines()
+        found = [finished.results["tasks"][task]["planted"]["ablation"] for task in WHOLE["tasks"]]
+        figures = [f"{one[role]:.2f}" for one in found for role in ("good", "bad")]
+        assert last.split() == ["ablation", "(ceiling)", *figures]
+
+    def test_a_resumed_run_does_not_measure_it_again(self, finished, tmp_path, monkeypatch):
+        """What was measured is kept beside the sweeps; it is measured again where that file is damaged."""
+        path = shutil.copytree(where(finished), tmp_path / "copy")
+        measured: list[str] = []
+        real = planted_module.ablated
+        monkeypatch.setattr(planted_module, "ablated", lambda plan, *rest: measured.append("once") or real(plan, *rest))
+        na.run(out=path, resume=True)
+        assert not measured
+        (path / "sweeps" / "ner.ceiling.json").write_text("garbage")
+        na.run(out=path, resume=True)
+        assert measured == ["once"]
+        assert same_results(where(finished), path)
+
+    def test_a_model_without_planted_neurons_has_none(self, fast):
+        """Nothing is ablated, and nothing said of planted neurons, where none are."""
+        assert all(found["planted"] is None for found in fast.results["tasks"].values())
+        assert "ceiling" not in str(fast.table)
+
+    @pytest.mark.parametrize(("scorers", "ablated"), [(["act"], 3), (["act", "ablation"], 0)])
+    def test_it_is_in_the_estimate(self, scorers, ablated):
+        """The estimate of a run's cost counts the questions of the ceiling, unless the scorer runs anyway."""
+        config = RunConfig.of(tasks=["ner"], scorers=scorers, identify=1, select=2, evaluate=2)
+        assert estimate(make_plan(config))["ablated_questions"] == ablated
 
 
 class Signed(na.Target):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
 
 COMPLETENESS_TOLERANCE = 0.1
+MIN_AUTO_STEPS = 16
 MAX_AUTO_STEPS = 256
 
 
@@ -38,8 +39,8 @@ class Settings:
     """How attribution is carried out.
 
     Args:
-        steps: number of quadrature nodes m, or "auto": doubled from 16 until the completeness error is at most
-            10 %, at most 256.
+        steps: number of quadrature nodes m, or "auto": one m for all scorers of a call and for all tasks of a run,
+            doubled from 16 until every completeness error is at most 10 %, at most 256.
         quadrature: "right" (NeuronLLM Eq. 1), "midpoint" or "gauss-legendre".
         engine: "auto", "replay", "rows" or "reference".
         site: "post" (input of the FFN's output projection), "up", or "resid_post" (residual stream after a block).
@@ -164,11 +165,13 @@ def attribute_each(
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
     for scorer in scorers:
         run_check(scorer, model, asked, settings.site)
-    own = [type(scorer).attribute is not Scorer.attribute for scorer in scorers]
+    own = [_passes_of_its_own(scorer) for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
-    flat = [q for example in asked for q in example.proxies]
-    questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
+    questions = _encoded(model, asked)
     found = _gradients(model, questions, shared, settings) if shared else None
+    if found is not None and found[0].integrated:
+        # one m for all, scorers with passes of their own included
+        settings = replace(settings, steps=found[2])
     results = []
     for scorer, mine in zip(scorers, own, strict=True):
         if mine:
@@ -181,6 +184,45 @@ def attribute_each(
             result = _aggregated(model, scorer, asked, *found, settings)
         results.append(result)
     return results
+
+
+@without_autocast()
+def settled_steps(
+    model: HookedModel, sets: Sequence[Sequence[Example]], scorers: Sequence[Scorer], settings: Settings
+) -> int | str:
+    """The one m of all scorers on all sets of examples.
+
+    Where the settings leave it to be found ("auto"): the smallest doubling of 16 at which every completeness error is
+    within the tolerance, at most 256. Scorers with passes of their own have no say; where no other integrates
+    gradients, it stays "auto", which those may settle.
+
+    Args:
+        model: the model.
+        sets: the examples of each task.
+        scorers: all that will score them.
+        settings: how they will.
+    """
+    integrating = [s for s in scorers if not _passes_of_its_own(s) and own_target(s) is not None]
+    if settings.steps != "auto" or not integrating:
+        return settings.steps
+
+    def complete(examples: Sequence[Example], steps: int) -> bool:
+        gradients, _, _ = _gradients(model, _encoded(model, examples), integrating, replace(settings, steps=steps))
+        return _largest_gap(gradients) <= COMPLETENESS_TOLERANCE
+
+    steps = MIN_AUTO_STEPS
+    while steps < MAX_AUTO_STEPS and not all(complete(examples, steps) for examples in sets):
+        steps *= 2
+    return steps
+
+
+def _passes_of_its_own(scorer: Scorer) -> bool:
+    return type(scorer).attribute is not Scorer.attribute
+
+
+def _encoded(model: HookedModel, examples: Sequence[Example]) -> list[Asked]:
+    flat = [q for example in examples for q in example.proxies]
+    return [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
 
 
 def _with_settings(scorer: Scorer, model: HookedModel, settings: Settings) -> Scorer:
@@ -210,7 +252,7 @@ def _gradients(
     engine = choice.engine(settings.max_tokens)
     if settings.steps != "auto" and isinstance(settings.steps, str):
         raise UsageError(f"steps is {settings.steps!r}; accepted: a whole number of at least 1, or 'auto'")
-    steps = 16 if isinstance(settings.steps, str) else settings.steps
+    steps = MIN_AUTO_STEPS if isinstance(settings.steps, str) else settings.steps
     groups = by_options(questions)
     while True:
         path = Path.of(settings.quadrature, steps, settings.site)
@@ -225,15 +267,18 @@ def _gradients(
             raise ModelError(
                 f"{model.name} has neuron values that are not finite (dtype {model.dtype}); accepted: finite ones"
             )
-        errors = [_relative_gap(gradients, target) for target in targets]
-        if settings.steps != "auto" or steps >= MAX_AUTO_STEPS or max(errors, default=0) <= COMPLETENESS_TOLERANCE:
+        if settings.steps != "auto" or steps >= MAX_AUTO_STEPS or _largest_gap(gradients) <= COMPLETENESS_TOLERANCE:
             return gradients, choice, steps
         steps *= 2
 
 
-def _relative_gap(gradients: Gradients, target: Target) -> float:
-    change = gradients.change[target]
-    return float((gradients.integrated[target].sum(-1) - change).abs().sum() / change.abs().sum().clamp_min(1e-30))
+def _largest_gap(gradients: Gradients) -> float:
+    """The largest completeness error of any target; 0 where there is none."""
+    gaps = []
+    for target, change in gradients.change.items():
+        gap = (gradients.integrated[target].sum(-1) - change).abs().sum()
+        gaps.append(float(gap / change.abs().sum().clamp_min(1e-30)))
+    return max(gaps, default=0)
 
 
 def _aggregated(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from neuron_antagonism.engine.memory import TokenLimit, bytes_per_token, free_bytes, weight_bytes
-from neuron_antagonism.method.attribute import Settings, attribute_each
+from neuron_antagonism.method.attribute import Settings, attribute_each, settled_steps
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.sweeps import N_RATIOS
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.plan import Plan
+from neuron_antagonism.runs.planted import ablated, has_ceiling
+from neuron_antagonism.types import as_examples
 
 TIMED_EDITS = 96  # about what a forward takes of a sweep
 
@@ -38,10 +41,14 @@ def estimate(plan: Plan) -> dict[str, Any]:
         len(model.encode(question).ids) for t in plan.tasks for e in t.split.identify for question in e.proxies
     )
     steps = 16 if isinstance(config.steps, str) else config.steps
+    ablations = gradient if has_ceiling(plan) else 0
     seconds = gradient * _gradient(plan) + swept * per_task * _edited(plan) + full * _full(plan)
+    if ablations:
+        seconds += ablations * _ablated(plan)
     return {
         "gradient_questions": gradient,
         "gradient_passes": gradient * model.n_layers * (steps + 1),
+        "ablated_questions": ablations,
         "neuron_sets": sets,
         "edits_per_task": per_task,
         "edited_answers": swept * per_task,
@@ -73,12 +80,27 @@ def memory(model: HookedModel, length: int, engine: str, max_tokens: int | None 
     }
 
 
+def _settings(plan: Plan) -> Settings:
+    c = plan.config
+    return Settings(c.steps, c.quadrature, c.engine, c.site, c.budget, max_tokens=c.max_tokens)
+
+
 def _gradient(plan: Plan) -> float:
     """Seconds for the gradients of one question."""
-    c = plan.config
-    settings = Settings(c.steps, c.quadrature, c.engine, c.site, c.budget, max_tokens=c.max_tokens)
-    one = plan.tasks[0].split.identify[0].proxies[:1]
-    return _timed(plan, lambda: attribute_each(plan.model, one, plan.scorers, settings))
+    settings = _settings(plan)
+    one = as_examples(plan.tasks[0].split.identify[0].proxies[:1])
+
+    def work() -> None:
+        steps = settled_steps(plan.model, [one], plan.scorers, settings)
+        attribute_each(plan.model, one, plan.scorers, replace(settings, steps=steps))
+
+    return _timed(plan, work)
+
+
+def _ablated(plan: Plan) -> float:
+    """Seconds for silencing every neuron alone in one question of an example."""
+    one = plan.tasks[0].split.identify[:1]
+    return _timed(plan, lambda: ablated(plan, one, _settings(plan))) / len(one[0].proxies)
 
 
 def _edited(plan: Plan) -> float:

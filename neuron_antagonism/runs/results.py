@@ -27,7 +27,7 @@ def task_results(
     attributions: Mapping[str, Attribution],
     candidates: Sequence[Candidate],
     sweeps: Sequence[Sweep],
-    planted: Mapping[str, NeuronSet] | None,
+    planted: Mapping[str, Any] | None,
     n_layers: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def task_results(
         "split": asdict(split.report),
         "attribution": {name: _attribution(a, first[name]) for name, a in attributions.items()},
         "layers": {name: _layers(first[name], n_layers) for name in attributions},
-        "planted": None if planted is None else {name: _found(first[name], planted) for name in attributions},
+        "planted": planted,
         "cells": {p: [c.to_json() for c in cells(sweeps, p, method=method, resamples=resamples)] for p in protocols},
         "differences": [d.to_json() for d in differences(sweeps, PROTOCOL, method=method, resamples=resamples)],
         "sweep": [row for sweep in sweeps for row in _counts(sweep)],
@@ -80,19 +80,6 @@ def _layers(candidate: Candidate, n_layers: int) -> dict[str, list[int] | None]:
         return None if neurons is None else np.bincount(neurons.layers.numpy(), minlength=n_layers).tolist()
 
     return {"good": count(candidate.good), "bad": count(candidate.bad)}
-
-
-def _found(candidate: Candidate, planted: Mapping[str, NeuronSet]) -> dict[str, float | None]:
-    """Precision at the number planted: the share of a scorer's top neurons that were planted in that role."""
-
-    def precision(neurons: NeuronSet | None, truth: NeuronSet) -> float | None:
-        return None if neurons is None else len(neurons.top(len(truth)) & truth) / len(truth)
-
-    return {
-        "good": precision(candidate.good, planted["good"]),
-        "bad": precision(candidate.bad, planted["bad"]),
-        "k": len(planted["good"]),
-    }
 
 
 def _counts(sweep: Sweep) -> list[dict[str, Any]]:

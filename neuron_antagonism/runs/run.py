@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import reduce
@@ -20,7 +21,7 @@ from neuron_antagonism.method.edits import Edit, fitted
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.sweeps import Sweep
 from neuron_antagonism.model.hooked import HookedModel
-from neuron_antagonism.neurons import FFN_SITES, NeuronSet
+from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
@@ -29,8 +30,10 @@ from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, content_hash, make_out, make_plan
+from neuron_antagonism.runs.planted import planted_precision
 from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
+from neuron_antagonism.runs.settle import settled
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -154,6 +157,7 @@ class _Execution:
         self.candidates: dict[str, list[Candidate]] = {}
         self.sweeps: list[tuple[str, list[Sweep]]] = []
         self.timings: dict[str, float] = manifest["timings"]
+        self.steps: int | str = plan.config.steps
 
     def result(self) -> RunResult:
         """Carry out every task and store as it goes."""
@@ -162,6 +166,7 @@ class _Execution:
             # reports first: the keys in questions.jsonl say that both are there
             self.directory.write_json("splits.json", {t.name: vars(t.split.report) for t in self.plan.tasks})
             self.directory.write_questions({task.name: (task.key, task.split) for task in self.plan.tasks})
+        self.steps = self.found.manifest["steps"] = settled(self.plan, self.directory, self._settings("steps"))
         for task in self.plan.tasks:
             self._task(task)
         self.results["averages"] = run_averages(self.sweeps, self.plan.config.seed)
@@ -175,7 +180,7 @@ class _Execution:
     def _task(self, task: TaskPlan) -> None:
         config, model = self.plan.config, self.plan.model
         start = time.perf_counter()
-        scorers = self._drawn()
+        scorers = self._drawn(task)
         attributions = self._attributions(task, scorers)
         by_name: dict[str, Attribution] = {}
         candidates: list[Candidate] = []
@@ -189,8 +194,7 @@ class _Execution:
         editing = self._editing(task, candidates)
         sweeps = self._sweeps(task, candidates, editing)
         first = {candidate.scorer: candidate for candidate in reversed(candidates)}
-        # planted are FFN neurons
-        planted = model.planted if config.site in FFN_SITES else None
+        planted = planted_precision(self.plan, task, candidates, self.directory, self._settings(task.name))
         results = task_results(task.split, by_name, candidates, sweeps, planted, model.n_layers, config.seed)
         edits = chosen_edits(results, first, editing)
         results["at_all"], results["before"]["letter_mass"] = self._at_all(task, edits)
@@ -203,19 +207,25 @@ class _Execution:
         self.sweeps.append((task.name, sweeps))
         _tell(self.plan.observers, "after_evaluation", task.name, results)
 
-    def _drawn(self) -> list[tuple[Scorer, int]]:
+    def _drawn(self, task: TaskPlan) -> list[tuple[Scorer, int]]:
         config = self.plan.config
         drawn: list[tuple[Scorer, int]] = []
         for scorer in self.plan.scorers:
             if not scorer.draws:
                 drawn.append((scorer, 0))
                 continue
-            first = scorer.options.seed + config.seed * config.random_draws
+            # by name, not by place: a task's draws are the same whatever tasks are beside it, and no other task's
+            block = config.seed + zlib.crc32(task.name.encode())
+            first = scorer.options.seed + block * config.random_draws
             drawn += [(scorer.with_options(seed=first + draw), draw) for draw in range(config.random_draws)]
         return drawn
 
+    def _settings(self, told: str) -> Settings:
+        c = self.plan.config
+        progress = prefixed(self.progress, f"{told}: ")
+        return Settings(self.steps, c.quadrature, c.engine, c.site, c.budget, c.seed, c.max_tokens, progress)
+
     def _attributions(self, task: TaskPlan, scorers: Sequence[tuple[Scorer, int]]) -> list[Attribution]:
-        config = self.plan.config
         keys = [self._scores_key(task, scorer) for scorer, _ in scorers]
         found: dict[int, Attribution] = {}
         if self.directory is not None:
@@ -224,17 +234,8 @@ class _Execution:
                 if draw == 0 and Attribution.stored_key(file) == keys[i]:
                     found[i] = Attribution.load(file)
         missing = [i for i in range(len(scorers)) if i not in found]
-        settings = Settings(
-            config.steps,
-            config.quadrature,
-            config.engine,
-            config.site,
-            config.budget,
-            config.seed,
-            config.max_tokens,
-            prefixed(self.progress, f"{task.name}: "),
-        )
-        new = attribute_each(self.plan.model, task.split.identify, [scorers[i][0] for i in missing], settings)
+        asked = [scorers[i][0] for i in missing]
+        new = attribute_each(self.plan.model, task.split.identify, asked, self._settings(task.name))
         for i, attribution in zip(missing, new, strict=True):
             found[i] = attribution
             if self.directory is not None and scorers[i][1] == 0:
@@ -243,7 +244,7 @@ class _Execution:
 
     def _scores_key(self, task: TaskPlan, scorer: Scorer) -> str:
         c = self.plan.config
-        return content_hash([task.key, identity(scorer), c.steps, c.quadrature, c.engine, c.site, c.budget, c.seed])
+        return content_hash([task.key, identity(scorer), self.steps, c.quadrature, c.engine, c.site, c.budget, c.seed])
 
     def _editing(self, task: TaskPlan, candidates: Sequence[Candidate]) -> Editing:
         config, plan = self.plan.config, self.plan

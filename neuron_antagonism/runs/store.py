@@ -127,6 +127,14 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             raise DataError(f"can't read {self.path / name}: {error}; accepted: a file that a run wrote") from None
 
+    def read_kept(self, name: str, key: str) -> dict[str, Any] | None:
+        """A JSON file that holds this key; None where there is none, or only a damaged or another one."""
+        try:
+            kept = self.read_json(name)
+        except DataError:
+            return None
+        return kept if isinstance(kept, dict) and kept.get("key") == key else None
+
     def _write(self, name: str, text: str) -> None:
         write_whole(self.path / name, text.encode("utf-8"))
 

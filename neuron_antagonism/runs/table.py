@@ -64,8 +64,9 @@ class ResultTable:
         first = next(iter(tasks.values()))
         k = next(iter(first.values()))["k"]
         table = _table(f"Planted neurons in the {k} strongest (good bad)", ["Scorer"], list(tasks))
-        for scorer in first:
-            table.add_row(scorer, *(_precision(found[scorer]) for found in tasks.values()))
+        for scorer, one in first.items():
+            label = f"{scorer} (ceiling)" if one.get("kind") == "ceiling" else scorer
+            table.add_row(label, *(_precision(found[scorer]) for found in tasks.values()))
         return table
 
 

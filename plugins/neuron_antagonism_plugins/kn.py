@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 class Kn(na.Scorer):
     """Counts the questions in which a neuron's IG exceeds a share of that question's maximum over all layers.
 
-    The score is the count plus a tie-break below 1/2 from the summed IG. A neuron without a point is scored by the
-    same count on −IG, negated: the mirrored bad set, which the original does not have.
+    The original has no bad set: here a bad point is the same count on −IG. The larger of a neuron's two counts decides
+    whether it is good or bad, and where both are equal, its summed IG does. The score is that count, negated for a bad
+    neuron, plus a tie-break below 1/2 from the summed IG: within a role, by count, then by summed IG.
 
-    The option `share` keeps only neurons that score a point in at least that share of the questions, as the original
-    does: 0.7 in Dai et al., who adapt it until 2 to 5 neurons are left (share=adaptive); EleutherAI's port has
-    threshold=0.3 and share=0.5. The others score 0.
+    The option `share` keeps only neurons that score a point of their role in at least that share of the questions, as
+    the original does: 0.7 in Dai et al., who adapt it until 2 to 5 neurons are left (share=adaptive); EleutherAI's port
+    has threshold=0.3 and share=0.5. The others score 0.
     """
 
     name = "kn"
@@ -47,18 +48,20 @@ class Kn(na.Scorer):
         example_scores: Float[Tensor, "example layer neuron"],
         question_scores: Float[Tensor, "question layer neuron"],
     ) -> Float[Tensor, "layer neuron"]:
-        """Counts of good points, or minus the counts of mirrored ones, of neurons with enough of them."""
+        """The larger of the counts of good and bad points, negated where bad, of neurons with enough of them."""
         summed = question_scores.sum(0)
         tie = summed / summed.abs().max().clamp_min(1e-30) * 0.49
-        good = self._points(question_scores)
-        bad = self._points(-question_scores)
-        score = (good + tie) * (good > 0) - (bad - tie) * ((good == 0) & (bad > 0))
+        good, bad = self._points(question_scores), self._points(-question_scores)
+        role = (good - bad).sign()
+        role = role.where(role != 0, summed.sign())
+        count = good.maximum(bad)
+        score = (role * count + tie) * (role != 0) * (count > 0)
         share = self.options.share
         if share is not None:
             # divided, not multiplied: 11 of 20 is 0.55, but 0.55 · 20 is more than 11
-            good_share, bad_share = (points.double() / len(question_scores) for points in (good, bad))
-            share = _adapted(good_share) if share == "adaptive" else share
-            score = score * (good_share.where(good > 0, bad_share) >= share)
+            reached = count.double() / len(question_scores)
+            share = _adapted(reached * (role > 0)) if share == "adaptive" else share
+            score = score * (reached >= share)
         return score.to(question_scores.dtype)
 
     def _points(self, question_scores: Float[Tensor, "question layer neuron"]) -> Float[Tensor, "layer neuron"]:
