@@ -267,7 +267,7 @@ def test_scorers_that_run_short(task, model):
         assert "act has " in rows["act", pair]["reason"]
         assert "interaction" not in rows["act", pair]
     assert rows["act", "G+B"]["reason"] == "act has no bad neurons"
-    assert rows["act", "2B"]["reason"] == "act has 0 bad neurons, none left for a second set"
+    assert rows["act", "2B"]["reason"] == "act has no bad neurons, none for a second set"
     assert "ahead" not in rows["act", "2G"]
     assert (rows["act", "random"]["n_first"], rows["act", "random"]["n_second"]) == (
         rows["act", "G+B"]["n_first"],
@@ -276,10 +276,10 @@ def test_scorers_that_run_short(task, model):
     kn = rows["kn", "G+B"]
     assert 0 < kn["n_first"] < 36
     assert rows["kn", "random"]["n_first"] == kn["n_first"]
-    assert rows["kn", "2G"]["reason"] == f"kn has {kn['n_first']} good neurons, none left for a second set"
+    assert rows["kn", "2G"]["reason"] == f"kn has {kn['n_first']} good neurons, none for a second set"
     assert rows["kn", "G+G"]["n_first"] + rows["kn", "G+G"]["n_second"] == kn["n_first"]
     text = printed(asked, result)
-    assert "2B: act has 0 bad neurons, none left for a second set" in text
+    assert "2B: act has no bad neurons, none for a second set" in text
     assert f"G+B: {kn['n_first']} and {kn['n_second']} neurons" in text
 
 

@@ -25,7 +25,7 @@ from neuron_antagonism.runs.store import candidate_of
 from neuron_antagonism.suites.spec import Antagonism
 
 PAIRS = ("G+B", "G+G", "B+B", "2G", "2B", "random")
-ACTS = {"enhance": ("excite", "silence"), "degrade": ("silence", "excite")}
+ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "silence", "bad": "excite"}}
 """By mode, what is done to good and to bad neurons."""
 
 BUDGET = 100
@@ -44,9 +44,8 @@ class Pair:
 
     def edits(self, mode: str, positions: str, site: str) -> tuple[Edit, Edit, Edit]:
         """The first set's edit, the second's, and that of both."""
-        acts = dict(zip(("good", "bad"), ACTS[mode], strict=True))
         one, two = (
-            Part(registry().make(Intervention, acts[role]), neurons)
+            Part(registry().make(Intervention, ACTS[mode][role]), neurons)
             for role, neurons in zip(self.roles, (self.first, self.second), strict=True)
         )
         alone, other, both = (Edit(parts, positions, site) for parts in ((one,), (two,), (one, two)))
@@ -135,7 +134,7 @@ def _pairs(good: NeuronSet, bad: NeuronSet, n: int, scorer: str) -> list[Pair]:
         in_turn = NeuronSet.of(list(every)[::2], every.site)
         for name, one in ((f"{letter}+{letter}", in_turn), (f"2{letter}", every.top(n))):
             two = every - one
-            reason = "" if len(two) else f"{scorer} has {len(every)} {role} neurons, none left for a second set"
+            reason = "" if len(two) else f"{scorer} has {len(every) or 'no'} {role} neurons, none for a second set"
             pairs.append(Pair(name, (role, role), one, two, reason))
     return pairs
 
@@ -183,14 +182,9 @@ def _rows(learned: Pairs, task: str) -> Iterator[dict[str, Any]]:
     good_and_bad: Float[np.ndarray, " example"] | None = None
     for (scorer, mode, pairs), own in zip(groups, edits, strict=True):
         pair, levels = pairs[0], np.array([example_log_odds(next(answers)) for _ in own])
-        row: dict[str, Any] = {
-            "task": task,
-            "scorer": scorer,
-            "mode": mode,
-            "pair": pair.name,
-            "positions": spec.positions,
-        }
-        row |= {"n_first": len(pair.first), "n_second": len(pair.second), "reason": pair.reason}
+        row: dict[str, Any] = {"task": task, "scorer": scorer, "mode": mode, "pair": pair.name}
+        row |= {"positions": spec.positions, "n_first": len(pair.first), "n_second": len(pair.second)}
+        row["reason"] = pair.reason
         if not pair.reason:
             row |= _figures(before, levels.reshape(len(pairs), 3, -1), sign(mode), texts)
         if pair.name == "G+B":

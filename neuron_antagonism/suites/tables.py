@@ -219,16 +219,12 @@ def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
             low, high = row["interaction_interval"]
             table.add_row(
                 f" {row['pair']}",
-                *(_nats(row[f"delta_{which}"]) for which in ("first", "second", "both")),
-                f"{_nats(row['interaction'])} [{low:.2f}, {high:.2f}]",
+                *(f"{row[f'delta_{which}']:+.2f}" for which in ("first", "second", "both")),
+                f"{row['interaction']:+.2f} [{low:.2f}, {high:.2f}]",
                 row["verdict"],
             )
     table.caption = Text("\n".join(notes)) if notes else None
     return table
-
-
-def _nats(value: float) -> str:
-    return f"{round(value, 2) + 0.0:+.2f}"  # + 0.0: never -0.00
 
 
 def _percent(value: float | None, interval: Sequence[float] | None) -> str:
