@@ -31,7 +31,7 @@ OWN = {
 def files(tmp_path: Path) -> Path:
     """A suite, texts and bad files, in the directory where the command is run."""
     write(tmp_path, "own.yaml", OWN)
-    write(tmp_path, "anta.yaml", {**OWN, "parts": [ANTAGONISM]})
+    write(tmp_path, "gates.yaml", {**OWN, "parts": [GATING]})
     for name, text in {
         "text.txt": "the cat was good\n\nthe dog was bad\n",
         "empty.txt": "\n \n",
@@ -174,8 +174,8 @@ def test_interrupted(call, files, monkeypatch):
         (["--data", "sentiment"], "--data 'sentiment' is malformed"),
         (["--data", "sentiment=text.txt"], "text.txt, line 1: "),
         (["--data", "sentiment=sst.txt"], "task 'sentiment' has"),
-        (["--suite", "anta.yaml", "--data", "sentiment=text.txt"], "text.txt, line 1: "),
-        (["--suite", "anta.yaml", "--data", "chunking=bad.conll"], "bad.conll, line 2: found 'dog NN'; accepted: "),
+        (["--suite", "gates.yaml", "--data", "sentiment=text.txt"], "text.txt, line 1: "),
+        (["--suite", "gates.yaml", "--data", "chunking=bad.conll"], "bad.conll, line 2: found 'dog NN'; accepted: "),
         (["--seed", "-1"], "seed is -1; accepted: a whole number from 0"),
         (["--seed", "x"], "Invalid value for '--seed'"),
         (["--model", "demoo"], "unknown model 'demoo'; did you mean 'demo'?"),
@@ -220,7 +220,7 @@ def test_blocks_that_are_not_there(layer, call, files):
 
 
 MASKING = {"part": "masking", "name": "m"}
-ANTAGONISM = {"part": "antagonism", "name": "a", "tasks": ["sentiment", "chunking"], "scorers": ["act"], "taus": [1]}
+GATING = {"part": "gating", "name": "a", "tasks": ["sentiment", "chunking"], "scorers": ["act"], "taus": [1]}
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ ANTAGONISM = {"part": "antagonism", "name": "a", "tasks": ["sentiment", "chunkin
         ({"parts": [{**MASKING, "tau": 2}]}, ", parts.0.masking.tau: "),
         ({"parts": [{"part": "distributions", "name": "d", "share": 0}]}, ", parts.0.distributions.share: "),
         ({"parts": [{"part": "distributions", "name": "d", "tau": -1}]}, ", parts.0.distributions.tau: "),
-        ({"parts": [{**ANTAGONISM, "scorers": []}]}, ", parts.0.antagonism.scorers: "),
-        ({"parts": [{**ANTAGONISM, "taus": []}]}, ", parts.0.antagonism.taus: "),
-        ({"parts": [{**ANTAGONISM, "budget": 0}]}, ", parts.0.antagonism.budget: "),
-        ({"parts": [{**ANTAGONISM, "ratio": 1.1}]}, ", parts.0.antagonism.ratio: "),
-        ({"parts": [{**ANTAGONISM, "identify": 0}]}, ", parts.0.antagonism.identify: "),
-        ({"parts": [{**ANTAGONISM, "evaluate": 1}]}, ", parts.0.antagonism.evaluate: "),
+        ({"parts": [{**GATING, "scorers": []}]}, ", parts.0.gating.scorers: "),
+        ({"parts": [{**GATING, "taus": []}]}, ", parts.0.gating.taus: "),
+        ({"parts": [{**GATING, "budget": 0}]}, ", parts.0.gating.budget: "),
+        ({"parts": [{**GATING, "ratio": 1.1}]}, ", parts.0.gating.ratio: "),
+        ({"parts": [{**GATING, "identify": 0}]}, ", parts.0.gating.identify: "),
+        ({"parts": [{**GATING, "evaluate": 1}]}, ", parts.0.gating.evaluate: "),
         ({"sote": "post"}, ", sote: "),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""Suites against the same figures by hand: masks of classes, distributions, gated antagonists; and what they write."""
+"""Suites against the same figures by hand: masks of classes, distributions, gates; and what they write."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SUITE = {
         {"part": "masking", "name": "soft", "taus": [1], "inside": "soft", "layers": [3, 2]},
         {"part": "distributions", "name": "values", "share": 0.1, "tau": 1.5},
         {
-            "part": "antagonism",
+            "part": "gating",
             "name": "gated",
             "tasks": ["sentiment", "ner"],
             "scorers": ["random"],
@@ -52,7 +52,7 @@ SUITE = {
             "identify": 3,
             "evaluate": 4,
         },
-        {"part": "antagonism", "name": "bare", "scorers": ["act"], "taus": [1], "identify": 2, "evaluate": 2},
+        {"part": "gating", "name": "bare", "scorers": ["act"], "taus": [1], "identify": 2, "evaluate": 2},
     ],
 }
 TARGET = "positive"
@@ -307,7 +307,7 @@ def test_values_and_their_plot(measured, seen):
     assert picture[..., :3].std() > 0.05
 
 
-# --- antagonism ----------------------------------------------------------------------------------------------------
+# --- gating --------------------------------------------------------------------------------------------------------
 
 
 def gate(name: str) -> na.Intervention:
@@ -315,7 +315,7 @@ def gate(name: str) -> na.Intervention:
 
 
 @pytest.mark.parametrize("task", ["sentiment", "ner"])
-def test_gated_antagonists(measured, model, task):
+def test_gated_neurons(measured, model, task):
     """Whole and gated rows are comparisons of edits made by hand; side effects are measured on the other tasks."""
     tasks = ("sentiment", "ner")
     splits = {name: na.load_task(name).split(3, 0, 4, reference=model) for name in tasks}
@@ -365,7 +365,7 @@ def test_what_can_not_be_learned_is_said(measured):
 
 def test_a_scorer_that_runs_short(model):
     """Sets smaller than the budget are what the row says; nobody is warned beside it."""
-    part = {"part": "antagonism", "name": "short", "scorers": ["kn"], "taus": [1], "identify": 2, "evaluate": 2}
+    part = {"part": "gating", "name": "short", "scorers": ["kn"], "taus": [1], "identify": 2, "evaluate": 2}
     rows = na.bench(with_parts(part), model).parts["short"]
     assert all(row["good"] + row["bad"] < row["budget"] == 100 for row in rows if not row["reason"])
 
@@ -458,7 +458,7 @@ def test_a_second_measurement_is_the_same(measured, model):
 
 def test_what_was_cut_short_is_told(model):
     """Classes with fewer examples than asked for stand in the notes, also beside other examples of the same task."""
-    parts = [{"part": "masking", "name": "m"}, {"part": "antagonism", "name": "a", "scorers": ["act"], "evaluate": 2}]
+    parts = [{"part": "masking", "name": "m"}, {"part": "gating", "name": "a", "scorers": ["act"], "evaluate": 2}]
     ready = benching.plan_bench(with_parts(*parts, evaluate=1000), model)
     assert any(
         note.startswith("sentiment: evaluate: ") and note.endswith(" examples of 'positive' instead of 1000")
@@ -536,7 +536,9 @@ def test_shipped_suites_can_be_measured(name, model):
     """A shipped suite has its file's name, and finds enough to learn from in the demonstration model."""
     plan = benching.plan_bench(name, model)
     assert plan.suite.name == name
-    assert {subject.name for subject in plan.subjects} == set(plan.suite.tasks)
+    about_classes = any(part.part in ("masking", "distributions") for part in plan.suite.parts)
+    assert {subject.name for subject in plan.subjects} == (set(plan.suite.tasks) if about_classes else set())
+    assert plan.learned.keys() == {part.name for part in plan.suite.parts if part.part in ("gating", "antagonism")}
     assert all(len(subject.split.concepts) - len(subject.left_out) >= 2 for subject in plan.subjects)
 
 
@@ -555,7 +557,7 @@ def test_what_fails_under_way_keeps_what_was_finished(model, tmp_path, monkeypat
     assert (tmp_path / "x" / "soft.csv").is_file()
 
 
-PLAIN = {"part": "antagonism", "name": "a", "scorers": ["act"], "taus": [1], "budget": 5, "identify": 2, "evaluate": 2}
+PLAIN = {"part": "gating", "name": "a", "scorers": ["act"], "taus": [1], "budget": 5, "identify": 2, "evaluate": 2}
 
 
 @pytest.mark.parametrize(

@@ -1,54 +1,66 @@
-"""Good and bad neurons edited as a whole, against edited only within the ranges where they help and hinder."""
+"""Do good and bad neurons do more, or less, together than one by one? Against other pairs of sets of their size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from jaxtyping import Float
 
 from neuron_antagonism.engine.base import Progress, prefixed
-from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribute import attribute
-from neuron_antagonism.method.compare import compare
-from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.edits import Edit, Part
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.method.perplexity import perplexity
+from neuron_antagonism.method.interaction import Texts, example_log_odds, interaction, spread, verdict
 from neuron_antagonism.method.splits import Split
+from neuron_antagonism.method.statistics import MODES, sign
 from neuron_antagonism.method.tasks import LoadedTask
 from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.store import candidate_of
-from neuron_antagonism.runs.sweep import MAKERS
 from neuron_antagonism.suites.spec import Antagonism
 
-GATED = ("range-excite", "range")
-"""What strengthens and what weakens only within ranges."""
+PAIRS = ("G+B", "G+G", "B+B", "2G", "2B", "random")
+ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "silence", "bad": "excite"}}
+"""By mode, what is done to good and to bad neurons."""
+
+BUDGET = 100
+"""The selection depth of a default run: scores depend on it, and the neurons are to be those of a run."""
 
 
 @dataclass(frozen=True)
-class _Case:
-    """One edit: of whose neurons, in which direction, gated at which τ (None = whole neurons); or why there is none."""
+class Pair:
+    """Two disjoint sets, and the role in which each is edited ("good" or "bad"); or why there are none."""
 
-    task: str
-    scorer: str
-    mode: str
-    tau: float | None
-    edit: Edit | None
+    name: str
+    roles: tuple[str, str]
+    first: NeuronSet
+    second: NeuronSet
     reason: str = ""
 
+    def edits(self, mode: str, positions: str, site: str) -> tuple[Edit, Edit, Edit]:
+        """The first set's edit, the second's, and that of both."""
+        one, two = (
+            Part(registry().make(Intervention, ACTS[mode][role]), neurons)
+            for role, neurons in zip(self.roles, (self.first, self.second), strict=True)
+        )
+        alone, other, both = (Edit(parts, positions, site) for parts in ((one,), (two,), (one, two)))
+        return alone, other, both
+
 
 @dataclass(frozen=True)
-class Antagonists:
-    """Good and bad neurons of some tasks, and the edits to be compared, learned from the identification examples."""
+class Pairs:
+    """The pairs of sets of some tasks: their neurons are chosen by the identification examples."""
 
     spec: Antagonism
     model: HookedModel
     splits: Mapping[str, Split]
-    cases: tuple[_Case, ...]
+    chosen: Mapping[tuple[str, str], tuple[Pair, ...]]
+    site: str
     seed: int
     progress: Progress | None
 
@@ -63,7 +75,9 @@ class Antagonists:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Self:
-        """Choose examples, attribute, and fit.
+        """Choose examples, attribute, and draw the random sets.
+
+        Evaluation examples are taken as they come, not half of them understood: the mean over them is that of the task.
 
         Args:
             spec: what is measured.
@@ -76,90 +90,126 @@ class Antagonists:
         Raises:
             AntagonismError: data that can't be read, or a scorer that can't score.
         """
-        splits = {}
-        for task in tasks:
-            told = prefixed(progress, f"{spec.name}: {task.name}, ")
-            splits[task.name] = task.split(spec.identify, 0, spec.evaluate, seed=seed, reference=model, progress=told)
-        cases = [case for name, split in splits.items() for case in _cases(spec, name, split, model, site, seed)]
-        return cls(spec, model, splits, tuple(cases), seed, progress)
+        splits = {task.name: task.split(spec.identify, 0, spec.evaluate, seed=seed, fits=model) for task in tasks}
+        budget = min(max(BUDGET, 2 * spec.n), model.n_layers * model.units(site))
+        chosen = {}
+        for name, split in splits.items():
+            for scorer in spec.scorers:
+                told = prefixed(progress, f"{spec.name}: {name}, {scorer}, ")
+                a = attribute(model, split.identify, scorer, site=site, budget=budget, seed=seed, progress=told)
+                found = candidate_of(a, 2 * spec.n)
+                pairs = _pairs(found.good, found.bad or NeuronSet.of([], site), spec.n, scorer)
+                first, second = len(pairs[0].first) or spec.n, len(pairs[0].second) or spec.n
+                drawn = random_pairs(first, second, spec.draws, model.n_layers, model.units(site), site, seed)
+                chosen[name, scorer] = (*pairs, *drawn)
+        return cls(spec, model, splits, chosen, site, seed, progress)
 
 
-def antagonism(learned: Antagonists, text: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """One row for each task, scorer, direction and way of editing, at one budget and ratio, at all positions.
+def antagonism(learned: Pairs) -> list[dict[str, Any]]:
+    """One row for each task, scorer, direction and pair of sets; the random pairs share one.
 
-    A bad neuron's range is learned from wrongly answered identification questions, a good one's from rightly answered
-    ones. Beside RAC and RCC with 95 % intervals stand the side effects: what the edit does to the accuracy on the
-    other tasks (mean change, in points of 0 to 1), and to the perplexity of plain text (a ratio). Where no range can be
-    learned, because no identification question was answered wrongly for instance, a row holds the reason alone.
+    A row holds the change Δ of the right letter's log-odds (nats, mean over examples; its sign turned for degraders, so
+    that + is what the edit is for) under the first set's edit, the second's, and both at once; the interaction
+    Δ(both) − Δ(first) − Δ(second) with its 95 % interval, over texts or, of random pairs, over draws; and what the
+    interval says. `ahead` is how much more good and bad neurons together do than this pair together. A pair that
+    can't be had, because a scorer has too few neurons, holds the reason alone.
+
+    - G+B: the n strongest good and the n strongest bad neurons;
+    - G+G, B+B: the 2n strongest of one kind, dealt to two sets in turn, so that both are about as strong;
+    - 2G, 2B: the same neurons, the n strongest in one set and the next n in the other;
+    - random: two disjoint sets of as many neurons as G+B, edited as good and as bad ones, drawn from all neurons.
 
     Args:
-        learned: the edits.
-        text: plain texts; () = the texts of all evaluation examples.
+        learned: the sets.
     """
-    spec, model, splits, seed = learned.spec, learned.model, learned.splits, learned.seed
-    texts = list(text) or [e.item.text for split in splits.values() for e in split.evaluate if e.item is not None]
-    learnable = [case for case in learned.cases if case.edit is not None]
-    edits = [None, *(case.edit for case in learnable)]
-    answers = {
-        name: evaluate_many(
-            model, split.evaluate, edits, seed=seed, progress=prefixed(learned.progress, f"{spec.name}: {name}, ")
-        )
-        for name, split in splits.items()
-    }
-    plain = perplexity(model, texts)
-    rows = []
-    for case in learned.cases:
-        about = {
-            "task": case.task,
-            "scorer": case.scorer,
-            "mode": case.mode,
-            "edit": "whole" if case.tau is None else "range",
-            "tau": case.tau,
-            "budget": spec.budget,
-            "reason": case.reason,
-        }
-        if case.edit is None:
-            rows.append(about)
-            continue
-        found, number = answers[case.task], 1 + learnable.index(case)
-        change = compare(found[0], found[number], case.mode, seed=seed)
-        others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != case.task]
-        rows.append(
-            about
-            | {"good": case.edit.n_good, "bad": case.edit.n_bad}
-            | {"accuracy_before": found[0].acc, "accuracy": found[number].acc}
-            | _metrics(change.to_json())
-            | {"other_tasks": float(np.mean(others)) if others else None}
-            | {"perplexity_ratio": perplexity(model, texts, case.edit) / plain}
-        )
-    return rows
+    return [row for task in learned.splits for row in _rows(learned, task)]
 
 
-def _cases(spec: Antagonism, task: str, split: Split, model: HookedModel, site: str, seed: int) -> list[_Case]:
-    cases = []
-    for scorer in spec.scorers:
-        a = attribute(model, split.identify, scorer, site=site, budget=spec.budget, seed=seed)
-        chosen = candidate_of(a, spec.budget)
-        good, bad = chosen.good, chosen.bad
-        ratio = spec.ratio if bad is not None else 1.0
-        for mode, maker in MAKERS.items():
-            make = partial(maker, good, bad, budget=spec.budget, ratio=ratio, positions="all")
-            cases.append(_Case(task, scorer, mode, None, make()))
-            excite, silence = (registry().make(Intervention, name) for name in GATED)
-            try:
-                gated = make(strengthen=excite, weaken=silence).fit(model, split.identify)
-            except DataError as error:
-                cases += [_Case(task, scorer, mode, tau, None, str(error)) for tau in spec.taus]
-                continue
-            cases += [_Case(task, scorer, mode, tau, _of_width(gated, tau)) for tau in spec.taus]
-    return cases
+def _pairs(good: NeuronSet, bad: NeuronSet, n: int, scorer: str) -> list[Pair]:
+    """Good with bad neurons, and each kind with itself, from up to 2n of each."""
+    missing = " and ".join(role for role, neurons in (("good", good), ("bad", bad)) if not len(neurons))
+    reason = missing and f"{scorer} has no {missing} neurons"
+    pairs = [Pair("G+B", ("good", "bad"), good.top(n), bad.top(n), reason)]
+    for letter, role, every in (("G", "good", good), ("B", "bad", bad)):
+        in_turn = NeuronSet.of(list(every)[::2], every.site)
+        for name, one in ((f"{letter}+{letter}", in_turn), (f"2{letter}", every.top(n))):
+            two = every - one
+            reason = "" if len(two) else f"{scorer} has {len(every) or 'no'} {role} neurons, none for a second set"
+            pairs.append(Pair(name, (role, role), one, two, reason))
+    return pairs
 
 
-def _of_width(gated: Edit, tau: float) -> Edit:
-    """The same ranges, narrower or wider: what was learned stays."""
-    parts = (replace(part, intervention=part.intervention.with_options(tau=tau)) for part in gated.parts)
-    return replace(gated, parts=tuple(parts))
+def random_pairs(
+    first: int, second: int, draws: int, n_layers: int, n_units: int, site: str = "post", seed: int = 0
+) -> list[Pair]:
+    """Pairs of disjoint random sets, to be edited as good and as bad neurons.
+
+    Args:
+        first, second: neurons of each set.
+        draws: how many pairs.
+        n_layers, n_units: of the model.
+        site: where the neurons are.
+        seed: the same seed gives the same pairs.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(draws):
+        drawn = rng.choice(n_layers * n_units, first + second, replace=False).tolist()
+        units = [divmod(index, n_units) for index in drawn]
+        one, two = (NeuronSet.of(part, site) for part in (units[:first], units[first:]))
+        pairs.append(Pair("random", ("good", "bad"), one, two))
+    return pairs
 
 
-def _metrics(change: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: change[name] for name in ("rac", "rac_interval", "rcc", "rcc_interval", "failed")}
+def _rows(learned: Pairs, task: str) -> Iterator[dict[str, Any]]:
+    spec, examples = learned.spec, learned.splits[task].evaluate
+    groups = [
+        (scorer, mode, [pair for pair in pairs if pair.name == name])
+        for (owner, scorer), pairs in learned.chosen.items()
+        if owner == task
+        for mode in MODES
+        for name in PAIRS
+    ]
+    edits = [
+        [edit for pair in pairs if not pair.reason for edit in pair.edits(mode, spec.positions, learned.site)]
+        for _, mode, pairs in groups
+    ]
+    told = prefixed(learned.progress, f"{spec.name}: {task}, ")
+    every = [None, *(edit for own in edits for edit in own)]
+    answers = iter(evaluate_many(learned.model, examples, every, seed=learned.seed, progress=told))
+    before = example_log_odds(next(answers))
+    texts = Texts([example.unit for example in examples], seed=learned.seed)
+    good_and_bad: Float[np.ndarray, " example"] | None = None
+    for (scorer, mode, pairs), own in zip(groups, edits, strict=True):
+        pair, levels = pairs[0], np.array([example_log_odds(next(answers)) for _ in own])
+        row: dict[str, Any] = {"task": task, "scorer": scorer, "mode": mode, "pair": pair.name}
+        row |= {"positions": spec.positions, "n_first": len(pair.first), "n_second": len(pair.second)}
+        row["reason"] = pair.reason
+        if not pair.reason:
+            row |= _figures(before, levels.reshape(len(pairs), 3, -1), sign(mode), texts)
+        if pair.name == "G+B":
+            good_and_bad = None if pair.reason else levels[2]
+        elif good_and_bad is not None and not pair.reason:
+            row |= _named("ahead", sign(mode) * (good_and_bad - levels[2::3]), texts)
+        yield row
+
+
+def _figures(
+    before: Float[np.ndarray, " example"], levels: Float[np.ndarray, "draw 3 example"], s: int, texts: Texts
+) -> dict[str, Any]:
+    """Of a pair's draws under the first set's edit, the second's and both: changes, and how they add up."""
+    names = ("delta_first", "delta_second", "delta_both")
+    changes = s * (levels - before).mean(axis=(0, 2))
+    first, second, both = levels.swapaxes(0, 1)
+    found = _named("interaction", s * interaction(before, first, second, both), texts)
+    return (
+        dict(zip(names, map(float, changes), strict=True))
+        | found
+        | {"verdict": verdict(found["interaction_interval"]), "draws": len(levels)}
+    )
+
+
+def _named(name: str, values: Float[np.ndarray, "draw example"], texts: Texts) -> dict[str, Any]:
+    """A mean and its 95 % interval: over texts, or over draws where there are several."""
+    interval = texts.interval(values[0]) if len(values) == 1 else spread(values.mean(axis=1))
+    return {name: float(values.mean()), f"{name}_interval": interval}

@@ -22,11 +22,12 @@ from neuron_antagonism.runs.claim import claimed
 from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.plan import make_out, once
 from neuron_antagonism.runs.store import RunDirectory
-from neuron_antagonism.suites.antagonism import Antagonists, antagonism
+from neuron_antagonism.suites.antagonism import Pairs, antagonism
 from neuron_antagonism.suites.distributions import distributions, write_distributions
+from neuron_antagonism.suites.gating import Gates, gating
 from neuron_antagonism.suites.masking import Masked, add_rivals, masking
 from neuron_antagonism.suites.rows import write_rows
-from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Suite, find_suite
+from neuron_antagonism.suites.spec import Antagonism, Distributions, Gating, Masking, OfTasks, Suite, find_suite
 from neuron_antagonism.suites.subject import Subject
 
 SCHEMA = 1
@@ -64,7 +65,7 @@ class Bench:
     suite: Suite
     model: HookedModel
     subjects: tuple[Subject, ...]
-    antagonists: Mapping[str, Antagonists]
+    learned: Mapping[str, Gates | Pairs]
     text: tuple[str, ...]
     seed: int
     manifest: dict[str, Any]
@@ -123,7 +124,7 @@ def plan_bench(
     texts = _texts(text)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
-    wanted = {part.name: tuple(tasks or part.tasks or spec.tasks) for part in _antagonists(spec)}
+    wanted = {part.name: tuple(tasks or part.tasks or spec.tasks) for part in _of_tasks(spec)}
     about_concepts = tuple(tasks or spec.tasks) if len(wanted) < len(spec.parts) else ()
     named = [about_concepts, *wanted.values()]
     every = _loaded(dict.fromkeys(str(name) for names in named for name in names), data or {})
@@ -131,15 +132,21 @@ def plan_bench(
         once("task", [every[str(name)].name for name in names])
     for task in every.values():
         task.items(seed)  # what is wrong with data is said before a model is loaded
-    for scorer in (scorer for part in _antagonists(spec) for scorer in part.scorers):
+    for scorer in (scorer for part in _of_tasks(spec) for scorer in part.scorers):
         registry().make(Scorer, scorer)
     ready = model if isinstance(model, HookedModel) else load_model(model, **(loading or {}))
     if ready.is_edited:
         raise UsageError("a suite was started inside model.edited(); accepted: outside, it makes its own edits")
     n_units = ready.n_layers * ready.units(spec.site)
     for part in spec.parts:
-        if isinstance(part, Antagonism):
+        if isinstance(part, Gating):
             check_count(part.budget, n_units)
+        elif isinstance(part, Antagonism):
+            if 2 * part.n > n_units:
+                raise UsageError(
+                    f"part {part.name!r} asks for two sets of {part.n} neurons; accepted: 1 to {n_units // 2} of the "
+                    f"{n_units} of this model"
+                )
         elif any(layer >= ready.n_layers for layer in part.layers):
             raise UsageError(
                 f"part {part.name!r} names block {max(part.layers)}; accepted: 0 to {ready.n_layers - 1} of this model"
@@ -159,13 +166,14 @@ def plan_bench(
         "data": {task.name: {"source": task.source, "train": task.train} for task in every.values()},
         "timings": {},
     }
-    antagonists = {
-        part.name: Antagonists.of(
-            part, [every[str(name)] for name in wanted[part.name]], ready, spec.site, seed=seed, progress=progress
-        )
-        for part in _antagonists(spec)
-    }
-    return Bench(spec, ready, subjects, antagonists, texts, seed, manifest)
+    learned: dict[str, Gates | Pairs] = {}
+    for part in _of_tasks(spec):
+        theirs = [every[str(name)] for name in wanted[part.name]]
+        if isinstance(part, Gating):
+            learned[part.name] = Gates.of(part, theirs, ready, spec.site, seed=seed, progress=progress)
+        else:
+            learned[part.name] = Pairs.of(part, theirs, ready, spec.site, seed=seed, progress=progress)
+    return Bench(spec, ready, subjects, learned, texts, seed, manifest)
 
 
 def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
@@ -190,7 +198,7 @@ def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
             elif isinstance(part, Distributions):
                 rows = [row for subject in ready.subjects for row in distributions(part, subject)]
             else:
-                rows = antagonism(ready.antagonists[part.name], ready.text)
+                rows = _of_learned(ready.learned[part.name], ready.text)
             result.parts[part.name] = rows
             result.manifest["timings"][part.name] = round(time.perf_counter() - start, 3)
             if isinstance(part, Distributions) and out is not None:
@@ -210,12 +218,16 @@ def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
 def _notes(ready: Bench) -> list[str]:
     reports = [(subject.name, subject.split.report) for subject in ready.subjects]
     # of the same tasks, but other examples
-    reports += [(name, split.report) for one in ready.antagonists.values() for name, split in one.splits.items()]
+    reports += [(name, split.report) for one in ready.learned.values() for name, split in one.splits.items()]
     return list(dict.fromkeys(f"{name}: {note}" for name, report in reports for note in report.notes))
 
 
-def _antagonists(suite: Suite) -> list[Antagonism]:
-    return [part for part in suite.parts if isinstance(part, Antagonism)]
+def _of_tasks(suite: Suite) -> list[Gating | Antagonism]:
+    return [part for part in suite.parts if isinstance(part, OfTasks)]
+
+
+def _of_learned(learned: Gates | Pairs, text: Sequence[str]) -> list[dict[str, Any]]:
+    return gating(learned, text) if isinstance(learned, Gates) else antagonism(learned)
 
 
 def _loaded(names: Iterable[str], data: Data) -> dict[str, LoadedTask]:

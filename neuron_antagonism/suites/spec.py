@@ -48,23 +48,39 @@ class Distributions(Spec):
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
 
 
-class Antagonism(Spec):
-    """Good and bad neurons edited as a whole, and only within the ranges where they help and hinder."""
+class OfTasks(Spec):
+    """A part on good and bad neurons of tasks, whose answers need not be classes."""
 
-    part: Literal["antagonism"]
     name: str
     tasks: tuple[str, ...] = Field(default=(), description="tasks; unset: the suite's")
     scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers of good and bad neurons")
-    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the ranges' width, in σ")
-    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
-    ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
-    identify: Count = Field(default=5, description="examples for scores and ranges, at least 1")
+    identify: Count = Field(default=5, description="examples to learn from, at least 1")
     evaluate: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=48, description="examples that are reported on, at least 2"
     )
 
 
-Part = Annotated[Masking | Distributions | Antagonism, Field(discriminator="part")]
+class Gating(OfTasks):
+    """Good and bad neurons edited as a whole, and only within the ranges where they help and hinder."""
+
+    part: Literal["gating"]
+    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the ranges' width, in σ")
+    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
+    ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
+
+
+class Antagonism(OfTasks):
+    """Whether good and bad neurons do together what they do one by one, against other pairs of sets of their size."""
+
+    part: Literal["antagonism"]
+    n: Count = Field(default=20, description="neurons of each set, at least 1")
+    draws: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=20, description="pairs of random sets to compare with, at least 2"
+    )
+    positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
+
+
+Part = Annotated[Masking | Distributions | Gating | Antagonism, Field(discriminator="part")]
 
 
 class Suite(Spec):
@@ -72,7 +88,10 @@ class Suite(Spec):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="lowercase letters, digits, - and _")
     about: str = Field(default="", description="one line on what it measures")
-    tasks: tuple[str, ...] = Field(min_length=1, description="tasks whose answers are classes: names, or task files")
+    tasks: tuple[str, ...] = Field(
+        min_length=1,
+        description="tasks: names, or task files; for masking and distributions those whose answers are classes",
+    )
     form: Literal["letters", "label"] = Field(default="letters", description="'letters' or 'label'")
     identify: Count = Field(default=20, description="examples of each class to learn from, at least 1")
     evaluate: Count = Field(default=20, description="examples of each class to report on, at least 1")
@@ -106,8 +125,7 @@ class Suite(Spec):
             if first["type"] == "value_error":  # of fields together; it says what is accepted
                 raise DataError(f"{where}: {first['ctx']['error']}") from None
             field = ".".join(str(step) for step in first["loc"]) or "parts"
-            accepted = next((known for step in reversed(first["loc"]) if (known := _described(step))), _FIELDS)
-            raise DataError(f"{where}, {field}: {first['msg'].lower()}; accepted: {accepted}") from None
+            raise DataError(f"{where}, {field}: {first['msg'].lower()}; accepted: {_accepted(first['loc'])}") from None
 
 
 def shipped() -> Iterator[Suite]:
@@ -116,10 +134,18 @@ def shipped() -> Iterator[Suite]:
         yield read_suite(file)
 
 
-def _described(step: str | int) -> str | None:
-    """What a field of any piece of a suite accepts."""
-    fields = (piece.model_fields.get(str(step)) for piece in (Suite, Masking, Distributions, Antagonism))
-    return next((field.description for field in fields if field is not None and field.description), None)
+def _accepted(steps: Sequence[str | int]) -> str:
+    """What the field accepts to which the steps of an error lead."""
+    pieces: dict[str, type[Spec]] = {
+        "masking": Masking,
+        "distributions": Distributions,
+        "gating": Gating,
+        "antagonism": Antagonism,
+    }
+    part = pieces.get(str(steps[2])) if len(steps) > 2 else None
+    fields = (part or Suite).model_fields
+    described = (fields[str(step)].description for step in reversed(steps) if str(step) in fields)
+    return next(filter(None, described), _FIELDS)
 
 
 _FIELDS = "the fields of a shipped suite, which bench --suite NAME --show prints"
@@ -162,7 +188,7 @@ def read_suite(file: Path) -> Suite:
         raise DataError(f"{file}: no YAML: {reason}; {accepted}") from None
     suite = Suite.of(values, str(file))
     parts = tuple(
-        part.model_copy(update={"tasks": _beside(file, part.tasks)}) if isinstance(part, Antagonism) else part
+        part.model_copy(update={"tasks": _beside(file, part.tasks)}) if isinstance(part, OfTasks) else part
         for part in suite.parts
     )
     return suite.model_copy(update={"tasks": _beside(file, suite.tasks), "parts": parts})

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neuron_antagonism.suites.bench import BenchResult
-from neuron_antagonism.suites.spec import Antagonism, Distributions, Masking, Part, Suite
+from neuron_antagonism.suites.spec import Antagonism, Distributions, Gating, Masking, Part, Suite
 
 Row = Mapping[str, Any]
 
@@ -38,15 +38,28 @@ EDITS = (
     "model's."
 )
 
+TOGETHER = (
+    "First, Second, Both: change of the right letter's log-odds under the edit of one set, of the other, and of both "
+    "(nats; + is what the edit is for). Interaction: Both - First - Second, with its 95 % interval over texts, of "
+    "random pairs over draws. Weak sets have little to lose: read it beside First and Second. G+B: good and "
+    "bad neurons. G+G, B+B: twice as many of one kind, dealt to two sets in turn; 2G, 2B: the strongest of these, and "
+    "the next. random: means over pairs of random sets, edited as G and B are."
+)
+
 
 def tables(suite: Suite, result: BenchResult) -> Iterator[Table | Text]:
     """The tables of every part, in the suite's order, those about classes one a task; then what their columns mean."""
     legends: dict[str, None] = {}
     for part in suite.parts:
         rows = result.parts[part.name]
-        if isinstance(part, Antagonism):
+        if isinstance(part, Gating):
             legends[EDITS] = None
-            yield _antagonism(part, rows)
+            yield _gating(part, rows)
+            continue
+        if isinstance(part, Antagonism):
+            legends[TOGETHER] = None
+            for task, scorer in dict.fromkeys((row["task"], row["scorer"]) for row in rows):
+                yield _antagonism(part, [row for row in rows if (row["task"], row["scorer"]) == (task, scorer)])
             continue
         legends[SHAPES if isinstance(part, Distributions) else CLASSES] = None
         for task in dict.fromkeys(row["task"] for row in rows):
@@ -156,7 +169,7 @@ def _distributions(part: Distributions, task: str, rows: Sequence[Row]) -> Table
     return table
 
 
-def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
+def _gating(part: Gating, rows: Sequence[Row]) -> Table:
     title = f"{part.name}: {', '.join(part.scorers)}, budget {part.budget}, ratio {part.ratio:g}, at all positions"
     several = len(part.scorers) > 1
     names = ["Task", *(["Scorer"] if several else []), "Mode", "Edit"]
@@ -183,6 +196,34 @@ def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
             _points(row["other_tasks"], sign="+"),
             f"× {row['perplexity_ratio']:.2f}",
         )
+    return table
+
+
+def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
+    task, scorer = rows[0]["task"], rows[0]["scorer"]
+    where = "at the last position" if part.positions == "last" else "at all positions"
+    title = f"{task}, {part.name}: {scorer}, {part.n} + {part.n} neurons, {where}"
+    table = _table(title, ["Pair"], ["First", "Second", "Both", "Interaction"])
+    table.add_column("", no_wrap=True)
+    notes: dict[str, None] = {}
+    for mode in dict.fromkeys(row["mode"] for row in rows):
+        table.add_row(mode.capitalize())
+        for row in (row for row in rows if row["mode"] == mode):
+            if row["reason"]:
+                notes[f"{row['pair']}: {row['reason']}"] = None
+                table.add_row(f" {row['pair']}", *"-----")
+                continue
+            sizes = row["n_first"], row["n_second"]
+            if sizes != (part.n, part.n):
+                notes[f"{row['pair']}: {sizes[0]} and {sizes[1]} neurons"] = None
+            low, high = row["interaction_interval"]
+            table.add_row(
+                f" {row['pair']}",
+                *(f"{row[f'delta_{which}']:+.2f}" for which in ("first", "second", "both")),
+                f"{row['interaction']:+.2f} [{low:.2f}, {high:.2f}]",
+                row["verdict"],
+            )
+    table.caption = Text("\n".join(notes)) if notes else None
     return table
 
 
