@@ -71,6 +71,13 @@ def run(
     identify: Annotated[int | None, typer.Option(help="Examples for attribution.")] = None,
     select: Annotated[int | None, typer.Option(help="Examples that choose the ratio.")] = None,
     evaluate: Annotated[int | None, typer.Option(help="Examples that are reported on.")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="The model that half of the examples are understood by. Default: --model."),
+    ] = None,
+    unstratified: Annotated[
+        bool, typer.Option("--unstratified", help="Examples as they come, not half of them understood.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="auto, replay, rows or reference.")] = "auto",
     max_tokens: Annotated[
         int | None, typer.Option(help="Tokens in one forward. Default: planned from the free memory.")
@@ -173,7 +180,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         beside = given["scorer"] or file.get("scorers") or ["random"]
         chosen["scorers"] = [*(name for name in beside if name != "neurons"), "neurons"]
     names = (
-        *("model", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "site", "positions"),
+        *("model", "reference", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "site", "positions"),
         *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision", "adapter"),
         *("trust_remote_code", "chat_template"),
     )
@@ -185,6 +192,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         **{name: tuple(value) for name, value in chosen.items() if value},
         "data": data,
         "options": options,
+        **({"stratified": False} if given["unstratified"] else {}),
     }
     join = resumed if given["config"] is None else merged
     return RunConfig.of(**join(file, asked))
@@ -244,7 +252,8 @@ def _print_dry(plan: Plan, cost: dict[str, Any]) -> None:
 def _print_result(result: RunResult, seconds: float) -> None:
     from rich.console import Console
 
-    from neuron_antagonism.runs.table import WIDTH, layer_lines, notes
+    from neuron_antagonism.runs.notes import notes
+    from neuron_antagonism.runs.table import WIDTH, layer_lines
 
     # in a pipe rich assumes 80 columns, which would cut the figures
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)

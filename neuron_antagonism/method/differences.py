@@ -69,8 +69,9 @@ def differences(
     method: str = "ace",
     enabled: Collection[str] = (),
     resamples: Resamples | None = None,
+    baselines: Collection[str] | None = None,
 ) -> list[Difference]:
-    """`method` against every other scorer, by mode and metric; not yet corrected for their number.
+    """`method` against every other scorer, or some of them, by mode and metric; not yet corrected for their number.
 
     Arguments and errors are those of `protocols.cells`; `method` must be among the scorers.
     """
@@ -89,9 +90,24 @@ def differences(
             found += [
                 _against(cells[method], cells[name], groups[method], groups[name], metric, resamples)
                 for name in cells
-                if name != method
+                if name != method and (baselines is None or name in baselines)
             ]
     return found
+
+
+def net_effects(sweeps: Sequence[Sweep], protocol: str, *, resamples: Resamples | None = None) -> list[Difference]:
+    """Every scorer against the mean of the draws of each scorer that has several (RANDOM), by mode and metric.
+
+    Arguments and errors are those of `protocols.cells`. Under `paper` each scorer counts as the method under test.
+    """
+    resamples = prepared(sweeps, resamples)
+    drawn = {name for name, group in groups_of(sweeps).items() if len(group) > 1}
+    return [
+        one
+        for name in groups_of(sweeps)
+        if drawn and name not in drawn
+        for one in differences(sweeps, protocol, method=name, resamples=resamples, baselines=drawn)
+    ]
 
 
 def corrected(found: Iterable[Difference]) -> list[Difference]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuron_antagonism.errors import UsageError
-from neuron_antagonism.method.bootstrap import REPLICATES, Interval, Resamples
+from neuron_antagonism.method.bootstrap import Interval, Resamples, interval_around
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -59,33 +57,10 @@ def verdict(interval: Interval) -> str:
     return SUB if high < 0 else SUPER if low > 0 else ADDITIVE
 
 
-class Texts:
-    """The bootstrap of texts: examples about one text are drawn together. Made once for figures to be compared.
-
-    Args:
-        units: what each example is about; equal ones are one text.
-        n: replicates.
-        seed: the same seed and units give the same draws.
-
-    Raises:
-        UsageError: no examples.
-    """
-
-    def __init__(self, units: Sequence[str], n: int = REPLICATES, seed: int = 0) -> None:
-        """Draw."""
-        if not units:
-            raise UsageError("bootstrap of no texts; accepted: at least one")
-        _, self._text = np.unique(units, return_inverse=True)
-        self._sizes = np.bincount(self._text)
-        self._draws = Resamples(np.zeros(len(self._sizes)), n, seed)
-
-    def interval(self, values: Float[np.ndarray, " example"]) -> Interval:
-        """95 % interval of the mean over examples."""
-        sums = self._draws.sums(np.stack([np.bincount(self._text, weights=values), self._sizes]))
-        return spread(sums[0] / sums[1])
-
-
-def spread(values: Float[np.ndarray, " draw"]) -> Interval:
-    """The middle 95 % of some values."""
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+def mean_interval(values: Float[np.ndarray, " example"], draws: Resamples) -> Interval:
+    """95 % interval of the mean of an unbounded quantity, over the texts of its examples."""
+    mean = float(values.mean())
+    # nothing is known of how far a text that was not seen could lie from the others
+    found = interval_around(mean, draws.means(values, mean, mean)[0])
+    assert found is not None
+    return found

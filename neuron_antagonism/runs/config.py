@@ -34,6 +34,11 @@ class RunConfig(BaseModel):
     identify: Count = Field(default=SMALL["identify"], ge=1, description="identification examples, at least 1")
     select: Count = Field(default=SMALL["select"], ge=2, description="examples that choose the ratio, at least 2")
     evaluate: Count = Field(default=SMALL["evaluate"], ge=2, description="examples that are reported on, at least 2")
+    reference: str | None = Field(
+        default=None,
+        description="the model whose understanding stratifies; unset: the model itself",
+    )
+    stratified: bool = Field(default=True, description="whether half of each set is understood, half not")
     random_draws: Count = Field(default=20, ge=1, description="draws of RANDOM, at least 1")
     engine: str = "auto"
     steps: Count | Literal["auto"] = Field(default=16, description="a whole number of at least 1, or 'auto'")

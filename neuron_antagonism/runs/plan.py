@@ -99,8 +99,8 @@ def make_plan(
     check_count(config.budget, n_total)
     fixed = [with_fixed_z(scorer, n_total, config.budget) for scorer in made]
     model_hash = ready.fingerprint()
-    judge = reference or ready
-    judge_hash = model_hash if judge is ready else judge.fingerprint()
+    judge = _judge(config, ready, reference)
+    judge_hash = model_hash if judge is ready else judge.fingerprint() if judge is not None else ""
     plans = []
     for task, pool in zip(loaded, pools, strict=True):
         data_hash = content_hash([[repr(item) for item in part] for part in pool])
@@ -135,6 +135,18 @@ def make_plan(
     engine = choose(ready, prompts, config.engine)
     check_fits(ready, max(map(len, prompts)), engine.name)
     return Plan(config, ready, model_hash, tuple(fixed), strengthen, weaken, tuple(plans), engine, observers)
+
+
+def _judge(config: RunConfig, ready: HookedModel, given: HookedModel | None) -> HookedModel | None:
+    """The model whose understanding stratifies; None = none does."""
+    if not config.stratified:
+        if given is not None or config.reference is not None:
+            raise UsageError("a reference was given to a run that is not stratified; accepted: one of the two")
+        return None
+    if given is not None or config.reference in (None, config.model):
+        return given or ready
+    same = {name: value for name, value in config.loading().items() if name not in ("revision", "adapter")}
+    return load_model(str(config.reference), **same)
 
 
 def check_out(out: Path, *, resume: bool | None) -> None:

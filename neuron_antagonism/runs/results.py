@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.bootstrap import Resamples
-from neuron_antagonism.method.differences import differences
+from neuron_antagonism.method.bootstrap import Interval, Resamples
+from neuron_antagonism.method.differences import corrected, differences, net_effects
+from neuron_antagonism.method.effects import METRICS, natural_level
 from neuron_antagonism.method.protocols import PROTOCOLS, Cell, averages, cells
 from neuron_antagonism.method.splits import Split
-from neuron_antagonism.method.statistics import MODES
+from neuron_antagonism.method.statistics import MODES, Outcomes
 from neuron_antagonism.method.sweeps import Sweep, Swept
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.sweep import Candidate
 
-SCHEMA = 1
+SCHEMA = 2
 PROTOCOL = "held-out"
 
 
@@ -31,31 +32,80 @@ def task_results(
     n_layers: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Everything that results.json says about one task, as plain JSON values."""
+    """Everything that results.json says about one task, as plain JSON values; differences are not yet corrected."""
     base = sweeps[0].evaluation.baseline
-    resamples = Resamples(sweeps[0].evaluation.strata, seed=seed)
-    method = "ace" if "ace" in attributions else sweeps[0].scorer
+    resamples = base.resamples(seed)
+    method = method_of(sweeps)
     protocols = [p for p in PROTOCOLS if p != "paper" or all(_has_good_only(sweep) for sweep in sweeps)]
     first = {candidate.scorer: candidate for candidate in reversed(candidates)}
+    read = split.natural.counts
     return {
         "before": {"acc": base.acc, "com": base.com, "examples": base.n_examples, "questions": base.n_proxies},
+        "natural": natural_levels(split, base, resamples, seed),
         "split": asdict(split.report),
         "attribution": {name: _attribution(a, first[name]) for name, a in attributions.items()},
         "layers": {name: _layers(first[name], n_layers) for name in attributions},
         "planted": planted,
-        "cells": {p: [c.to_json() for c in cells(sweeps, p, method=method, resamples=resamples)] for p in protocols},
-        "differences": [d.to_json() for d in differences(sweeps, PROTOCOL, method=method, resamples=resamples)],
+        "cells": {
+            protocol: [one.to_json() for one in cells(sweeps, protocol, method=method, resamples=resamples, read=read)]
+            for protocol in protocols
+        },
+        "net": [one.to_json() for one in net_effects(sweeps, PROTOCOL, resamples=resamples)],
         "sweep": [row for sweep in sweeps for row in _counts(sweep)],
     }
 
 
-def run_averages(tasks: Sequence[tuple[str, Sequence[Sweep]]], seed: int) -> list[dict[str, Any]]:
+def method_of(sweeps: Sequence[Sweep]) -> str:
+    """The scorer that the others are compared with."""
+    names = [sweep.scorer for sweep in sweeps]
+    return "ace" if "ace" in names else names[0]
+
+
+def natural_levels(split: Split, base: Outcomes, resamples: Resamples, seed: int) -> dict[str, Any]:
+    """What the evaluated model answers unedited on examples as they come, and whether that is above chance.
+
+    Of a set that was drawn by the model's own answers, on all examples that were read for it; by another model's, its
+    strata weighted as they come; of any other set, on the set itself.
+    """
+    natural = split.natural
+    own = base.strata is not None and np.array_equal(base.strata, base.understood)
+    levels: list[tuple[float, Interval] | None] = []
+    if own and natural.acc is not None and natural.com is not None:
+        intervals = natural.intervals(seed)
+        assert intervals is not None
+        levels = list(zip((natural.acc, natural.com), intervals, strict=True))
+    else:
+        levels = [natural_level(base, metric, resamples, natural.counts) for metric in METRICS]
+    found: dict[str, Any] = {"read": natural.read or base.n_examples, "understood": natural.understood}
+    above = True
+    for metric, level, chance in zip(METRICS, levels, (natural.chance, natural.chance_com), strict=True):
+        found[metric], found[f"{metric}_interval"] = (None, None) if level is None else (level[0], list(level[1]))
+        found[f"chance_{metric}"] = chance
+        above = above and level is not None and level[1][0] > chance
+    return found | {"options": natural.options, "blind": natural.blind, "above_chance": above}
+
+
+def run_averages(tasks: Sequence[Sequence[Sweep]]) -> list[dict[str, Any]]:
     """Averages over tasks of every scorer and direction under the protocol that is shown."""
     found: list[Cell] = []
-    for _, sweeps in tasks:
+    for sweeps in tasks:
         # averages take no interval: a handful of replicates keeps the one code path cheap
-        found += cells(sweeps, PROTOCOL, resamples=Resamples(sweeps[0].evaluation.strata, n=100, seed=seed))
+        few = sweeps[0].evaluation.baseline.resamples(n=100)
+        found += cells(sweeps, PROTOCOL, method=method_of(sweeps), resamples=few)
     return [average.to_json() for average in averages(found)]
+
+
+def run_differences(tasks: Sequence[Sequence[Sweep]], seed: int) -> dict[str, list[dict[str, Any]]]:
+    """By task, the differences between the method and the others, corrected for all that the run's table marks."""
+    found = corrected(
+        one
+        for sweeps in tasks
+        for one in differences(
+            sweeps, PROTOCOL, method=method_of(sweeps), resamples=sweeps[0].evaluation.baseline.resamples(seed)
+        )
+    )
+    names = [sweeps[0].task for sweeps in tasks]
+    return {name: [one.to_json() for one in found if one.task == name] for name in names}
 
 
 def _has_good_only(sweep: Sweep) -> bool:
@@ -70,6 +120,7 @@ def _attribution(a: Attribution, candidate: Candidate) -> dict[str, Any]:
         "steps": a.steps,
         "quadrature": a.quadrature,
         "completeness_error": a.completeness_error,
+        "filtered": None if a.filtered is None else asdict(a.filtered),
         "n_good": len(candidate.good),
         "n_bad": None if candidate.bad is None else len(candidate.bad),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.engine.base import Progress, prefixed
-from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError
+from neuron_antagonism.errors import AntagonismError, RunError, UsageError
 from neuron_antagonism.files import expanded
 from neuron_antagonism.method.attribute import Settings, attribute_each
 from neuron_antagonism.method.attribution import Attribution
@@ -31,9 +31,10 @@ from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, content_hash, make_out, make_plan
 from neuron_antagonism.runs.planted import planted_precision
-from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, task_results
+from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, run_differences, task_results
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.settle import settled
+from neuron_antagonism.runs.side_effects import described_edit, run_side_effects
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
 
@@ -169,7 +170,12 @@ class _Execution:
         self.steps = self.found.manifest["steps"] = settled(self.plan, self.directory, self._settings("steps"))
         for task in self.plan.tasks:
             self._task(task)
-        self.results["averages"] = run_averages(self.sweeps, self.plan.config.seed)
+        every = [sweeps for _, sweeps in self.sweeps]
+        self.results["averages"] = run_averages(every)
+        for name, found in run_differences(every, self.plan.config.seed).items():
+            self.results["tasks"][name]["differences"] = found
+        for name, effects in run_side_effects(self.plan, self.found.edits, self.directory, self.progress).items():
+            self.results["tasks"][name]["side_effects"] = effects
         if self.directory is not None:
             self.directory.write_neurons(self.candidates)
             self.directory.write_json("results.json", self.results, indent=None)
@@ -197,7 +203,8 @@ class _Execution:
         planted = planted_precision(self.plan, task, candidates, self.directory, self._settings(task.name))
         results = task_results(task.split, by_name, candidates, sweeps, planted, model.n_layers, config.seed)
         edits = chosen_edits(results, first, editing)
-        results["at_all"], results["before"]["letter_mass"] = self._at_all(task, edits)
+        results["at_all"], measured = self._at_all(task, edits)
+        results["before"] |= measured
         self.timings[f"{task.name}: evaluation"] = round(time.perf_counter() - start, 3)
         self.results["tasks"][task.name] = results
         self.found.splits[task.name] = task.split
@@ -283,25 +290,22 @@ class _Execution:
             save_sweeps(file, sweeps, key)
         return sweeps
 
-    def _at_all(self, task: TaskPlan, edits: Mapping[str, Mapping[str, Edit]]) -> tuple[list[dict[str, Any]], float]:
+    def _at_all(
+        self, task: TaskPlan, edits: Mapping[str, Mapping[str, Edit]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Effects of the chosen edits at all positions, which is what an export does; of scorers that don't draw.
 
-        Also the mean probability of the letters, unedited.
+        Also what the unedited model does where the answer is read: the letters' mean probability, and exact ties.
         """
         drawing = {scorer.name for scorer in self.plan.scorers if scorer.draws}
         where = [(scorer, mode) for scorer, modes in edits.items() if scorer not in drawing for mode in modes]
         chosen = [edits[scorer][mode].at("all") for scorer, mode in where]
         config = self.plan.config
-        parts = [[[identity(p.intervention), list(p.neurons)] for p in edit.parts] for edit in chosen]
-        key = content_hash([task.key, where, parts, config.site, config.seed])
+        key = content_hash([task.key, where, [described_edit(edit) for edit in chosen], config.site, config.seed])
         name = f"sweeps/{task.name}.all.json"
-        try:
-            stored = (self.directory.read_json(name) if self.directory is not None else None) or {}
-        except DataError:
-            stored = {}  # damaged: computed again, as scores and sweeps are
-        if stored.get("key") == key and "letter_mass" in stored:
-            effects: list[dict[str, Any]] = stored["effects"]
-            return effects, float(stored["letter_mass"])
+        stored = self.directory.read_kept(name, key) if self.directory is not None else None
+        if stored is not None:
+            return stored["effects"], stored["before"]
         answers = evaluate_many(
             self.plan.model,
             task.split.evaluate,
@@ -313,13 +317,14 @@ class _Execution:
         )
         read = task.split.natural.counts
         effects = [
-            {"scorer": scorer, **compare(answers[0], after, mode, seed=config.seed, read=read).to_json()}
+            {"scorer": scorer, "ties": after.ties}
+            | compare(answers[0], after, mode, seed=config.seed, read=read).to_json()
             for (scorer, mode), after in zip(where, answers[1:], strict=True)
         ]
-        mass = float(answers[0].letter_mass.mean())
+        before = {"letter_mass": float(answers[0].letter_mass.mean()), "ties": answers[0].ties}
         if self.directory is not None:
-            self.directory.write_json(name, {"key": key, "effects": effects, "letter_mass": mass})
-        return effects, mass
+            self.directory.write_json(name, {"key": key, "effects": effects, "before": before})
+        return effects, before
 
 
 def _tell(observers: Sequence[Observer], event: str, *values: Any) -> None:

@@ -1,4 +1,4 @@
-"""The table of a run: signed RAC and RCC with intervals, `Fail` where the direction is wrong (NeuronLLM Table 1)."""
+"""The tables of a run: what each edit did, beside chance, RANDOM and its side effects (NeuronLLM Table 1)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
-from neuron_antagonism.method.attribute import COMPLETENESS_TOLERANCE
 from neuron_antagonism.runs.results import PROTOCOL
 
 TITLES = {"degrade": "Degrade", "enhance": "Enhance"}
-WIDTH = 100
-NARROW = 92
-LEAST_MASS = 0.5
+WIDTH = 116
+NARROW = 112
+MARKED = 0.05
 
 
 class ResultTable:
-    """The tables of a run, one a task and one for the averages; `str()` gives plain text.
+    """The tables of a run, two a task, one for the averages and one for planted neurons; `str()` gives plain text.
 
     Args:
         results: what results.json holds.
@@ -37,10 +36,11 @@ class ResultTable:
         return [cell for found in self.results["tasks"].values() for cell in found["cells"][PROTOCOL]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        """What a rich console prints; where it is narrow, the intervals of RCC are left out."""
+        """What a rich console prints; where it is narrow, only the population effect has its interval."""
         narrow = options.max_width < NARROW
         for task, found in self.results["tasks"].items():
             yield _task_table(task, found, narrow)
+            yield _side_effects(task, found)
         yield self._averages()
         if any(found["planted"] is not None for found in self.results["tasks"].values()):
             yield self._planted()
@@ -53,10 +53,12 @@ class ResultTable:
         return console.file.getvalue()
 
     def _averages(self) -> Table:
-        table = _table("Mean over tasks: RAC % / RCC %", ["Scorer"], list(TITLES.values()))
+        judged = all(found["natural"]["above_chance"] for found in self.results["tasks"].values())
+        title = "Mean over tasks: RAC % / RCC %" + ("" if judged else " (a task at chance is among them: no verdict)")
+        table = _table(title, ["Scorer"], list(TITLES.values()))
         averages = {(a["scorer"], a["mode"]): a for a in self.results["averages"]}
         for scorer in dict.fromkeys(scorer for scorer, _ in averages):
-            table.add_row(scorer, *(_average(averages.get((scorer, mode))) for mode in TITLES))
+            table.add_row(scorer, *(_average(averages.get((scorer, mode)), judged) for mode in TITLES))
         return table
 
     def _planted(self) -> Table:
@@ -80,26 +82,93 @@ def _table(title: str, left: list[str], right: list[str]) -> Table:
 
 
 def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> Table:
-    before = found["before"]
-    title = (
-        f"{task}: unedited accuracy {before['acc']:.1%}, comprehension {before['com']:.1%} "
-        f"({before['examples']} examples)\nletter mass {before['letter_mass']:.2f}"
+    table = _table(
+        f"{task}: {_heading(found)}", ["Scorer"], ["Acc", "RAC %", "RCC %", "as it comes", "net", "g:b", "at all"]
     )
-    table = _table(title, ["Scorer"], ["Acc", "RAC %", "RCC %", "g:b", "at all"])
     at_all = {(effect["scorer"], effect["mode"]): effect for effect in found["at_all"]}
+    net = {(one["method"], one["mode"]): one for one in found["net"] if one["metric"] == "rac"}
+    judged = found["natural"]["above_chance"]
+    marked = {
+        (one["baseline"], one["mode"])
+        for one in found["differences"]
+        if judged and one["p_holm"] is not None and one["p_holm"] < MARKED
+    }
     for mode, label in TITLES.items():
         table.add_row(Text(label, style="bold"))
         for cell in (c for c in found["cells"][PROTOCOL] if c["mode"] == mode):
-            table.add_row(f" {cell['scorer']}", *_cell(cell, at_all.get((cell["scorer"], mode)), narrow))
+            name = (cell["scorer"], mode)
+            figures = _cell(cell, at_all.get(name), net.get(name), judged, narrow)
+            table.add_row(f" {cell['scorer']}{' *' if name in marked else ''}", *figures)
     return table
 
 
-def _cell(cell: Mapping[str, Any], at_all: Mapping[str, Any] | None, narrow: bool) -> list[str]:
+def _heading(found: Mapping[str, Any]) -> str:
+    """What the model answers unedited: on the evaluation set, on examples as they come, and by chance."""
+    before, natural, split = found["before"], found["natural"], found["split"]
+    half = f", half of them understood by {split['reference']}" if split["reference"] else ""
+    lines = [
+        f"unedited accuracy {before['acc']:.1%}, comprehension {before['com']:.1%} ({before['examples']} examples{half})"
+    ]
+    if natural["acc"] is None:
+        lines.append("as examples come: not known (the share that is understood was not measured)")
+    else:
+        low, high = natural["acc_interval"]
+        least, most = natural["com_interval"]
+        lines.append(
+            f"as examples come ({natural['read']} read): accuracy {natural['acc']:.1%} [{100 * low:.0f}, {100 * high:.0f}]"
+            f", comprehension {natural['com']:.1%} [{100 * least:.0f}, {100 * most:.0f}]"
+        )
+    blind = ", ".join(f"{name} {value:.1%}" for name, value in natural["blind"].items())
+    lines.append(
+        f"by chance: accuracy {natural['chance_acc']:.1%}, comprehension {natural['chance_com']:.1%} "
+        f"(a guess {1 / natural['options']:.1%}; without reading: {blind or 'not measured'})"
+    )
+    ties = f", {before['ties']} exact ties" if before["ties"] else ""
+    lines.append(f"letter mass {before['letter_mass']:.2f}{ties}")
+    if not natural["above_chance"]:
+        lines.append("NOT ABOVE CHANCE unedited: no verdict on any edit")
+    return "\n".join(lines)
+
+
+def _cell(
+    cell: Mapping[str, Any],
+    at_all: Mapping[str, Any] | None,
+    net: Mapping[str, Any] | None,
+    judged: bool,
+    narrow: bool,
+) -> list[str]:
     used = "varies" if cell["n_good"] is None else f"{cell['n_good']}:{cell['n_bad']}"
-    rac = _figure(cell["rac"], cell["rac_interval"])
+    rac = _figure(cell["rac"], None if narrow else cell["rac_interval"])
     rcc = _figure(cell["rcc"], None if narrow else cell["rcc_interval"])
+    natural = _figure(cell["population_acc"], cell["population_acc_interval"])
+    gained = "-" if net is None else _figure(net["points"], None if narrow else net["points_interval"])
     everywhere = "-" if at_all is None else f"{at_all['acc_after']:.1%}"
-    return [f"{cell['acc_after']:.1%}", f"Fail {rac}" if cell["failed"] else rac, rcc, used, everywhere]
+    failed = "Fail " if judged and cell["failed"] else ""
+    return [f"{cell['acc_after']:.1%}", failed + rac, rcc, natural, gained, used, everywhere]
+
+
+def _side_effects(task: str, found: Mapping[str, Any]) -> Table:
+    effects = found["side_effects"]
+    letters = list(effects["rows"][0]["by_letter"]) if effects["rows"] else []
+    columns = ["changed", f"right by letter, {' '.join(letters)}", "other tasks", "KL", "perplexity"]
+    table = _table(f"{task}: side effects (text: {effects['text']})", ["Scorer"], columns)
+    for mode, label in TITLES.items():
+        table.add_row(Text(label, style="bold"))
+        for row in (row for row in effects["rows"] if row["mode"] == mode):
+            others = row["other_tasks"].values()
+            table.add_row(
+                f" {row['scorer']}",
+                f"{row['answers_changed']:.0%}",
+                " ".join(_share(one["right_after"], one["questions"]) for one in row["by_letter"].values()),
+                " ".join(f"{points:+.0f}" for points in others) if others else "-",
+                f"{row['kl']:.3f}",
+                f"×{row['perplexity_ratio']:.3g}",
+            )
+    return table
+
+
+def _share(right: int, questions: int) -> str:
+    return f"{100 * right / questions:3.0f}" if questions else "  -"
 
 
 def _figure(value: float | None, interval: list[float] | None) -> str:
@@ -108,11 +177,11 @@ def _figure(value: float | None, interval: list[float] | None) -> str:
     return f"{value:+.1f}" + (f" [{interval[0]:.0f}, {interval[1]:.0f}]" if interval else "")
 
 
-def _average(average: Mapping[str, Any] | None) -> str:
+def _average(average: Mapping[str, Any] | None, judged: bool) -> str:
     if average is None:
         return "-"
     figures = " / ".join(_figure(average[metric], None) for metric in ("rac", "rcc"))
-    return ("Fail " if average["failed"] else "") + figures
+    return ("Fail " if judged and average["failed"] else "") + figures
 
 
 def _precision(found: Mapping[str, Any]) -> str:
@@ -127,40 +196,3 @@ def layer_lines(results: Mapping[str, Any], scorer: str) -> Iterator[str]:
             continue
         parts = [f"{role} {' '.join(f'{n:3d}' for n in layers[role])}" for role in ("good", "bad") if layers[role]]
         yield f"{task:12s} {'   '.join(parts)}"
-
-
-def notes(results: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader must know besides the figures: short sets, completeness, what the signs mean."""
-    for task, found in results["tasks"].items():
-        for line in found["split"]["notes"]:
-            yield f"note: {task}: {line}"
-        mass = found["before"]["letter_mass"]
-        if mass < LEAST_MASS:
-            yield (
-                f"warning: {task}: where its answer is read, the model gives the letters only {mass:.1%} of its "
-                "probability: it would write something else there"
-            )
-        for line, scorers in _incomplete(found["attribution"]).items():
-            yield f"warning: {task}: the integrated gradients of {', '.join(scorers)} miss {line}"
-    yield (
-        "letter mass: probability of the option letters among all tokens, where the answer is read. "
-        f"Acc: accuracy under the edit (protocol {results['protocol']}). RAC, RCC: relative change of accuracy and "
-        "comprehension, + where the edit does what it is for; [..]: 95 % interval over examples (random: over draws); "
-        "Fail: either is negative; n/a: nothing was right (understood) before. g:b: good and bad neurons touched, "
-        "fewer than the budget where a scorer has no more; varies: over the draws. at all: accuracy with the edit at "
-        "all positions; -: not measured for draws."
-    )
-
-
-def _incomplete(attributions: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Scorers whose gradients miss more than the tolerance, by what there is to say."""
-    lines: dict[str, list[str]] = {}
-    for scorer, a in attributions.items():
-        error = a["completeness_error"]
-        if error is not None and error > COMPLETENESS_TOLERANCE:
-            line = (
-                f"{error:.0%} of what they should sum to at {a['steps']} steps ({a['quadrature']}); "
-                "--steps auto takes as many as it needs"
-            )
-            lines.setdefault(line, []).append(scorer)
-    return lines

@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.method.attribute import attribute
+from neuron_antagonism.method.bootstrap import Resamples, percentile_interval
 from neuron_antagonism.method.edits import Edit, Part
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.method.interaction import Texts, example_log_odds, interaction, spread, verdict
+from neuron_antagonism.method.interaction import example_log_odds, interaction, mean_interval, verdict
 from neuron_antagonism.method.splits import Split
 from neuron_antagonism.method.statistics import MODES, sign
 from neuron_antagonism.method.tasks import LoadedTask
@@ -178,7 +179,8 @@ def _rows(learned: Pairs, task: str) -> Iterator[dict[str, Any]]:
     every = [None, *(edit for own in edits for edit in own)]
     answers = iter(evaluate_many(learned.model, examples, every, seed=learned.seed, progress=told))
     before = example_log_odds(next(answers))
-    texts = Texts([example.unit for example in examples], seed=learned.seed)
+    units = np.unique([example.unit for example in examples], return_inverse=True)[1]
+    draws = Resamples(np.zeros(len(units)), units, seed=learned.seed)
     good_and_bad: Float[np.ndarray, " example"] | None = None
     for (scorer, mode, pairs), own in zip(groups, edits, strict=True):
         pair, levels = pairs[0], np.array([example_log_odds(next(answers)) for _ in own])
@@ -186,22 +188,22 @@ def _rows(learned: Pairs, task: str) -> Iterator[dict[str, Any]]:
         row |= {"positions": spec.positions, "n_first": len(pair.first), "n_second": len(pair.second)}
         row["reason"] = pair.reason
         if not pair.reason:
-            row |= _figures(before, levels.reshape(len(pairs), 3, -1), sign(mode), texts)
+            row |= _figures(before, levels.reshape(len(pairs), 3, -1), sign(mode), draws)
         if pair.name == "G+B":
             good_and_bad = None if pair.reason else levels[2]
         elif good_and_bad is not None and not pair.reason:
-            row |= _named("ahead", sign(mode) * (good_and_bad - levels[2::3]), texts)
+            row |= _named("ahead", sign(mode) * (good_and_bad - levels[2::3]), draws)
         yield row
 
 
 def _figures(
-    before: Float[np.ndarray, " example"], levels: Float[np.ndarray, "draw 3 example"], s: int, texts: Texts
+    before: Float[np.ndarray, " example"], levels: Float[np.ndarray, "draw 3 example"], s: int, draws: Resamples
 ) -> dict[str, Any]:
     """Of a pair's draws under the first set's edit, the second's and both: changes, and how they add up."""
     names = ("delta_first", "delta_second", "delta_both")
     changes = s * (levels - before).mean(axis=(0, 2))
     first, second, both = levels.swapaxes(0, 1)
-    found = _named("interaction", s * interaction(before, first, second, both), texts)
+    found = _named("interaction", s * interaction(before, first, second, both), draws)
     return (
         dict(zip(names, map(float, changes), strict=True))
         | found
@@ -209,7 +211,8 @@ def _figures(
     )
 
 
-def _named(name: str, values: Float[np.ndarray, "draw example"], texts: Texts) -> dict[str, Any]:
+def _named(name: str, values: Float[np.ndarray, "draw example"], draws: Resamples) -> dict[str, Any]:
     """A mean and its 95 % interval: over texts, or over draws where there are several."""
-    interval = texts.interval(values[0]) if len(values) == 1 else spread(values.mean(axis=1))
+    one = len(values) == 1
+    interval = mean_interval(values[0], draws) if one else percentile_interval(values.mean(axis=1))
     return {name: float(values.mean()), f"{name}_interval": interval}
