@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from neuron_antagonism.method.attribute import COMPLETENESS_TOLERANCE
-from neuron_antagonism.runs.table import MARKED
+from neuron_antagonism.runs.table import MARKED, level
 
 LEAST_MASS = 0.5
 
@@ -19,8 +19,8 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
         natural = found["natural"]
         if not natural["above_chance"]:
             yield (
-                f"warning: {task}: unedited the model is not above chance (accuracy {_level(natural, 'acc')} against "
-                f"{natural['chance_acc']:.1%}, comprehension {_level(natural, 'com')} against "
+                f"warning: {task}: unedited the model is not above chance (accuracy {level(natural, 'acc')} against "
+                f"{natural['chance_acc']:.1%}, comprehension {level(natural, 'com')} against "
                 f"{natural['chance_com']:.1%}): what edits do to its answers says nothing about the task"
             )
         mass = found["before"]["letter_mass"]
@@ -38,13 +38,6 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
                     f"{a['filtered']['share']:.1%} of the sum of |score|"
                 )
     yield from _legend(results)
-
-
-def _level(natural: Mapping[str, Any], metric: str) -> str:
-    if natural[metric] is None:
-        return "not known"
-    low, high = natural[f"{metric}_interval"]
-    return f"{natural[metric]:.1%} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _legend(results: Mapping[str, Any]) -> Iterator[str]:

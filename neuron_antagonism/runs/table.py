@@ -106,17 +106,14 @@ def _heading(found: Mapping[str, Any]) -> str:
     """What the model answers unedited: on the evaluation set, on examples as they come, and by chance."""
     before, natural, split = found["before"], found["natural"], found["split"]
     half = f", half of them understood by {split['reference']}" if split["reference"] else ""
-    lines = [
-        f"unedited accuracy {before['acc']:.1%}, comprehension {before['com']:.1%} ({before['examples']} examples{half})"
-    ]
+    levels = f"accuracy {before['acc']:.1%}, comprehension {before['com']:.1%}"
+    lines = [f"unedited {levels} ({before['examples']} examples{half})"]
     if natural["acc"] is None:
         lines.append("as examples come: not known (the share that is understood was not measured)")
     else:
-        low, high = natural["acc_interval"]
-        least, most = natural["com_interval"]
         lines.append(
-            f"as examples come ({natural['read']} read): accuracy {natural['acc']:.1%} [{100 * low:.0f}, {100 * high:.0f}]"
-            f", comprehension {natural['com']:.1%} [{100 * least:.0f}, {100 * most:.0f}]"
+            f"as examples come ({natural['read']} read): accuracy {level(natural, 'acc')}, "
+            f"comprehension {level(natural, 'com')}"
         )
     blind = ", ".join(f"{name} {value:.1%}" for name, value in natural["blind"].items())
     lines.append(
@@ -128,6 +125,14 @@ def _heading(found: Mapping[str, Any]) -> str:
     if not natural["above_chance"]:
         lines.append("NOT ABOVE CHANCE unedited: no verdict on any edit")
     return "\n".join(lines)
+
+
+def level(natural: Mapping[str, Any], metric: str) -> str:
+    """A natural accuracy or comprehension with its interval, in percent."""
+    if natural[metric] is None:
+        return "not known"
+    low, high = natural[f"{metric}_interval"]
+    return f"{natural[metric]:.1%} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _cell(
