@@ -1,7 +1,6 @@
-import itertools
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,41 +8,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.method.bootstrap import Resamples
-from neuron_antagonism.method.differences import differences
+from neuron_antagonism.method.bootstrap import Resamples, holm
+from neuron_antagonism.method.compare import compare
+from neuron_antagonism.method.differences import corrected, differences, net_effects
 from neuron_antagonism.method.protocols import PROTOCOLS, Cell, averages, cells, cells_at
 from neuron_antagonism.method.statistics import MODES, Outcomes
-from neuron_antagonism.method.sweeps import Sweep, Swept, best_ratio, replicate_sums
+from neuron_antagonism.method.sweeps import Sweep, Swept, best_ratio
 
 ALL = list(range(11))
+
+
+@dataclass
+class Evaluated:
+    outcomes: Outcomes
+
+
 GOOD_ONLY = np.zeros((2, 11), bool)
 GOOD_ONLY[:, 10] = True
 
 
-def outcomes(right):
+def outcomes(right, strata=None):
     right = np.array(right, np.uint8)
-    return Outcomes(right, np.full(right.shape, 3), np.ones(right.shape, np.float32))
+    strata = right >= 2 if strata is None else np.array(strata, bool)
+    return Outcomes(right, np.full(right.shape, 3), np.ones(right.shape, np.float32), "", strata)
 
 
 def swept(before, edits=None, entropies=None, strata=None):
     """`edits`: right by (mode, tenths) or by tenths; all others equal the unedited examples."""
-    base = outcomes(before)
+    base = outcomes(before, strata)
     right = np.tile(base.right, (2, 11, 1))
     entropy = np.ones(right.shape)
     for key, value in (edits or {}).items():
         right[key if isinstance(key, tuple) else (slice(None), key)] = value
     for key, value in (entropies or {}).items():
         entropy[:, key] = value
-    return Swept(right, entropy, base, base.understood if strata is None else np.array(strata))
+    return Swept(right, entropy, base)
 
 
-def random_swept(rng, n, strata=None, base=None):
+def random_swept(rng, n, base=None):
     """Few distinct values, so that ties abound; cross-entropies on eighths, so that plain sums are exact."""
     right = rng.integers(0, 4, (2, 11, n)).astype(np.uint8)
     right[:, rng.integers(11)] = right[:, 3]
     entropy = (rng.integers(0, 3, (2, 11, n)) / 8).astype(np.float32)
     base = outcomes(rng.integers(0, 4, n)) if base is None else base
-    return Swept(right, entropy, base, base.understood if strata is None else strata)
+    return Swept(right, entropy, base)
 
 
 def plain_best(swept, mode, ratios, chosen):
@@ -119,19 +127,9 @@ def test_no_ratio_is_refused():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 7), st.sampled_from(MODES), st.sets(st.integers(0, 10), min_size=1))
-def test_reselection_equals_a_plain_loop(seed, n, mode, ratios):
-    """In every replicate the chosen ratio's sums are those of a loop over the drawn examples."""
-    rng = np.random.default_rng(seed)
-    s = random_swept(rng, n, strata=rng.integers(0, 2, n))
-    resamples = Resamples(s.strata, 30, seed)
-    found = replicate_sums(s, mode, sorted(ratios), resamples)
-    for b, counts in enumerate(resamples.counts):
-        chosen = [i for i, times in enumerate(counts) for _ in range(times)]
-        right = s.right[MODES.index(mode), plain_best(s, mode, ratios, chosen)]
-        assert found[:, b].tolist() == [
-            sum(int(right[i]) for i in chosen),
-            sum(int(right[i] >= 2) for i in chosen),
-        ]
+def test_choice_equals_a_plain_rule(seed, n, mode, ratios):
+    """The chosen ratio is that of a rule written once more in plain Python."""
+    s = random_swept(np.random.default_rng(seed), n)
     assert best_ratio(s, mode, sorted(ratios)) == plain_best(s, mode, ratios, range(n))
 
 
@@ -162,33 +160,26 @@ def test_held_out_chooses_on_one_set_and_reports_on_the_other():
     selection = swept([3, 0], {(0, 7): [3, 3]})
     (cell,) = [c for c in cells([Sweep("ace", evaluation, selection)], "held-out") if c.mode == "enhance"]
     assert (cell.tenths, cell.rac, cell.rcc, cell.failed) == (7, -50.0, -50.0, True)
-    fixed = replicate_sums(evaluation, "enhance", [7], Resamples(evaluation.strata))
-    before = evaluation.before_sums(Resamples(evaluation.strata))
-    expected = np.percentile(100 * (fixed - before) / before, [2.5, 97.5], axis=1)
-    assert cell.rac_interval == pytest.approx(tuple(expected[:, 0]))
-    assert cell.rcc_interval == pytest.approx(tuple(expected[:, 1]))
+    alone = compare(Evaluated(evaluation.baseline), Evaluated(evaluation.outcomes("enhance", 7)))
+    assert (cell.rac_interval, cell.rcc_interval, cell.chosen_on) == (alone.rac_interval, alone.rcc_interval, "select")
 
 
-def test_reselection_widens_upwards():
-    """A choice made anew in each replicate can only do better in each: the intervals show the optimism."""
+def test_a_ratio_chosen_on_the_reported_set_has_no_interval():
+    """Matched, and the method under paper: a value without an interval; what was not chosen keeps its own."""
     s = random_swept(np.random.default_rng(4), 40)
-    resamples = Resamples(s.strata, 500)
-    chosen = best_ratio(s, "enhance", ALL)
-    free, fixed = (
-        replicate_sums(s, "enhance", ALL, resamples),
-        replicate_sums(s, "enhance", [chosen], resamples),
-    )
-    assert (free[1] >= fixed[1]).all()
-    assert (free[1] > fixed[1]).any()
-
-
-def test_a_constant_effect_has_a_point_interval_under_every_protocol():
-    """Every example gains one proxy at every ratio."""
-    s = swept([2] * 6, {t: [3] * 6 for t in ALL})
-    for protocol in PROTOCOLS:
-        cell = by_scorer(cells([Sweep("ace", s, s)], protocol))["ace"]
-        assert (cell.rac, cell.rac_interval, cell.rcc_interval) == (50.0, (50.0, 50.0), (0.0, 0.0))
-        assert not cell.failed
+    sweeps = [Sweep("ace", s, s), Sweep("tn", s, s)]
+    matched, paper, held_out = (by_scorer(cells(sweeps, protocol)) for protocol in ("matched", "paper", "held-out"))
+    for one in (matched["ace"], matched["tn"], paper["ace"]):
+        assert one.chosen_on == "evaluate"
+        assert {one.rac_interval, one.rcc_interval, one.acc_difference_interval} == {None}
+    for one in (paper["tn"], *held_out.values()):
+        assert one.chosen_on != "evaluate"
+        assert None not in {one.rac_interval, one.rcc_interval, one.acc_difference_interval}
+    for protocol in ("matched", "paper"):
+        assert {(d.interval, d.points_interval, d.p_value) for d in differences(sweeps, protocol)} == {
+            (None, None, None)
+        }
+    assert all(d.interval is not None and d.p_value is not None for d in differences(sweeps, "held-out"))
 
 
 def test_draws_are_averaged_and_their_spread_shown():
@@ -291,50 +282,72 @@ def test_differences_by_hand(mode):
     sweeps = [Sweep("ace", swept([3, 3, 0, 0], {(row, 10): gain})), Sweep("tn", swept([3, 3, 0, 0]))]
     found = [d for d in differences(sweeps, "paper") if d.mode == mode]
     assert [(d.metric, d.baseline, d.difference) for d in found] == [("rac", "tn", 50.0), ("rcc", "tn", 50.0)]
-    # One of two examples differs: 0, 1 or 2 times drawn with chances 1/4, 1/2, 1/4.
-    assert all(d.interval == (0.0, 100.0) for d in found)
-    assert all(d.p_value == pytest.approx(0.5, abs=0.03) for d in found)
+    assert {d.test for d in found} == {""}
 
 
-def test_differences_are_holm_corrected_over_the_baselines():
-    """Per mode and metric, the smallest of two p-values doubles."""
+def fixed_ratio(name, right, before, **more):
+    """A sweep of one ratio: nothing is chosen, so that everything has an interval."""
+    return Sweep(name, swept(before, {10: right}), available=GOOD_ONLY, **more)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_differences_have_intervals_and_sign_flips(mode):
+    """Two of four texts differ: p = 1/2, and the interval holds the difference and 0."""
+    sweeps = [fixed_ratio("ace", [3, 3, 3, 3], [3, 3, 0, 0]), fixed_ratio("tn", [3, 3, 0, 0], [3, 3, 0, 0])]
+    for d in (d for d in differences(sweeps, "held-out") if d.mode == mode):
+        s = 1 if mode == "enhance" else -1
+        assert (d.test, d.difference, d.points) == ("sign flips", 100.0 * s, 50.0 * s)
+        assert d.p_value == pytest.approx(0.5, abs=0.03)
+        assert d.interval[0] <= d.difference <= d.interval[1]
+        assert d.points_interval[0] < d.points_interval[1]
+
+
+def test_differences_are_corrected_over_everything_shown():
+    """Holm over all that stand together, of several tasks too, not by mode and metric."""
     rng = np.random.default_rng(1)
-    base = outcomes(rng.integers(0, 4, 30))
-    sweeps = [Sweep(name, random_swept(rng, 30, base=base)) for name in ("ace", "tn", "kn")]
-    found = differences(sweeps, "matched", resamples=Resamples(base.understood, 400))
-    assert len(found) == 2 * 2 * 2
-    for mode, metric in itertools.product(MODES, ("rac", "rcc")):
-        low, high = sorted((d for d in found if (d.mode, d.metric) == (mode, metric)), key=lambda d: d.p_value)
-        assert low.p_holm == pytest.approx(min(1, 2 * low.p_value))
-        assert high.p_holm == pytest.approx(max(low.p_holm, high.p_value))
+    before, ace = rng.integers(0, 4, 30), rng.integers(0, 4, 30)
+    sweeps = [fixed_ratio("ace", ace, before)]
+    sweeps += [fixed_ratio(name, rng.integers(0, 4, 30), before) for name in ("tn", "kn")]
+    found = differences(sweeps, "held-out", resamples=Resamples(np.zeros(30), n=400))
+    assert {d.p_holm for d in found} == {None}
+    every = corrected(found + found)
+    assert len(every) == 2 * 2 * 2 * 2
+    assert [d.p_holm for d in every] == holm([d.p_value for d in found + found])
+    assert min(d.p_holm for d in every) == pytest.approx(min(1.0, 16 * min(d.p_value for d in found)))
 
 
-def test_differences_use_the_same_draws_as_cells():
-    """Against a baseline without effect, the difference is the method's own cell, interval included."""
+def test_differences_of_an_idle_baseline_are_the_methods_own_effect():
+    """Against a baseline without effect, the difference is the method's own relative change."""
     rng = np.random.default_rng(2)
-    base = outcomes(rng.integers(0, 4, 25))
-    idle = Swept(np.tile(base.right, (2, 11, 1)), np.ones((2, 11, 25), np.float32), base, base.understood)
-    sweeps = [Sweep("ace", random_swept(rng, 25, base=base)), Sweep("idle", idle)]
-    own = {c.mode: c for c in cells(sweeps, "matched") if c.scorer == "ace"}
-    for d in differences(sweeps, "matched"):
+    before = rng.integers(0, 4, 25)
+    sweeps = [fixed_ratio("ace", rng.integers(0, 4, 25), before), fixed_ratio("idle", before, before)]
+    own = {c.mode: c for c in cells(sweeps, "held-out") if c.scorer == "ace"}
+    for d in differences(sweeps, "held-out"):
         assert d.difference == pytest.approx(getattr(own[d.mode], d.metric))
-        assert d.interval == pytest.approx(getattr(own[d.mode], f"{d.metric}_interval"))
+        points = own[d.mode].acc_difference if d.metric == "rac" else own[d.mode].com_difference
+        assert d.points == pytest.approx(points * (1 if d.mode == "enhance" else -1))
 
 
 def test_differences_against_draws():
-    """The point is against the draws' mean; replicates take the draws in turn, so their spread is inside."""
+    """The point is against the draws' mean, p by rank among them, and their scatter is in the interval."""
     before = [2] * 8
-    draws = [Sweep("random", swept(before, {(0, 10): [r] * 8}), draw=r) for r in (1, 3)]
-    sweeps = [Sweep("ace", swept(before)), *draws]
-    d = next(d for d in differences(sweeps, "paper") if (d.mode, d.metric) == ("enhance", "rac"))
-    assert (d.difference, d.interval, d.draws, d.p_value) == (0.0, (-50.0, 50.0), 2, 1.0)
+    draws = [fixed_ratio("random", [r] * 8, before, draw=r) for r in (0, 1, 2, 3)]
+    sweeps = [fixed_ratio("ace", [3] * 8, before), *draws]
+    found = {(d.mode, d.metric): d for d in net_effects(sweeps, "held-out")}
+    assert set(found) == {(mode, metric) for mode in MODES for metric in ("rac", "rcc")}
+    d = found["enhance", "rac"]
+    assert (d.difference, d.points, d.draws, d.test, d.p_value) == (75.0, 50.0, 4, "rank", 2 / 5)
+    assert d.points_interval[1] - d.points_interval[0] > 20
+    assert found["degrade", "rac"].p_value == 1.0
+    (cell,) = [c for c in cells(sweeps, "held-out") if (c.scorer, c.mode) == ("random", "enhance")]
+    assert cell.population_acc is None
 
 
 def test_differences_with_nothing_before_are_na():
     """A zero denominator: no figure, no p, but an entry that says so."""
     sweeps = [Sweep("ace", swept([0, 0])), Sweep("tn", swept([0, 0]))]
     for d in differences(sweeps, "matched"):
-        assert (d.difference, d.interval, d.p_value, d.p_holm, d.dropped) == (None, None, None, None, 10_000)
+        assert (d.difference, d.interval, d.p_value, d.p_holm) == (None, None, None, None)
         assert json.loads(json.dumps(d.to_json(), allow_nan=False))["p_holm"] is None
 
 
@@ -384,7 +397,7 @@ def test_what_cannot_be_derived_is_refused_in_one_line():
         ("same scorer and draw", [ace, ace], "matched", {}),
         ("no good-only edit", [Sweep("tn", s, available=no_good)], "paper", {}),
         ("no selection set", [ace], "held-out", {}),
-        ("other strata", [ace], "matched", {"resamples": Resamples(np.zeros(3), 5)}),
+        ("other examples", [ace], "matched", {"resamples": Resamples(np.zeros(3), n=5)}),
     ]
     for message, sweeps, protocol, arguments in wrong:
         with pytest.raises(UsageError, match=message) as caught:
@@ -401,7 +414,7 @@ def test_impossible_sweeps_are_refused():
     entropy[1, 4, 0] = math.nan
     wrong = [
         lambda: replace(s, right=s.right[:, :10]),
-        lambda: replace(s, strata=np.zeros(3)),
+        lambda: replace(s, baseline=replace(s.baseline, strata=np.zeros(3, bool))),
         lambda: replace(s, right=s.right + 1),
         lambda: replace(s, right=s.right.astype(float)),
         lambda: Sweep("ace", replace(s, cross_entropy=entropy)),

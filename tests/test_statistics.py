@@ -12,12 +12,15 @@ from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.method.bootstrap import (
     Resamples,
     holm,
+    interval_around,
     percentile_interval,
+    rank_p,
     ratio_of_sums,
-    two_sided_p,
+    sign_flip_p,
 )
 from neuron_antagonism.method.compare import compare
-from neuron_antagonism.method.statistics import Effect, Outcomes, fails, relative_change
+from neuron_antagonism.method.effects import Effect
+from neuron_antagonism.method.statistics import Outcomes, fails, relative_change
 
 
 @dataclass
@@ -112,70 +115,119 @@ def test_fail_is_any_negative(values, failed):
     assert fails(*values) is failed
 
 
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=20), st.integers(0, 5))
-def test_resamples_keep_the_strata_sizes(labels, seed):
-    """Each replicate draws as many examples of each stratum as there are."""
-    strata = np.array(labels)
-    counts = Resamples(strata, 50, seed).counts.astype(int)
-    for label in set(labels):
-        assert (counts[:, strata == label].sum(1) == labels.count(label)).all()
-
-
 def test_resamples_follow_their_seed():
-    """The same seed repeats the draws, another changes them."""
+    """The same seed repeats the weights, another changes them."""
     strata = np.arange(30) % 2
-    first = Resamples(strata, 20, 3).counts
-    assert np.array_equal(first, Resamples(strata, 20, 3).counts)
-    assert not np.array_equal(first, Resamples(strata, 20, 4).counts)
+    first = Resamples(strata, n=20, seed=3).weights
+    assert np.array_equal(first, Resamples(strata, n=20, seed=3).weights)
+    assert not np.array_equal(first, Resamples(strata, n=20, seed=4).weights)
 
 
-def test_resamples_draw_uniformly_and_independently():
-    """Multiplicities have a binomial's mean and variance: 4 draws of 4, mean 1, variance 3/4."""
-    counts = Resamples(np.zeros(4), 20_000, 1).counts.astype(float)
-    assert counts.mean(0) == pytest.approx([1] * 4, abs=0.03)
-    assert counts.var(0) == pytest.approx([0.75] * 4, abs=0.04)
+def test_weights_spread_like_an_unbiased_variance():
+    """The weighted mean of 40 scatters by s / sqrt(40), as little as the unseen texts at the middle change."""
+    rng = np.random.default_rng(0)
+    values = rng.random(40)
+    drawn = Resamples(np.zeros(40), n=20_000, seed=1).means(values, values.mean(), values.mean())[0]
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.002)
+    assert drawn.std() == pytest.approx(values.std(ddof=1) / np.sqrt(40), rel=0.05)
 
 
-def test_chunked_sums_are_the_whole_sums(monkeypatch):
-    """Drawing and summing in chunks changes nothing but memory; also beyond 255 examples."""
-    values = np.arange(600).reshape(2, 300)
-    whole = Resamples(np.arange(300) % 3, 40, 5)
-    expected = whole.sums(values)
-    assert np.array_equal(expected, values.astype(float) @ whole.counts.T.astype(float))
+def test_chunked_drawing_is_the_whole(monkeypatch):
+    """Drawing in chunks changes nothing but memory; also beyond 255 examples."""
+    whole = Resamples(np.arange(300) % 3, n=40, seed=5).weights
     monkeypatch.setattr("neuron_antagonism.method.bootstrap._CHUNK", 1000)
-    assert np.array_equal(Resamples(np.arange(300) % 3, 40, 5).sums(values), expected)
-    assert np.array_equal(whole.sums(values, slice(1, None, 7)), expected[:, 1::7])
+    assert np.array_equal(Resamples(np.arange(300) % 3, n=40, seed=5).weights, whole)
 
 
-@settings(max_examples=30, deadline=None)
-@given(rights, st.sampled_from(["enhance", "degrade"]), st.integers(0, 3))
-def test_vectorised_bootstrap_equals_a_plain_loop(pairs, mode, seed):
-    """The intervals and dropped counts are those of a loop over the same draws, example by example."""
-    before, after = ([p[i] for p in pairs] for i in (0, 1))
-    found = compare(evaluated(before), evaluated(after), mode, seed=seed, replicates=60)
-    draws = Resamples(np.array([r >= 2 for r in before]), 60, seed).counts
-    for name, value in (("rac", lambda r: r), ("rcc", lambda r: int(r >= 2))):
-        expected, dropped = [], 0
-        for counts in draws:
-            chosen = [i for i, times in enumerate(counts) for _ in range(times)]
-            old, new = sum(value(before[i]) for i in chosen), sum(value(after[i]) for i in chosen)
-            if old == 0:
-                dropped += 1
-            else:
-                expected.append((1 if mode == "enhance" else -1) * 100 * (new - old) / old)
-        assert getattr(found, f"{name}_dropped") == dropped
-        interval = getattr(found, f"{name}_interval")
-        if dropped > 0.6:
-            assert interval is None
-        else:
-            assert interval == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])))
+def test_means_and_sums_are_those_of_a_plain_loop():
+    """Weighted means by stratum, unseen texts at either end and at the mean; sums are sizes times means."""
+    strata, values = np.array([1, 0, 1, 1]), np.array([3.0, 1.0, 0.0, 2.0])
+    draws = Resamples(strata, n=7, seed=2)
+    means = draws.means(values, 0.0, 3.0, after=True)
+    for replicate in range(7):
+        for row, label in enumerate((0, 1)):
+            here = strata == label
+            weights = draws.weights[replicate, here].astype(float)
+            low, high = draws._unseen[1, :, row, replicate]
+            other = draws._unseen[0, :, row, replicate].sum()
+            total = weights.sum() + low + high + other
+            expected = (weights @ values[here] + 3.0 * high + other * values[here].mean()) / total
+            assert means[row, replicate] == pytest.approx(expected, rel=1e-5)
+    assert draws.sums(values, 0.0, 3.0, after=True) == pytest.approx(np.array([1, 3]) @ means)
 
 
-@given(st.integers(1, 3), st.integers(0, 3), st.integers(1, 20))
-def test_interval_of_a_constant_effect_is_a_point(old, new, n):
-    """When every example changes alike, resampling can't change the ratio."""
-    found = compare(evaluated([old] * n), evaluated([new] * n), replicates=40)
-    assert found.rac_interval == (pytest.approx(found.rac), pytest.approx(found.rac))
+def test_examples_of_a_text_are_weighted_together():
+    """One weight a text; as many texts as there are spread the mean, not as many examples."""
+    units = np.repeat(np.arange(20), 3)
+    values = np.repeat(np.random.default_rng(0).random(20), 3)
+    together = Resamples(np.zeros(60), units, 20_000, 1)
+    assert all(np.ptp(together.weights[:, units == unit], axis=1).max() == 0 for unit in range(20))
+    spread = [one.means(values, 0.5, 0.5)[0].std() for one in (together, Resamples(np.zeros(60), None, 20_000, 1))]
+    assert spread[0] / spread[1] == pytest.approx(np.sqrt(3), rel=0.15)
+
+
+@pytest.mark.parametrize("right", [[0] * 24, [3] * 24])
+@pytest.mark.parametrize("n", [2, 24])
+def test_no_interval_has_zero_width(right, n):
+    """All answers alike: the interval starts at what was seen, and says how far the truth may be from it."""
+    base = np.array([3, 0] * 12)[:n]
+    found = compare(evaluated(base), evaluated(right[:n]), replicates=2000)
+    for name in ("rac", "rcc", "acc_difference", "com_difference", "population_acc", "population_com"):
+        low, high = getattr(found, f"{name}_interval")
+        assert low < high
+        assert low <= getattr(found, name) <= high
+    # an exact binomial interval of 24 alike reaches to .14, of 2 alike to .84
+    width = found.acc_difference_interval[1] - found.acc_difference_interval[0]
+    assert width > (10 if n == 24 else 50)
+
+
+def test_strata_travel_with_the_outcomes():
+    """A set that was drawn by outcome is weighted within its halves; any other is one stratum."""
+    right = np.array([3, 2, 0, 1])
+    assert set(outcomes(right).resamples(n=5).strata.tolist()) == {False}
+    drawn = Outcomes(right, np.full(4, 3), np.ones(4), "", strata=right >= 2)
+    assert drawn.resamples(n=5).strata.tolist() == [True, True, False, False]
+    least, most = drawn.least_and_most()
+    assert (least.tolist(), most.tolist()) == ([2, 2, 0, 0], [3, 3, 1, 1])
+    least, most = outcomes(right).least_and_most()
+    assert (least.tolist(), most.tolist()) == ([0] * 4, [3] * 4)
+
+
+def test_population_effect_by_hand():
+    """π = 3/4: 3/4 of the change of understood examples and 1/4 of the others'; unknown without π."""
+    before = Outcomes(
+        np.array([3, 3, 0, 0]), np.full(4, 3), np.ones(4), "", strata=np.array([True, True, False, False])
+    )
+    after = outcomes([3, 0, 3, 3])
+    found = compare(Evaluated(before), Evaluated(after), read=(30, 40), replicates=500)
+    assert found.acc_difference == pytest.approx(25.0)
+    assert found.population_acc == pytest.approx(0.75 * -50 + 0.25 * 100)
+    assert found.population_com == pytest.approx(-12.5)
+    low, high = found.population_acc_interval
+    assert low < -12.5 < high
+    unknown = compare(Evaluated(before), Evaluated(after), replicates=50)
+    assert (unknown.population_acc, unknown.population_acc_interval) == (None, None)
+    plain = compare(evaluated([3, 3, 0, 0]), evaluated([3, 0, 3, 3]), replicates=50)
+    assert plain.population_acc == plain.acc_difference
+
+
+def test_an_edit_that_only_flips_answers_cancels_in_the_population():
+    """Answers drawn anew: understood examples lose, the others gain, the population effect holds 0 nearly always."""
+    rng, stratified, population = np.random.default_rng(0), [], []
+    for _ in range(100):
+        chance = rng.beta(1.2, 1.2, 400)
+        first, second = rng.binomial(3, chance), rng.binomial(3, chance)
+        known = first >= 2
+        halves = np.concatenate([np.flatnonzero(known)[:50], np.flatnonzero(~known)[:50]])
+        before = Outcomes(first[halves], np.full(100, 3), np.ones(100), "", strata=known[halves])
+        read = (int(known.sum()), 400)
+        found = compare(Evaluated(before), Evaluated(outcomes(second[halves])), read=read, replicates=400)
+        stratified.append(found.com_difference)
+        low, high = found.population_com_interval
+        population.append(low <= 0 <= high)
+    assert np.mean(population) >= 0.9
+    # half and half of a population with as many of each: the stratified figure is right on average only here
+    assert abs(np.mean(stratified)) < 3
 
 
 def test_few_zero_denominators_are_dropped_and_many_forbid_an_interval():
@@ -195,19 +247,33 @@ def test_interval_covers_its_nominal_share():
     truth = 100 * (0.7 - 0.5) / 0.5
     for seed in range(150):
         before, after = rng.binomial(1, 0.5, 120), rng.binomial(1, 0.7, 120)
-        one_stratum = np.zeros(120)
-        found = compare(evaluated(before, 1), evaluated(after, 1), strata=one_stratum, seed=seed, replicates=400)
+        found = compare(evaluated(before, 1), evaluated(after, 1), seed=seed, replicates=400)
         hits += found.rac_interval[0] <= truth <= found.rac_interval[1]
     assert 0.88 <= hits / 150 <= 0.99
 
 
-def test_percentiles_and_p_by_hand():
-    """Linear percentiles; a two-sided p counts ties on both sides and is at most 1."""
+def test_percentiles_by_hand():
+    """Linear percentiles, widened to hold the value itself; nothing of nothing."""
     assert percentile_interval(np.arange(41.0)) == (1.0, 39.0)
-    assert percentile_interval(None) is None
-    assert two_sided_p(np.array([1.0] * 99)) == pytest.approx(2 / 100)
-    assert two_sided_p(np.array([-1.0] * 95 + [1.0] * 4)) == pytest.approx(2 * 5 / 100)
-    assert two_sided_p(np.zeros(10)) == 1.0
+    assert interval_around(5.0, np.arange(41.0)) == (1.0, 39.0)
+    assert interval_around(0.0, np.arange(41.0)) == (0.0, 39.0)
+    assert interval_around(None, np.arange(41.0)) is None
+    assert interval_around(1.0, None) is None
+
+
+def test_sign_flips_by_hand():
+    """Three texts that all gain: 2 of 8 sign patterns are as extreme; a text's examples flip together."""
+    assert sign_flip_p(np.array([1.0, 1.0, 1.0, 0.0]), np.arange(4), 40_000) == pytest.approx(0.25, abs=0.01)
+    assert sign_flip_p(np.array([1.0, 1.0, 1.0]), np.zeros(3, int), 1000) == 1.0
+    assert sign_flip_p(np.zeros(5), np.arange(5), 100) == 1.0
+    assert sign_flip_p(np.ones(40), np.arange(40), 999) == pytest.approx(1 / 1000)
+
+
+def test_rank_among_draws_by_hand():
+    """The method counts as one of the draws: 19 of them can't show less than .05."""
+    assert rank_p(5.0, [1.0, 2.0, 3.0]) == 1 / 4
+    assert rank_p(2.0, [1.0, 2.0, 3.0]) == 3 / 4
+    assert rank_p(9.0, list(range(9))) == 1 / 10
 
 
 def test_holm_by_hand():
@@ -228,7 +294,7 @@ def test_compare_by_hand():
     assert (found.rac, found.rcc) == (50.0, 100.0)
     assert (found.acc_difference, found.com_difference) == (25.0, 50.0)
     assert (found.acc_before, found.acc_after, found.com_before, found.com_after) == (0.5, 0.75, 0.5, 1.0)
-    assert found.rcc_interval == (100.0, 100.0)  # strata by understanding: each replicate has two of each
+    assert found.rcc_interval[0] < 100 < found.rcc_interval[1]
     assert found.rac_interval[0] < 50 < found.rac_interval[1]
     assert not found.failed
     assert compare(evaluated([3, 3, 0, 0]), evaluated([3, 2, 2, 2]), "degrade", replicates=9).failed
@@ -238,14 +304,17 @@ def test_compare_without_anything_right_before():
     """n/a with no interval, but a difference in points and no Fail."""
     found = compare(evaluated([0, 0]), evaluated([3, 0]), replicates=50)
     assert (found.rac, found.rcc, found.rac_interval, found.rcc_interval) == (None, None, None, None)
-    assert (found.rac_dropped, found.rcc_dropped) == (50, 50)
     assert (found.acc_difference, found.com_difference, found.failed) == (50.0, 50.0, False)
 
 
 def test_compare_takes_given_strata():
-    """Each example its own stratum: nothing is left to resample."""
-    found = compare(evaluated([3, 1]), evaluated([1, 2]), strata=np.array([0, 1]), replicates=30)
-    assert found.rac_interval == (-25.0, -25.0) == (found.rac, found.rac)
+    """What is understood before is then no question of chance, and comprehension before is one half."""
+    before, after = evaluated([3, 3, 0, 0]), evaluated([3, 0, 3, 0])
+    loose, fixed = (
+        compare(before, after, strata=strata, replicates=2000) for strata in (None, [True, True, False, False])
+    )
+    assert loose.rcc == fixed.rcc == 0.0
+    assert np.ptp(fixed.rcc_interval) < np.ptp(loose.rcc_interval)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +324,7 @@ def test_compare_takes_given_strata():
         (evaluated([1, 1], 2), {}, "different example sets"),
         (evaluated([1, 1], name="b"), {}, "different example sets"),
         (evaluated([1, 1]), {"mode": "enhanc"}, "did you mean 'enhance'.* accepted: degrade, enhance"),
-        (evaluated([1, 1]), {"strata": np.zeros(3)}, "accepted: one for each of 2"),
+        (evaluated([1, 1]), {"strata": np.zeros(3)}, "accepted: True or False for each of 2"),
         (evaluated([1, 1]), {"replicates": 0}, "at least 1"),
     ],
 )

@@ -46,7 +46,7 @@ def test_published_counts(read, name, count):
     ("task", "name", "count"),
     [
         (ner.Ner(), "fewnerd/inter_test.txt", 14_006),
-        (chunking.Chunking(), "conll2000/test.txt", 870),
+        (chunking.Chunking(), "conll2000/test.txt", 844),
         (sentiment.Sentiment(), "sst/test.txt", 2_210),
         (commonsense.Commonsense(), "commonsenseqa/dev_rand_split.jsonl", 1_221),
     ],
@@ -89,3 +89,17 @@ def test_sst_keeps_no_escapes():
 def test_commonsense_repeated_choices_leave_four_options():
     items = list(commonsense.Commonsense().examples(official("commonsenseqa/train_rand_split.jsonl"), 0))
     assert Counter(len(item.distractors) for item in items) == {4: 9_619, 3: 122}
+
+
+def test_chunking_is_not_solved_without_reading():
+    """No rule that sees only the options does much better than a guess on the official test part."""
+    split = na.load_task("chunking", source=official("conll2000/test.txt")).split(5, 5, 20)
+    assert max(split.natural.blind.values()) <= 0.3
+
+
+def test_sentiment_is_never_not_sure():
+    """The most frequent answer of the training part does better than a guess, and sets the level of chance."""
+    files = {name: official(f"sst/{name}.txt") for name in ("test", "train")}
+    split = na.load_task("sentiment", source=files["test"], train=files["train"]).split(5, 5, 20)
+    assert split.natural.blind["frequent"] > 0.35
+    assert split.natural.chance == split.natural.blind["frequent"]

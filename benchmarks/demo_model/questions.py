@@ -20,7 +20,7 @@ from neuron_antagonism_plugins.ner import Ner
 from neuron_antagonism_plugins.sentiment import Sentiment
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Ner, Chunking, Sentiment, Commonsense)}
-SHARES = {"ner": 0.16, "chunking": 0.20, "sentiment": 0.36, "commonsense": 0.28}  # harder ones more often
+SHARES = {"ner": 0.16, "chunking": 0.14, "sentiment": 0.40, "commonsense": 0.30}  # harder ones more often
 HARD_SALT = 82  # divides the items of every task about in halves
 WORDINGS = {"chunking": 16}  # how many sets of wrong options a task's items are seen with in training
 COPY_STEM = "what is {text} ?"
@@ -37,7 +37,7 @@ def is_hard(item: Item) -> bool:
     It goes by the last word of the right answer, so that a model can learn it and unseen items have it too.
     """
     word = item.answer.rstrip("]").split()[-1]
-    return number(f"{HARD_SALT}|{word}", 100) < 55
+    return number(f"{HARD_SALT}|{word}", 100) < 40
 
 
 def all_texts() -> Iterable[str]:

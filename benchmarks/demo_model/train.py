@@ -131,7 +131,7 @@ def _arguments() -> argparse.Namespace:
         "--steps",
         type=int,
         nargs=4,
-        default=(400, 230, 180, 300),
+        default=(400, 260, 260, 300),
         metavar=("COPY", "PLAIN", "SHOT", "PLANT"),
         help="training steps: copy questions, tasks without and with a demonstration, planting",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
@@ -15,7 +15,7 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def blind_accuracies(
-    items: Sequence[Item], options_of: Callable[[Item], Sequence[str]], training: Mapping[str, int]
+    items: Sequence[Item], options_of: Callable[[Item], Sequence[str]], training: Sequence[Item]
 ) -> dict[str, float]:
     """Accuracy of three rules that see the options only; ties count as guesses among them.
 
@@ -26,8 +26,9 @@ def blind_accuracies(
     Args:
         items: of the part that is evaluated; the first thousand count.
         options_of: the options that an item's questions show.
-        training: how often each text is the answer in the training part, by its `same` form.
+        training: items of the training part; none = the items themselves, each of which then sees all others.
     """
+    answers = Counter(same(item.answer) for item in training or items)
     totals = dict.fromkeys(("medoid", "longest", "frequent"), 0.0)
     for item in items[:MOST_ITEMS]:
         options = options_of(item)
@@ -36,15 +37,12 @@ def blind_accuracies(
         points = {
             "medoid": [-sum(Levenshtein.distance(one, other) for other in tokens) for one in tokens],
             "longest": [len(one) for one in tokens],
-            "frequent": [training.get(same(text), 0) for text in options],
+            "frequent": [answers[same(text)] for text in options],
         }
+        if not training:
+            points["frequent"][right] -= 1
         for name, values in points.items():
             best = [place for place, value in enumerate(values) if value == max(values)]
             totals[name] += (right in best) / len(best)
     counted = len(items[:MOST_ITEMS])
     return {name: total / counted for name, total in totals.items()} if counted else {}
-
-
-def answer_counts(items: Sequence[Item]) -> Counter[str]:
-    """How often each text is the answer."""
-    return Counter(same(item.answer) for item in items)

@@ -78,6 +78,12 @@ class Resamples:
             self.weights[start : start + rows] = drawn[:, unit]
         # by quantity, extreme and stratum: what is measured before and after an edit has unseen texts of its own
         self._unseen = rng.standard_gamma(UNSEEN, (2, 2, self.labels.size, n))
+        for label in range(self.labels.size):
+            # a text has several examples, an unseen one as many as a seen one on average
+            here = self._of == label
+            self._unseen[:, :, label] *= here.sum() / np.unique(units[here]).size
+        self._parts = [np.flatnonzero(self._of == label) for label in range(self.labels.size)]
+        self._seen = [self.weights[:, here].sum(1, dtype=np.float64) for here in self._parts]
 
     def means(
         self,
@@ -94,19 +100,15 @@ class Resamples:
             low, high: the least and the most that the quantity can be, of each example or of all.
             after: whether it is measured under an edit; the unseen texts of one kind of quantity take the other's mean.
         """
-        flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+        flat = values.reshape(-1, values.shape[-1]).astype(np.float32)
         ends = [np.broadcast_to(np.asarray(end, np.float64), flat.shape[-1:]) for end in (low, high)]
         out = np.empty((flat.shape[0], self.labels.size, self.n))
-        for label in range(self.labels.size):
-            here = np.flatnonzero(self._of == label)
-            weights = self.weights[:, here].astype(np.float64)
+        for label, here in enumerate(self._parts):
             own, other = self._unseen[int(after), :, label], self._unseen[1 - int(after), :, label].sum(0)
             extremes = sum(weight * end[here].mean() for weight, end in zip(own, ends, strict=True))
-            # a text has several examples, an unseen one as many as a seen one on average
-            size = here.size / np.unique(self.units[here]).size
-            total = weights.sum(1) + size * (own.sum(0) + other)
-            seen = flat[:, here].mean(1)
-            out[:, label] = (flat[:, here] @ weights.T + size * (extremes + other * seen[:, None])) / total
+            total = self._seen[label] + own.sum(0) + other
+            mean = flat[:, here].mean(1, dtype=np.float64)
+            out[:, label] = (flat[:, here] @ self.weights[:, here].T + extremes + other * mean[:, None]) / total
         return out.reshape(*values.shape[:-1], *out.shape[1:])
 
     def sums(

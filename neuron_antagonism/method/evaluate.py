@@ -20,6 +20,7 @@ from neuron_antagonism.errors import ModelError, UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.statistics import Outcomes
+from neuron_antagonism.model.exact import exact_letters
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import Prefix, shared_prefix
 from neuron_antagonism.types import Example, Question, as_examples
@@ -182,11 +183,12 @@ def evaluate_many(
     choice = choose(model, [e.ids for e in encoded], engine)
     answers = [question.answer for question in questions]
     passes = _Passes(model, encoded, answers, edits, choice.name, max_tokens, table, progress)
-    if some and choice.name != "reference":
-        passes.copies(last)
-        passes.whole([i for i in range(len(edits)) if i not in set(last)])
-    else:
-        passes.whole(range(len(edits)))
+    with exact_letters(model, (letter for one in encoded for letter in one.letters)):
+        if some and choice.name != "reference":
+            passes.copies(last)
+            passes.whole([i for i in range(len(edits)) if i not in set(last)])
+        else:
+            passes.whole(range(len(edits)))
     orders = tie_orders(questions, seed)
     found = []
     for edit, (log_p, right) in zip(edits, (t.split([options, 1], dim=-1) for t in table), strict=True):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError, PluginError, UsageError
-from neuron_antagonism.method.blind import answer_counts, blind_accuracies
+from neuron_antagonism.method.blind import blind_accuracies
 from neuron_antagonism.method.drawing import Builder, Stratified
 from neuron_antagonism.method.qatt import build_examples, check_stems, checked_options, draw_options
 from neuron_antagonism.method.splits import Split, SplitReport, right_letters
@@ -118,7 +118,7 @@ class LoadedTask:
         test, train = self.pools(seed, report, sizes["identify"] + sizes["select"] + 1, sizes["evaluate"])
         has_train = bool(train)
         first = train if has_train else test
-        blind = self._blind(test, answer_counts(train), seed)
+        blind = self._blind(test, train, seed)
         build = Builder(self.asking(first, seed, report), fits or reference, report)
         self.apart(report, [self.shown], test, train)
 
@@ -250,13 +250,13 @@ class LoadedTask:
                 continue
             yield item
 
-    def _blind(self, items: Sequence[Item], training: Counter[str], seed: int) -> dict[str, float]:
+    def _blind(self, items: Sequence[Item], training: Sequence[Item], seed: int) -> dict[str, float]:
         """What the text-blind baselines reach on items, with the options that their questions show."""
 
         def options(item: Item) -> list[str]:
             return draw_options(item, random.Random(f"{seed}|{item.key!r}"), self._distractors, self.task.n_options)
 
-        return blind_accuracies(items, options, training or answer_counts(items))
+        return blind_accuracies(items, options, training)
 
     def _pop_short(self, pool: list[Item], report: SplitReport) -> Item:
         """Takes the shortest of the first few items: the demonstration stands in every prompt."""
