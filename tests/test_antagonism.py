@@ -15,7 +15,7 @@ from rich.console import Console
 
 import neuron_antagonism as na
 from neuron_antagonism.method.bootstrap import Resamples
-from neuron_antagonism.method.interaction import Texts, example_log_odds, interaction, log_odds, verdict
+from neuron_antagonism.method.interaction import example_log_odds, interaction, log_odds, mean_interval, verdict
 from neuron_antagonism.suites import bench as benching
 from neuron_antagonism.suites.antagonism import PAIRS, Pair, Pairs, random_pairs
 from neuron_antagonism.suites.spec import Suite
@@ -127,18 +127,26 @@ def test_words(interval, word):
     assert verdict(interval) == word
 
 
-def test_texts_are_drawn_whole():
-    """Examples about one text are drawn together: the interval is that of ratios of sums over drawn texts."""
-    values, units = np.array([1.0, 3.0, 10.0, -4.0, 0.5, 2.5]), ["b", "a", "b", "c", "d", "b"]
-    counts = Resamples(np.zeros(4), 500, seed=3).counts
-    sums, sizes = np.array([3.0, 13.5, -4.0, 0.5]), np.array([1, 3, 1, 1])
-    expected = np.percentile([(c * sums).sum() / (c * sizes).sum() for c in counts.astype(float)], (2.5, 97.5))
-    assert Texts(units, 500, seed=3).interval(values) == pytest.approx(tuple(expected))
-    with pytest.raises(na.UsageError, match="bootstrap of no texts; accepted: at least one"):
-        Texts([])
+def test_the_interval_of_a_mean_is_over_texts():
+    """Examples about one text are weighted together: the interval is that of weighted means by text."""
+    values, units = np.array([1.0, 3.0, 10.0, -4.0, 0.5, 2.5]), np.array([1, 0, 1, 2, 3, 1])
+    draws = Resamples(np.zeros(6), units, 500, seed=3)
+    low, high = mean_interval(values, draws)
+    assert low < values.mean() < high
+    weights = draws.weights.astype(float)
+    assert np.ptp(weights[:, units == 1], axis=1).max() == 0
+    spread = np.percentile((weights @ values) / weights.sum(1), (2.5, 97.5))
+    # unseen texts at the mean pull the interval in, and no further
+    assert spread[0] <= low
+    assert high <= spread[1]
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------
+
+
+def text_draws(split):
+    units = np.unique([e.unit for e in split.evaluate], return_inverse=True)[1]
+    return Resamples(np.zeros(len(units)), units)
 
 
 @pytest.mark.parametrize("mode", ["enhance", "degrade"])
@@ -165,9 +173,7 @@ def test_a_row_by_hand(rows, sets, model, mode, pair):
     assert row["interaction"] == pytest.approx(deltas[2] - deltas[0] - deltas[1], abs=1e-6)
     assert abs(row["interaction"]) > 1e-4
     values = s * (levels[2] - levels[0] - levels[1] + before)
-    assert row["interaction_interval"] == pytest.approx(
-        Texts([e.unit for e in split.evaluate]).interval(values), abs=1e-6
-    )
+    assert row["interaction_interval"] == pytest.approx(mean_interval(values, text_draws(split)), abs=1e-6)
     assert row["verdict"] == verdict(row["interaction_interval"])
     assert (row["task"], row["scorer"], row["n_first"], row["n_second"], row["draws"]) == ("mine", "ace", N, N, 1)
     ours = na.Edit((*na.edit(good.top(N), ACTS[mode]["good"]).parts, *na.edit(bad.top(N), ACTS[mode]["bad"]).parts))

@@ -175,6 +175,21 @@ def test_an_ending_is_settled_once_by_the_first_prompts():
     assert len(model.letters.chosen) == 2
 
 
+def test_a_prompt_that_was_asked_alone_decides_for_no_others():
+    """Whatever one prompt would have, the first few that are asked together are asked themselves."""
+    tokenizer = words()
+    model = na.load_model(hf_model=writer(tokenizer, {":": letters_after(" ")}), tokenizer=tokenizer)
+    asked = [na.Question(f"{'Pick ' * n}Answer:", ("a", "b", "c", "d"), 0) for n in range(1, 5)]
+    model.encode(asked[0])
+    (key,) = model.letters._asked
+    assert model.letters._asked[key] == 1
+    model.encode_all(asked)
+    assert model.letters._asked[key] == 4
+    chosen = model.letters.chosen[key]
+    model.encode_all(asked[::-1] * 2)
+    assert model.letters.chosen[key] is chosen
+
+
 def test_a_prompt_that_can_not_take_the_chosen_form_gets_its_own():
     """The others keep theirs."""
     tokenizer = words()

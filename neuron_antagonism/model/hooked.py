@@ -230,7 +230,8 @@ class HookedModel:
     def independent(self, prompts: Sequence[Sequence[int]]) -> bool:
         """Whether a prompt's logits stay what they are when it is padded, continued, or run beside longer ones.
 
-        Proved on the longest of these prompts and its first few tokens, once for each length. Where it does not hold
+        Proved on the longest of these prompts and beginnings of it, of few tokens and of many (what changes with length
+        changes most where a prompt is long by itself), once for each length. Where it does not hold
         (positions that depend on a batch's length, as those of LongRoPE do), prompts of different lengths never share
         a forward, and nothing is cached.
         """
@@ -240,8 +241,10 @@ class HookedModel:
             return True
         if len(longest) not in known:
             with torch.no_grad(), self.unedited():
-                apart = [self._last_logits([ids]) for ids in (longest[:MIN_SHARED], longest)]
-                together = self._last_logits([longest[:MIN_SHARED], longest])
+                lengths = {MIN_SHARED, *(max(MIN_SHARED, len(longest) * part // 4) for part in (1, 2, 3, 4))}
+                beginnings = [longest[:length] for length in sorted(lengths)]
+                apart = [self._last_logits([ids]) for ids in beginnings]
+                together = self._last_logits(beginnings)
             known[len(longest)] = difference(together, torch.cat(apart)) <= BATCHED[self.dtype]
         return known[len(longest)]
 

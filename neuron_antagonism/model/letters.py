@@ -104,22 +104,30 @@ class Letters:
         self._tokenizer_name = tokenizer_name
         self._weigh = weigh
         self.chosen: dict[tuple[str, tuple[str, ...], bool], LetterForm] = {}
+        # of how many prompts: a prompt that was asked alone must not decide for those of a run
+        self._asked: dict[tuple[str, tuple[str, ...], bool], int] = {}
 
     def settle(self, asked: Iterable[Asked]) -> None:
-        """Let the model choose where the answer is read, for each ending of a prompt that is not settled yet."""
+        """Let the model choose where the answer is read, for each ending of a prompt that is not settled yet.
+
+        A choice on fewer prompts than are wanted is made again where there are more.
+        """
         groups: dict[tuple[str, tuple[str, ...], bool], dict[str, None]] = {}
         for prompt, letters, whole in asked:
             framed = self._frame(prompt)
             key = _key(framed, letters, whole=whole)
             known = self.chosen.get(key)
-            if known is None or (known.mass is None and self._weigh is not None):
+            if known is None or (self._weigh is not None and self._asked.get(key, 0) < SAMPLE):
                 group = groups.setdefault(key, {})
                 if len(group) < SAMPLE:
                     group.setdefault(framed)
         for key, prompts in groups.items():
+            if len(prompts) <= self._asked.get(key, 0):
+                continue
             form = self._choice(list(prompts), key[1], whole=key[2])
             if form is not None:
                 self.chosen[key] = form
+                self._asked[key] = len(prompts) if form.mass is not None else 0
 
     def encode(self, prompt: str, letters: Sequence[str], *, whole: bool = True) -> Encoded:
         """Token ids of the prompt (with what is put after it) and of the letters.
@@ -140,6 +148,7 @@ class Letters:
                 if form is None:
                     break
                 self.chosen[key] = form
+                self._asked[key] = 1 if form.mass is not None else 0
             encoded = self._try(framed, letters, self.chosen[key].between, whole=whole)
             # none: this prompt's end joins with the letters otherwise than that of those which chose
             if encoded is not None:
