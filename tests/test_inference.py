@@ -101,7 +101,7 @@ def test_a_strong_model_is_above_chance(default_run):
         assert natural["above_chance"] is True
         assert natural["acc_interval"][0] > natural["chance_acc"] >= 1 / natural["options"]
         assert set(natural["blind"]) == {"medoid", "longest", "frequent"}
-    assert "half of them understood by demo" in default_run.stdout
+    assert "by construction 24 understood by demo and 24 not" in default_run.stdout
     assert "as examples come" in default_run.stdout
 
 
@@ -169,7 +169,7 @@ def test_an_unstratified_run(tmp_path):
     assert done.exit_code == 0, done.output
     (found,) = json.loads((out / "results.json").read_text(encoding="utf-8"))["tasks"].values()
     assert found["split"]["reference"] == ""
-    assert "half of them understood" not in done.output
+    assert "by construction" not in done.output
     assert found["natural"]["acc"] == found["before"]["acc"]
     for cell in found["cells"]["held-out"]:
         assert cell["population_acc"] == pytest.approx(cell["acc_difference"])

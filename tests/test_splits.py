@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
+import tiny
 
 import neuron_antagonism as na
 from neuron_antagonism.method import drawing
@@ -54,9 +53,7 @@ class Oracle:
 
     def evaluate(self, examples: Any) -> Any:
         self.asked += [number(example) for example in examples]
-        return SimpleNamespace(
-            outcomes=SimpleNamespace(understood=np.array([self.knows(number(example)) for example in examples]))
-        )
+        return tiny.evaluated(self.knows(number(example)) for example in examples)
 
 
 def number(example: na.Example) -> int:
@@ -293,14 +290,15 @@ class TestSeeds:
 
 class TestFiles:
     def test_round_trip(self, tmp_path):
-        """What is saved is loaded: examples, order, strata."""
+        """What is saved is loaded: examples, order, strata, what was read."""
         split = cut(*items(100), reference=Oracle())
         split.save(tmp_path / "questions.jsonl")
         loaded = Split.load(tmp_path / "questions.jsonl")
         for name in SETS:
             assert getattr(loaded, name) == getattr(split, name)
         assert loaded.strata == split.strata
-        assert len((tmp_path / "questions.jsonl").read_bytes().split(b"\n")) == 3 + 8 + 12 + 1
+        assert len((tmp_path / "questions.jsonl").read_bytes().split(b"\n")) == 3 + 8 + 12 + 2
+        assert loaded.natural == split.natural
 
     def test_text_of_any_kind(self, tmp_path):
         """Unicode, ends of lines that JSON does not escape, meta values: all come back as they were."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -13,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import neuron_antagonism as na
+from neuron_antagonism.method.statistics import Outcomes
 from neuron_antagonism.model.hooked import HookedModel
 
 WORDS = [f"w{i}" for i in range(40)]
@@ -74,6 +77,12 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+
+
+def evaluated(known: Iterable[bool]) -> SimpleNamespace:
+    """What an evaluation says of examples of three proxies that are understood wholly, or not at all."""
+    right = np.array([3 if one else 0 for one in known])
+    return SimpleNamespace(outcomes=Outcomes(right, np.full(right.shape, 3), np.zeros(right.shape)))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,12 +31,13 @@ def notes(results: Mapping[str, Any]) -> Iterator[str]:
             )
         for line, scorers in _incomplete(found["attribution"]).items():
             yield f"warning: {task}: the integrated gradients of {', '.join(scorers)} miss {line}"
-        for scorer, a in found["attribution"].items():
-            if a["filtered"] is not None and a["filtered"]["count"]:
-                yield (
-                    f"note: {task}: {scorer}'s ambiguity filter dropped {a['filtered']['count']} neurons, "
-                    f"{a['filtered']['share']:.1%} of the sum of |score|"
-                )
+        dropped = [
+            f"{scorer} {filtered['count']} neurons ({filtered['share']:.1%})"
+            for scorer, a in found["attribution"].items()
+            if (filtered := a["filtered"]) is not None and filtered["count"]
+        ]
+        if dropped:
+            yield f"note: {task}: dropped as ambiguous (share of the sum of |score|): {', '.join(dropped)}"
     yield from _legend(results)
 
 

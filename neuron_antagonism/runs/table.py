@@ -14,8 +14,8 @@ from rich.text import Text
 from neuron_antagonism.runs.results import PROTOCOL
 
 TITLES = {"degrade": "Degrade", "enhance": "Enhance"}
-WIDTH = 116
-NARROW = 112
+WIDTH = 120
+NARROW = 118
 MARKED = 0.05
 
 
@@ -35,15 +35,15 @@ class ResultTable:
         """One dict a task, scorer and mode: the cells of the `held-out` protocol."""
         return [cell for found in self.results["tasks"].values() for cell in found["cells"][PROTOCOL]]
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:
         """What a rich console prints; where it is narrow, only the population effect has its interval."""
         narrow = options.max_width < NARROW
         for task, found in self.results["tasks"].items():
-            yield _task_table(task, found, narrow)
-            yield _side_effects(task, found)
-        yield self._averages()
+            yield from _task_table(task, found, narrow)
+            yield from _side_effects(task, found)
+        yield from self._averages()
         if any(found["planted"] is not None for found in self.results["tasks"].values()):
-            yield self._planted()
+            yield from self._planted()
 
     def __str__(self) -> str:
         """Plain text."""
@@ -52,28 +52,28 @@ class ResultTable:
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 
-    def _averages(self) -> Table:
+    def _averages(self) -> tuple[Text, Table]:
         judged = all(found["natural"]["above_chance"] for found in self.results["tasks"].values())
         title = "Mean over tasks: RAC % / RCC %" + ("" if judged else " (a task at chance is among them: no verdict)")
-        table = _table(title, ["Scorer"], list(TITLES.values()))
+        table = _table(["Scorer"], list(TITLES.values()))
         averages = {(a["scorer"], a["mode"]): a for a in self.results["averages"]}
         for scorer in dict.fromkeys(scorer for scorer, _ in averages):
             table.add_row(scorer, *(_average(averages.get((scorer, mode)), judged) for mode in TITLES))
-        return table
+        return Text(title), table
 
-    def _planted(self) -> Table:
+    def _planted(self) -> tuple[Text, Table]:
         tasks = {task: found["planted"] for task, found in self.results["tasks"].items()}
         first = next(iter(tasks.values()))
         k = next(iter(first.values()))["k"]
-        table = _table(f"Planted neurons in the {k} strongest (good bad)", ["Scorer"], list(tasks))
+        table = _table(["Scorer"], list(tasks))
         for scorer, one in first.items():
             label = f"{scorer} (ceiling)" if one.get("kind") == "ceiling" else scorer
             table.add_row(label, *(_precision(found[scorer]) for found in tasks.values()))
-        return table
+        return Text(f"Planted neurons in the {k} strongest (good bad)"), table
 
 
-def _table(title: str, left: list[str], right: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+def _table(left: list[str], right: list[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:
@@ -81,10 +81,8 @@ def _table(title: str, left: list[str], right: list[str]) -> Table:
     return table
 
 
-def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> Table:
-    table = _table(
-        f"{task}: {_heading(found)}", ["Scorer"], ["Acc", "RAC %", "RCC %", "as it comes", "net", "g:b", "at all"]
-    )
+def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> tuple[Text, Table]:
+    table = _table(["Scorer"], ["Acc", "RAC %", "RCC %", "as it comes", "net", "g:b", "at all"])
     at_all = {(effect["scorer"], effect["mode"]): effect for effect in found["at_all"]}
     net = {(one["method"], one["mode"]): one for one in found["net"] if one["metric"] == "rac"}
     judged = found["natural"]["above_chance"]
@@ -99,13 +97,16 @@ def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> Table:
             name = (cell["scorer"], mode)
             figures = _cell(cell, at_all.get(name), net.get(name), judged, narrow)
             table.add_row(f" {cell['scorer']}{' *' if name in marked else ''}", *figures)
-    return table
+    return Text(f"{task}: {_heading(found)}"), table
 
 
 def _heading(found: Mapping[str, Any]) -> str:
     """What the model answers unedited: on the evaluation set, on examples as they come, and by chance."""
     before, natural, split = found["before"], found["natural"], found["split"]
-    half = f", half of them understood by {split['reference']}" if split["reference"] else ""
+    half = ""
+    if split["reference"]:
+        known, other = split["understood"]["evaluate"]
+        half = f", by construction {known} understood by {split['reference']} and {other} not"
     levels = f"accuracy {before['acc']:.1%}, comprehension {before['com']:.1%}"
     lines = [f"unedited {levels} ({before['examples']} examples{half})"]
     if natural["acc"] is None:
@@ -152,11 +153,11 @@ def _cell(
     return [f"{cell['acc_after']:.1%}", failed + rac, rcc, natural, gained, used, everywhere]
 
 
-def _side_effects(task: str, found: Mapping[str, Any]) -> Table:
+def _side_effects(task: str, found: Mapping[str, Any]) -> tuple[Text, Table]:
     effects = found["side_effects"]
     letters = list(effects["rows"][0]["by_letter"]) if effects["rows"] else []
-    columns = ["changed", f"right by letter, {' '.join(letters)}", "other tasks", "KL", "perplexity"]
-    table = _table(f"{task}: side effects (text: {effects['text']})", ["Scorer"], columns)
+    columns = ["changed", f"right, {' '.join(letters)}", "other tasks", "KL", "perplexity"]
+    table = _table(["Scorer"], columns)
     for mode, label in TITLES.items():
         table.add_row(Text(label, style="bold"))
         for row in (row for row in effects["rows"] if row["mode"] == mode):
@@ -169,7 +170,7 @@ def _side_effects(task: str, found: Mapping[str, Any]) -> Table:
                 f"{row['kl']:.3f}",
                 f"×{row['perplexity_ratio']:.3g}",
             )
-    return table
+    return Text(f"{task}: side effects (text: {effects['text']})"), table
 
 
 def _share(right: int, questions: int) -> str:
