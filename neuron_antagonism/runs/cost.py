@@ -18,6 +18,7 @@ from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.plan import Plan
 from neuron_antagonism.runs.planted import ablated, has_ceiling
+from neuron_antagonism.runs.side_effects import MOST_TEXTS
 from neuron_antagonism.types import as_examples
 
 TIMED_EDITS = 96  # about what a forward takes of a sweep
@@ -36,13 +37,16 @@ def estimate(plan: Plan) -> dict[str, Any]:
     swept = sum(len(e.proxies) for t in plan.tasks for e in (*t.split.select, *t.split.evaluate))
     reported = sum(len(e.proxies) for t in plan.tasks for e in t.split.evaluate)
     at_all = 2 * sum(not scorer.draws for scorer in plan.scorers)
-    full = reported * at_all + swept
+    # side effects: every chosen edit on every task's questions, and a pass over the plain text
+    chosen = at_all * len(plan.tasks)
+    answers = swept * per_task + reported * chosen
+    full = reported * at_all + swept + chosen * MOST_TEXTS
     longest = max(
         len(model.encode(question).ids) for t in plan.tasks for e in t.split.identify for question in e.proxies
     )
     steps = 16 if isinstance(config.steps, str) else config.steps
     ablations = gradient if has_ceiling(plan) else 0
-    seconds = gradient * _gradient(plan) + swept * per_task * _edited(plan) + full * _full(plan)
+    seconds = gradient * _gradient(plan) + answers * _edited(plan) + full * _full(plan)
     if ablations:
         seconds += ablations * _ablated(plan)
     return {
@@ -51,7 +55,7 @@ def estimate(plan: Plan) -> dict[str, Any]:
         "ablated_questions": ablations,
         "neuron_sets": sets,
         "edits_per_task": per_task,
-        "edited_answers": swept * per_task,
+        "edited_answers": answers,
         "full_passes": full,
         "seconds": round(seconds, 1),
         **memory(model, longest, plan.engine.name, config.max_tokens),

@@ -52,20 +52,17 @@ def run_side_effects(
     examples = {name: task.split.evaluate for name, task in tasks.items()}
     how: dict[str, Any] = {"seed": config.seed, "engine": config.engine, "max_tokens": config.max_tokens}
     others = other_tasks(model, chosen, examples, **how, progress=progress)
-    own = [example.item.text for asked in examples.values() for example in asked if example.item is not None]
-    # from all tasks alike
-    texts, name_of_text = chosen_text(model, own[:: max(1, len(own) // MOST_TEXTS)])
-    told = prefixed(progress, "side effects: ")
-    plain = plain_text_effects(model, texts, list(chosen.values()), max_tokens=config.max_tokens, progress=told)
-    text_of = dict(zip(chosen, plain, strict=True))
     found: dict[str, dict[str, Any]] = {}
     for task, asked in examples.items():
-        mine = [one for one in chosen if one[0] == task]
-        before, *after = evaluate_many(model, asked, [None, *(chosen[one] for one in mine)], **how, progress=told)
+        mine = {one: edit for one, edit in chosen.items() if one[0] == task}
+        told = prefixed(progress, f"{task}: side effects, ")
+        own = [example.item.text for example in asked if example.item is not None]
+        texts, name_of_text = chosen_text(model, own[:MOST_TEXTS])
+        plain = plain_text_effects(model, texts, list(mine.values()), max_tokens=config.max_tokens, progress=told)
+        before, *after = evaluate_many(model, asked, [None, *mine.values()], **how, progress=told)
         rows = [
-            {"scorer": one[1], "mode": one[2], "ties": answers.ties}
-            | side_effects(before, answers, text_of[one], others[one])
-            for one, answers in zip(mine, after, strict=True)
+            {"scorer": one[1], "mode": one[2], "ties": answers.ties} | side_effects(before, answers, text, others[one])
+            for one, answers, text in zip(mine, after, plain, strict=True)
         ]
         found[task] = {"text": name_of_text, "rows": rows}
     if directory is not None:
