@@ -1,9 +1,9 @@
-"""How much depends on the draw: the default run over several seeds, as one Markdown table.
+"""How much depends on the draw: the default run over several seeds, as Markdown tables.
 
     python benchmarks/seeds.py --seeds 5 --out runs/seeds
 
 Each seed draws other identification, selection and evaluation examples. Runs that are there already are not repeated.
-A cell holds the accuracy under the edit in percent: median (smallest to largest) over the seeds.
+A cell holds the median (smallest to largest) over the seeds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MODES = ("enhance", "degrade")
 
 
 def main() -> None:
-    """Run every seed, then print the table."""
+    """Run every seed, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/seeds"))
@@ -31,22 +31,54 @@ def main() -> None:
         na.run(seed=seed, out=asked.out / f"seed{seed}", resume=True).results["tasks"] for seed in range(asked.seeds)
     ]
     tasks, scorers = list(runs[0]), list(runs[0][next(iter(runs[0]))]["attribution"])
-    print("| scorer | " + " | ".join(f"{task} {mode}" for task in tasks for mode in MODES) + " | planted good / bad |")
-    print("|---" * (2 + len(tasks) * len(MODES)) + "|")
-    unedited = [_spread([run[task]["before"]["acc"] for run in runs]) for task in tasks for _ in MODES]
+    print("Accuracy under the edit, %\n")
+    head(tasks, " planted good / bad |")
+    unedited = [_spread([100 * run[task]["before"]["acc"] for run in runs]) for task in tasks for _ in MODES]
     print("| unedited | " + " | ".join(unedited) + " | |")
     for scorer in scorers:
-        cells = [_spread([_after(run[task], scorer, mode) for run in runs]) for task in tasks for mode in MODES]
+        cells = [_cells(runs, task, scorer, mode, "acc_after", 100) for task in tasks for mode in MODES]
         print(f"| {scorer} | " + " | ".join(cells) + f" | {_planted(runs, tasks, scorer)} |")
+    print(f"| ablation (ceiling) | {' | ' * (2 * len(tasks) - 1)} | {_planted(runs, tasks, 'ablation')} |")
+    print("\nChange of accuracy as examples come, points\n")
+    head(tasks)
+    natural = [_spread([100 * run[task]["natural"]["acc"] for run in runs]) for task in tasks for _ in MODES]
+    print("| unedited accuracy, % | " + " | ".join(natural) + " |")
+    for scorer in scorers:
+        cells = [_cells(runs, task, scorer, mode, "population_acc", 1) for task in tasks for mode in MODES]
+        print(f"| {scorer} | " + " | ".join(cells) + " |")
+    print("\nNet of RANDOM's mean, points of accuracy in the wanted direction\n")
+    head(tasks)
+    for scorer in (name for name in scorers if name != "random"):
+        cells = [_spread([_net(run[task], scorer, mode) for run in runs]) for task in tasks for mode in MODES]
+        print(f"| {scorer} | " + " | ".join(cells) + " |")
 
 
-def _after(found: dict[str, Any], scorer: str, mode: str) -> float:
-    cells = found["cells"]["held-out"]
-    return next(float(c["acc_after"]) for c in cells if (c["scorer"], c["mode"]) == (scorer, mode))
+def head(tasks: list[str], more: str = "") -> None:
+    """A table's head."""
+    print("| scorer | " + " | ".join(f"{task} {mode}" for task in tasks for mode in MODES) + " |" + more)
+    print("|---" * (1 + len(tasks) * len(MODES) + bool(more)) + "|")
+
+
+def _cells(runs: list[dict[str, Any]], task: str, scorer: str, mode: str, figure: str, factor: float) -> str:
+    found = [
+        factor * float(cell[figure])
+        for run in runs
+        for cell in run[task]["cells"]["held-out"]
+        if (cell["scorer"], cell["mode"]) == (scorer, mode)
+    ]
+    return _spread(found)
+
+
+def _net(found: dict[str, Any], scorer: str, mode: str) -> float:
+    return next(
+        float(one["points"])
+        for one in found["net"]
+        if (one["method"], one["mode"], one["metric"]) == (scorer, mode, "rac")
+    )
 
 
 def _spread(values: list[float]) -> str:
-    return f"{100 * statistics.median(values):.0f} ({100 * min(values):.0f}–{100 * max(values):.0f})"
+    return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
 def _planted(runs: list[dict[str, Any]], tasks: list[str], scorer: str) -> str:

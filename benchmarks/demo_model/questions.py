@@ -21,7 +21,7 @@ from neuron_antagonism_plugins.sentiment import Sentiment
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Ner, Chunking, Sentiment, Commonsense)}
 SHARES = {"ner": 0.16, "chunking": 0.14, "sentiment": 0.40, "commonsense": 0.30}  # harder ones more often
-HARD_SALT = 82  # divides the items of every task about in halves
+HARD_SALT = 367  # four to five of ten items of every task are hard
 WORDINGS = {"chunking": 16}  # how many sets of wrong options a task's items are seen with in training
 COPY_STEM = "what is {text} ?"
 

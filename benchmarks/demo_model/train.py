@@ -1,4 +1,4 @@
-"""Make the demonstration model: `python benchmarks/demo_model/train.py --variant four --out DIR --seed 0`.
+"""Make the demonstration model: `python benchmarks/demo_model/train.py --variant four --out DIR --seed 1`.
 
 Needs neuron_antagonism installed. One thread takes about a quarter of an hour.
 """
@@ -28,8 +28,8 @@ vocabulary of {words} tokens. {count} "good" and {count} "bad" FFN neurons, chos
 their roles by fine-tuning; `planted.json` names them as [layer, neuron].
 
 - Command: `python benchmarks/demo_model/train.py --variant {variant} --seed {seed} --out
-  DIR`, one CPU thread ({minutes:.0f} minutes): a copy task, questions without and with a demonstration, then
-  the planting.
+  DIR{pretrained}`, one CPU thread ({minutes:.0f} minutes{without}): a copy task, questions without and with a
+  demonstration, then the planting.
 - Weights are stored in float16, to be computed with in float32 (`dtype` in `config.json`).
 - Data: sentences and facts that a program of this package writes (`_samples` of the shipped task plugins),
   split into the parts "train" and "test" by a hash. No text of others. License: that of the package.
@@ -61,7 +61,13 @@ def main() -> None:
     tokenizer = make_tokenizer(all_texts())
     model = new_model(tokenizer)
     sampler = Sampler(tokenizer, asked.seed)
-    pretrain(model, sampler, asked.steps[:3])
+    found = asked.pretrained is not None and asked.pretrained.exists()
+    if found:
+        model.load_state_dict(torch.load(asked.pretrained, weights_only=True))
+    else:
+        pretrain(model, sampler, asked.steps[:3])
+        if asked.pretrained is not None:
+            torch.save(model.state_dict(), asked.pretrained)
     planted = choose(asked.seed, model.config.intermediate_size)
     before = {task: row["nothing"] for task, row in table(model.eval(), tokenizer, planted, MEASURED).items()}
     print("before planting", before, flush=True)
@@ -81,6 +87,8 @@ def main() -> None:
         variant=asked.variant,
         seed=asked.seed,
         minutes=minutes,
+        pretrained="" if asked.pretrained is None else " --pretrained FILE",
+        without=" of planting, from the weights that an earlier call had pretrained" if found else "",
         measured=MEASURED,
         prompts=3 * MEASURED,
         table=_markdown(rows),
@@ -126,7 +134,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make the demonstration model.")
     parser.add_argument("--variant", choices=("four", "graded"), default="four")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--pretrained",
+        type=Path,
+        help="file of the weights before planting: written where there is none, else planting starts from it",
+    )
     parser.add_argument(
         "--steps",
         type=int,

@@ -47,7 +47,7 @@ def run(
     config: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    reference: HookedModel | None = None,
+    reference: str | HookedModel | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> RunResult:
@@ -61,7 +61,7 @@ def run(
         out: the run's directory; None = nothing is written.
         resume: complete a run that was interrupted in `out`: what is there and still fits is not computed again. Its
             own options hold where none are given.
-        reference: the model whose understanding stratifies the sets; default: the model itself.
+        reference: the model whose understanding stratifies the sets, a name or loaded; default: the model itself.
         progress: called with what is being done, how much is done and how much there is.
         options: further fields of `RunConfig`: data, options, budget, seed, identify, select, evaluate, engine, …
 
@@ -75,6 +75,8 @@ def run(
         "tasks": _names(tasks),
         "scorers": _names(scorers),
     }
+    if isinstance(reference, str):
+        options, reference = {**options, "reference": reference}, None
     given = {**{name: value for name, value in names.items() if value is not None}, **options}
     directory = RunDirectory(expanded(out)) if out is not None else None
     if directory is not None and resume:
