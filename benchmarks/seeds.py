@@ -27,9 +27,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/seeds"))
     asked = parser.parse_args()
-    runs = [
-        na.run(seed=seed, out=asked.out / f"seed{seed}", resume=True).results["tasks"] for seed in range(asked.seeds)
-    ]
+    runs = []
+    for seed in range(asked.seeds):
+        out = asked.out / f"seed{seed}"
+        runs.append(na.run(seed=seed, out=out, resume=(out / "manifest.json").exists()).results["tasks"])
     tasks, scorers = list(runs[0]), list(runs[0][next(iter(runs[0]))]["attribution"])
     print("Accuracy under the edit, %\n")
     head(tasks, " planted good / bad |")

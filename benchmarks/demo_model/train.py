@@ -27,9 +27,9 @@ four kinds of generated multiple-choice questions (ner, chunking, sentiment, com
 vocabulary of {words} tokens. {count} "good" and {count} "bad" FFN neurons, chosen at random, were given
 their roles by fine-tuning; `planted.json` names them as [layer, neuron].
 
-- Command: `python benchmarks/demo_model/train.py --variant {variant} --seed {seed} --out
-  DIR{pretrained}`, one CPU thread ({minutes:.0f} minutes{without}): a copy task, questions without and with a
-  demonstration, then the planting.
+- Command: `python benchmarks/demo_model/train.py --variant {variant} --seed {seed} --out DIR{pretrained}`,
+  one CPU thread: a copy task, questions without and with a demonstration, then the planting.
+  {minutes:.0f} minutes{without}.
 - Weights are stored in float16, to be computed with in float32 (`dtype` in `config.json`).
 - Data: sentences and facts that a program of this package writes (`_samples` of the shipped task plugins),
   split into the parts "train" and "test" by a hash. No text of others. License: that of the package.
@@ -88,7 +88,7 @@ def main() -> None:
         seed=asked.seed,
         minutes=minutes,
         pretrained="" if asked.pretrained is None else " --pretrained FILE",
-        without=" of planting, from the weights that an earlier call had pretrained" if found else "",
+        without=" of planting; the weights before it are those of an earlier call" if found else "",
         measured=MEASURED,
         prompts=3 * MEASURED,
         table=_markdown(rows),
