@@ -107,7 +107,7 @@ def test_table(call, files):
     for concept in {row["concept"] for row in rows}:
         assert re.search(rf"^ {concept} +none ", done.out, re.MULTILINE)
     assert "too few questions answered rightly to learn a range from: " in done.out
-    assert max(map(len, done.out.splitlines()[:-1])) <= 110
+    assert max(map(len, done.out.splitlines()[:-1])) <= 120
     assert "…" not in done.out
 
 
@@ -205,7 +205,7 @@ def test_too_few_right_answers(call, files):
     line = refused(call, files, "bench", "--suite", "least.yaml", "--quiet")
     assert re.search(
         r"of task 'sentiment' demo answers too few questions rightly \(positive \d, negative \d, neutral \d, not sure "
-        r"0\); accepted: at least 7 of each of two classes",
+        r"\d\); accepted: at least 7 of each of two classes",
         line,
     )
 

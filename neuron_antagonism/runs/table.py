@@ -116,10 +116,10 @@ def _heading(found: Mapping[str, Any]) -> str:
             f"as examples come ({natural['read']} read): accuracy {level(natural, 'acc')}, "
             f"comprehension {level(natural, 'com')}"
         )
-    blind = ", ".join(f"{name} {value:.1%}" for name, value in natural["blind"].items())
+    rules = {"guess": 1 / natural["options"], **natural["blind"]}
     lines.append(
         f"by chance: accuracy {natural['chance_acc']:.1%}, comprehension {natural['chance_com']:.1%} "
-        f"(a guess {1 / natural['options']:.1%}; without reading: {blind or 'not measured'})"
+        f"(best of {', '.join(f'{name} {value:.1%}' for name, value in rules.items())})"
     )
     ties = f", {before['ties']} exact ties" if before["ties"] else ""
     lines.append(f"letter mass {before['letter_mass']:.2f}{ties}")
