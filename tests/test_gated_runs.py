@@ -294,11 +294,11 @@ def test_weights_can_not_be_gated(form, finished, call, tmp_path):
 
 
 def test_nothing_to_learn_from(model, tmp_path):
-    """Where no identification question was answered rightly, the run says so in one line."""
+    """Where no identification question was answered wrongly, bad neurons have no range: the run says so in one line."""
     with pytest.raises(
-        na.AntagonismError, match="was given 0 questions answered rightly to learn ranges from"
+        na.AntagonismError, match="was given 0 questions answered wrongly to learn ranges from"
     ) as caught:
-        na.run(model, ["sentiment"], ["act"], out=tmp_path / "x", **{**GATED, "identify": 2})
+        na.run(model, ["sentiment"], ["ace"], out=tmp_path / "x", **{**GATED, "identify": 2})
     assert "\n" not in str(caught.value)
 
 
