@@ -61,14 +61,15 @@ class Resamples:
         units = np.arange(strata.size) if units is None else units
         if units.shape != strata.shape:
             raise UsageError(f"bootstrap of {strata.shape} strata and {units.shape} units; accepted: equally many")
-        self.strata, self.units, self.n, self.seed = strata, units, n, seed
-        self.labels, self._of = np.unique(strata, return_inverse=True)
-        self.sizes = np.bincount(self._of)
+        self.strata, self.n, self.seed = strata, n, seed
+        self.labels, of = np.unique(strata, return_inverse=True)
+        self.sizes = np.bincount(of)
+        self._parts = [np.flatnonzero(of == label) for label in range(self.labels.size)]
         rng = np.random.default_rng(seed)
         _, first, unit = np.unique(units, return_index=True, return_inverse=True)
         shapes = np.empty(first.size)
         for label in range(self.labels.size):
-            here = self._of[first] == label
+            here = of[first] == label
             size = int(here.sum())
             shapes[here] = max(size - SPREAD, size / 4) / max(size, 1)
         self.weights = np.empty((n, strata.size), np.float32)
@@ -78,11 +79,9 @@ class Resamples:
             self.weights[start : start + rows] = drawn[:, unit]
         # by quantity, extreme and stratum: what is measured before and after an edit has unseen texts of its own
         self._unseen = rng.standard_gamma(UNSEEN, (2, 2, self.labels.size, n))
-        for label in range(self.labels.size):
+        for label, here in enumerate(self._parts):
             # a text has several examples, an unseen one as many as a seen one on average
-            here = self._of == label
-            self._unseen[:, :, label] *= here.sum() / np.unique(units[here]).size
-        self._parts = [np.flatnonzero(self._of == label) for label in range(self.labels.size)]
+            self._unseen[:, :, label] *= here.size / np.unique(units[here]).size
         self._seen = [self.weights[:, here].sum(1, dtype=np.float64) for here in self._parts]
 
     def means(
@@ -157,8 +156,8 @@ def interval_around(value: float | None, draws: Float[np.ndarray, " replicate"] 
     """
     if value is None or draws is None:
         return None
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return min(float(low), value) + 0.0, max(float(high), value) + 0.0
+    low, high = percentile_interval(draws)
+    return min(low, value) + 0.0, max(high, value) + 0.0
 
 
 def percentile_interval(values: Float[np.ndarray, " value"]) -> Interval:

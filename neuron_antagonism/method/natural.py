@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from neuron_antagonism.method.bootstrap import REPLICATES, Interval, Resamples, interval_around
-from neuron_antagonism.method.statistics import needed
+from neuron_antagonism.method.bootstrap import Interval
+from neuron_antagonism.method.effects import METRICS, natural_level
+from neuron_antagonism.method.statistics import Outcomes, needed
 
 
 @dataclass
@@ -36,41 +37,41 @@ class Natural:
         return len(self.right)
 
     @property
+    def outcomes(self) -> Outcomes | None:
+        """The same as outcomes of one set that was not drawn by stratum; None where no reference model was asked."""
+        if not self.read:
+            return None
+        right, proxies, units = (np.array(each) for each in (self.right, self.proxies, self.units))
+        return Outcomes(right, proxies, np.zeros(self.read), units=units)
+
+    @property
     def counts(self) -> tuple[int, int] | None:
         """How many examples are understood, and how many were read; None where no reference model was asked."""
-        return (sum(self._understood), self.read) if self.read else None
+        return None if self.outcomes is None else (self.outcomes.n_understood, self.read)
 
     @property
     def understood(self) -> float | None:
         """Share of examples that are understood, π in 0..1; the same as `com`."""
-        return sum(self._understood) / self.read if self.read else None
+        return self.com
 
     @property
     def acc(self) -> float | None:
         """Share of questions that are answered rightly, 0..1."""
-        return sum(self.right) / sum(self.proxies) if self.read else None
+        return None if self.outcomes is None else self.outcomes.acc
 
     @property
     def com(self) -> float | None:
         """Share of examples that are understood, 0..1."""
-        return self.understood
-
-    @property
-    def _understood(self) -> list[bool]:
-        return list(np.array(self.right) >= needed(np.array(self.proxies)))
+        return None if self.outcomes is None else self.outcomes.com
 
     def intervals(self, seed: int = 0) -> tuple[Interval, Interval] | None:
         """95 % intervals of `acc` and `com`, over texts; None where no reference model was asked."""
-        if self.acc is None or self.com is None:
+        if self.outcomes is None:
             return None
-        draws = Resamples(np.zeros(self.read), np.array(self.units), REPLICATES, seed)
-        shares = np.array(self.right) / np.array(self.proxies)
-        found = []
-        for value, values in ((self.acc, shares), (self.com, np.array(self._understood))):
-            interval = interval_around(value, draws.means(values, 0.0, 1.0)[0])
-            assert interval is not None
-            found.append(interval)
-        return found[0], found[1]
+        draws = self.outcomes.resamples(seed)
+        levels = [natural_level(self.outcomes, metric, draws, None) for metric in METRICS]
+        acc, com = (level[1] for level in levels if level is not None)
+        return acc, com
 
     @property
     def chance(self) -> float:
