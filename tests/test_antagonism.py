@@ -23,16 +23,6 @@ from neuron_antagonism.suites.tables import tables
 
 one_thread = tiny.one_thread
 
-TASK = """\
-name: mine
-data: texts.csv
-header: [label, text]
-columns: {text: text, answer: label}
-labels: [w39, w16, w30]
-fillers: [w0]
-role: w9
-stems: "{text} w10"
-"""
 N, DRAWS = 3, 4
 ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "silence", "bad": "excite"}}
 
@@ -51,7 +41,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(40)
     ]
     (folder / "texts.csv").write_text("".join(f"{label},{text}\n" for label, text in rows), encoding="utf-8")
-    (folder / "mine.yaml").write_text(TASK, encoding="utf-8")
+    (folder / "mine.yaml").write_text(tiny.LABELLED, encoding="utf-8")
     return folder / "mine.yaml"
 
 

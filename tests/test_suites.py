@@ -478,16 +478,6 @@ def test_another_seed_asks_others(measured, model):
 
 
 LABELS = ("w39", "w16", "w30")
-LABELLED = """\
-name: mine
-data: texts.csv
-header: [label, text]
-columns: {text: text, answer: label}
-labels: [w39, w16, w30]
-fillers: [w0]
-role: w9
-stems: "{text} w10"
-"""
 BEFORE_LABELS = """\
 name: own
 tasks: [TASK]
@@ -513,7 +503,7 @@ def test_a_suite_before_the_label(tmp_path):
         question = na.LabelQuestion.of(prompt, LABELS, LABELS[0])
         rows.append((LABELS[int(na.evaluate(model, [question]).chosen)], text))
     (tmp_path / "texts.csv").write_text("".join(f"{label},{text}\n" for label, text in rows))
-    (tmp_path / "mine.yaml").write_text(LABELLED)
+    (tmp_path / "mine.yaml").write_text(tiny.LABELLED)
     (tmp_path / "own.yaml").write_text(BEFORE_LABELS.replace("TASK", str(tmp_path / "mine.yaml")))
     (tmp_path / "text.txt").write_text("w1 w2 w3\n\n  \nw4 w5\n")
     result = na.bench(str(tmp_path / "own.yaml"), model, text=tmp_path / "text.txt")

@@ -20,6 +20,18 @@ from neuron_antagonism.model.hooked import HookedModel
 
 WORDS = [f"w{i}" for i in range(40)]
 VOCABULARY = ["<unk>", "Answer", ":", "A", "B", "C", "D", "E", "F", "G", "H", *WORDS]
+LABELLED = """\
+name: mine
+data: texts.csv
+header: [label, text]
+columns: {text: text, answer: label}
+labels: [w39, w16, w30]
+fillers: [w0]
+role: w9
+stems: "{text} w10"
+"""
+"""A task file over labelled texts of these words, without a line of column names."""
+
 WINDOW = 6
 """Sliding window of the architectures that have one; prompts in the tests are longer."""
 

@@ -36,7 +36,7 @@ def estimate(plan: Plan) -> dict[str, Any]:
     gradient = sum(len(e.proxies) for t in plan.tasks for e in t.split.identify)
     swept = sum(len(e.proxies) for t in plan.tasks for e in (*t.split.select, *t.split.evaluate))
     reported = sum(len(e.proxies) for t in plan.tasks for e in t.split.evaluate)
-    at_all = 2 * sum(not scorer.draws for scorer in plan.scorers)
+    at_all = 2 * len(plan.steady)
     # side effects: every chosen edit on every task's questions, and a pass over the plain text
     chosen = at_all * len(plan.tasks)
     answers = swept * per_task + reported * chosen

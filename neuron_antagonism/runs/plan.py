@@ -58,6 +58,11 @@ class Plan:
     engine: Choice
     observers: tuple[Observer, ...] = ()
 
+    @property
+    def steady(self) -> frozenset[str]:
+        """Scorers that don't draw: those whose chosen edit stands for the scorer."""
+        return frozenset(scorer.name for scorer in self.scorers if not scorer.draws)
+
 
 def make_plan(
     config: RunConfig,

@@ -299,8 +299,7 @@ class _Execution:
 
         Also what the unedited model does where the answer is read: the letters' mean probability, and exact ties.
         """
-        drawing = {scorer.name for scorer in self.plan.scorers if scorer.draws}
-        where = [(scorer, mode) for scorer, modes in edits.items() if scorer not in drawing for mode in modes]
+        where = [(scorer, mode) for scorer, modes in edits.items() if scorer in self.plan.steady for mode in modes]
         chosen = [edits[scorer][mode].at("all") for scorer, mode in where]
         config = self.plan.config
         key = content_hash([task.key, where, [described_edit(edit) for edit in chosen], config.site, config.seed])

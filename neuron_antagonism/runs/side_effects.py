@@ -34,12 +34,11 @@ def run_side_effects(
     Kept in the run's directory once measured. Scorers that draw are left out: their draws are edits of their own.
     """
     config, model = plan.config, plan.model
-    drawing = {scorer.name for scorer in plan.scorers if scorer.draws}
     chosen: dict[Key, Edit] = {
         (task, scorer, mode): edit
         for task, scorers in edits.items()
         for scorer, modes in scorers.items()
-        if scorer not in drawing
+        if scorer in plan.steady
         for mode, edit in modes.items()
     }
     tasks = {task.name: task for task in plan.tasks}
