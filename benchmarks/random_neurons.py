@@ -23,7 +23,7 @@ import numpy as np
 
 import neuron_antagonism as na  # torch must see the variable above
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.method.statistics import MODES
+from neuron_antagonism.metrics.outcomes import MODES
 
 TASKS = ("ner", "chunking", "sentiment", "commonsense")
 TOUCHED = 100

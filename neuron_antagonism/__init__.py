@@ -23,10 +23,8 @@ from neuron_antagonism.errors import (
 if TYPE_CHECKING:
     from neuron_antagonism.exports.export import Export, export
     from neuron_antagonism.method.ablate import Ablation, ablate
-    from neuron_antagonism.method.attribute import Settings, attribute, attribute_many
+    from neuron_antagonism.method.attribute import attribute, attribute_many
     from neuron_antagonism.method.attribution import Attribution
-    from neuron_antagonism.method.compare import Comparison, compare
-    from neuron_antagonism.method.concepts import ConceptSplit, concept_split
     from neuron_antagonism.method.describe import Description, describe
     from neuron_antagonism.method.edits import Edit, degrader, edit, enhancer
     from neuron_antagonism.method.evaluate import Evaluation, evaluate, evaluate_many
@@ -34,9 +32,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.moments import Moments, gaussian_overlap
     from neuron_antagonism.method.observe import Observation, ValueStatistics, observe, value_statistics
     from neuron_antagonism.method.perplexity import perplexity
-    from neuron_antagonism.method.qatt import build_examples
-    from neuron_antagonism.method.splits import Split
-    from neuron_antagonism.method.tasks import LoadedTask, load_task
+    from neuron_antagonism.metrics.compare import Comparison, compare
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.neurons import NeuronSet
@@ -45,8 +41,13 @@ if TYPE_CHECKING:
     from neuron_antagonism.plugin.manager import target_of
     from neuron_antagonism.runs.run import run
     from neuron_antagonism.runs.store import RunResult, load_run
+    from neuron_antagonism.settings import Settings
     from neuron_antagonism.suites.bench import BenchResult, bench
     from neuron_antagonism.suites.spec import Suite
+    from neuron_antagonism.tasks.concepts import ConceptSplit, concept_split
+    from neuron_antagonism.tasks.load import LoadedTask, load_task
+    from neuron_antagonism.tasks.qatt import build_examples
+    from neuron_antagonism.tasks.splits import Split
     from neuron_antagonism.types import Example, Item, LabelQuestion, Question
 
 __version__ = "0.1.0"
@@ -58,28 +59,28 @@ _LAZY = {
     "Ablation": "method.ablate",
     "Attribution": "method.attribution",
     "BenchResult": "suites.bench",
-    "Comparison": "method.compare",
-    "ConceptSplit": "method.concepts",
+    "Comparison": "metrics.compare",
+    "ConceptSplit": "tasks.concepts",
     "Edit": "method.edits",
     "Evaluation": "method.evaluate",
     "Export": "exports.export",
     "HookedModel": "model.hooked",
-    "LoadedTask": "method.tasks",
+    "LoadedTask": "tasks.load",
     "Moments": "method.moments",
     "NeuronSet": "neurons",
     "Observation": "method.observe",
     "RunResult": "runs.store",
-    "Settings": "method.attribute",
-    "Split": "method.splits",
+    "Settings": "settings",
+    "Split": "tasks.splits",
     "Suite": "suites.spec",
     "ValueStatistics": "method.observe",
     "ablate": "method.ablate",
     "attribute": "method.attribute",
     "attribute_many": "method.attribute",
     "bench": "suites.bench",
-    "build_examples": "method.qatt",
-    "compare": "method.compare",
-    "concept_split": "method.concepts",
+    "build_examples": "tasks.qatt",
+    "compare": "metrics.compare",
+    "concept_split": "tasks.concepts",
     "degrader": "method.edits",
     "Description": "method.describe",
     "describe": "method.describe",
@@ -92,7 +93,7 @@ _LAZY = {
     "gaussian_overlap": "method.moments",
     "load_model": "model.load",
     "load_run": "runs.store",
-    "load_task": "method.tasks",
+    "load_task": "tasks.load",
     "observe": "method.observe",
     "perplexity": "method.perplexity",
     "run": "runs.run",

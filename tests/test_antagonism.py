@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 
 import neuron_antagonism as na
-from neuron_antagonism.method.bootstrap import Resamples
-from neuron_antagonism.method.interaction import example_log_odds, interaction, log_odds, mean_interval, verdict
+from neuron_antagonism.metrics.bootstrap import Resamples
+from neuron_antagonism.metrics.interaction import example_log_odds, interaction, log_odds, mean_interval, verdict
+from neuron_antagonism.parts.antagonism import PAIRS, Pair, Pairs, random_pairs
 from neuron_antagonism.suites import bench as benching
-from neuron_antagonism.suites.antagonism import PAIRS, Pair, Pairs, random_pairs
 from neuron_antagonism.suites.spec import Suite
 from neuron_antagonism.suites.tables import tables
 

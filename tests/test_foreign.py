@@ -8,7 +8,7 @@ import torch
 
 import neuron_antagonism as na
 from neuron_antagonism.method.edits import fitted
-from neuron_antagonism.method.tasks import load_task
+from neuron_antagonism.tasks.load import load_task
 
 one_thread = tiny.one_thread
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import app
-from neuron_antagonism.method.natural import Natural
+from neuron_antagonism.metrics.natural import Natural
 from neuron_antagonism.model.exact import exact_letters
-from neuron_antagonism.runs.notes import notes
+from neuron_antagonism.report.run_notes import notes
 
 one_thread = tiny.one_thread
 

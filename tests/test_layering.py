@@ -19,15 +19,18 @@ CORE, PLUGINS = "neuron_antagonism", "neuron_antagonism_plugins"
 SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 
 LAYERS = (
-    ("errors", "types", "files", "functional", "neurons", "demo"),
+    ("errors", "types", "files", "functional", "neurons", "demo", "progress", "settings"),
+    ("metrics",),
+    ("report",),
     ("plugin.base", "plugin.hookspecs", "plugin.foreign"),
     ("plugin.manager",),
     ("model",),
     ("engine",),
     ("method",),
+    ("tasks",),
     ("testing",),
     ("runs",),
-    ("exports", "suites"),
+    ("exports", "parts", "suites"),
     ("scaffold", "cli", "__main__"),
 )
 """From left to right: a module may import what stands to its left or beside it."""

@@ -15,12 +15,12 @@ import torch
 
 import neuron_antagonism as na
 from neuron_antagonism.functional import option_log_probabilities
-from neuron_antagonism.method import drawing
-from neuron_antagonism.method.drawing import _balanced, _even
 from neuron_antagonism.method.evaluate import chosen_options, tie_orders
-from neuron_antagonism.method.qatt import draw_options, n_patterns, right_places
-from neuron_antagonism.method.splits import Split
 from neuron_antagonism.plugin.manager import target_of
+from neuron_antagonism.tasks import drawing
+from neuron_antagonism.tasks.drawing import _balanced, _even
+from neuron_antagonism.tasks.qatt import draw_options, n_patterns, right_places
+from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.testing import TaskTests
 
 one_thread = tiny.one_thread

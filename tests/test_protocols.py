@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.method.bootstrap import Resamples, holm
-from neuron_antagonism.method.compare import compare
-from neuron_antagonism.method.differences import corrected, differences, net_effects
-from neuron_antagonism.method.protocols import PROTOCOLS, Cell, averages, cells, cells_at
-from neuron_antagonism.method.statistics import MODES, Outcomes
-from neuron_antagonism.method.sweeps import Sweep, Swept, best_ratio
+from neuron_antagonism.metrics.bootstrap import Resamples, holm
+from neuron_antagonism.metrics.compare import compare
+from neuron_antagonism.metrics.differences import corrected, differences, net_effects
+from neuron_antagonism.metrics.outcomes import MODES, Outcomes
+from neuron_antagonism.metrics.protocols import PROTOCOLS, Cell, averages, cells, cells_at
+from neuron_antagonism.metrics.sweeps import Sweep, Swept, best_ratio
 
 ALL = list(range(11))
 

@@ -24,7 +24,6 @@ import neuron_antagonism as na
 from neuron_antagonism import demo
 from neuron_antagonism.method import attribute as attribute_module
 from neuron_antagonism.method import attribution as attribution_module
-from neuron_antagonism.method import drawing
 from neuron_antagonism.runs import planted as planted_module
 from neuron_antagonism.runs import run as running
 from neuron_antagonism.runs import settle as settle_module
@@ -33,6 +32,7 @@ from neuron_antagonism.runs import sweep as sweep_module
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.cost import estimate
 from neuron_antagonism.runs.plan import make_plan
+from neuron_antagonism.tasks import drawing
 
 ROOT = Path(__file__).parents[1]
 WHOLE: dict[str, Any] = {

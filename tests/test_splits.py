@@ -11,10 +11,10 @@ import pytest
 import tiny
 
 import neuron_antagonism as na
-from neuron_antagonism.method import drawing
-from neuron_antagonism.method import tasks as tasks_module
-from neuron_antagonism.method.qatt import letter_pattern
-from neuron_antagonism.method.splits import SETS, Split
+from neuron_antagonism.tasks import drawing
+from neuron_antagonism.tasks import load as tasks_module
+from neuron_antagonism.tasks.qatt import letter_pattern
+from neuron_antagonism.tasks.splits import SETS, Split
 
 DISTRACTORS = ("two", "three", "four", "five")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.method.bootstrap import (
+from neuron_antagonism.metrics.bootstrap import (
     Resamples,
     holm,
     interval_around,
@@ -18,9 +18,9 @@ from neuron_antagonism.method.bootstrap import (
     ratio_of_sums,
     sign_flip_p,
 )
-from neuron_antagonism.method.compare import compare
-from neuron_antagonism.method.effects import Effect
-from neuron_antagonism.method.statistics import Outcomes, fails, relative_change
+from neuron_antagonism.metrics.compare import compare
+from neuron_antagonism.metrics.effects import Effect
+from neuron_antagonism.metrics.outcomes import Outcomes, fails, relative_change
 
 
 @dataclass
@@ -135,7 +135,7 @@ def test_weights_spread_like_an_unbiased_variance():
 def test_chunked_drawing_is_the_whole(monkeypatch):
     """Drawing in chunks changes nothing but memory; also beyond 255 examples."""
     whole = Resamples(np.arange(300) % 3, n=40, seed=5).weights
-    monkeypatch.setattr("neuron_antagonism.method.bootstrap._CHUNK", 1000)
+    monkeypatch.setattr("neuron_antagonism.metrics.bootstrap._CHUNK", 1000)
     assert np.array_equal(Resamples(np.arange(300) % 3, n=40, seed=5).weights, whole)
 
 
@@ -370,6 +370,6 @@ def test_an_effect_of_mean_counts():
 
 def test_statistics_import_without_torch():
     """The derivation runs where torch isn't there."""
-    code = "import sys, neuron_antagonism.method.differences, neuron_antagonism.method.compare; "
+    code = "import sys, neuron_antagonism.metrics.differences, neuron_antagonism.metrics.compare; "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,10 +21,10 @@ import torch
 from rich.console import Console
 
 import neuron_antagonism as na
-from neuron_antagonism.method.bootstrap import Resamples
+from neuron_antagonism.metrics.bootstrap import Resamples
+from neuron_antagonism.parts import masking
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.suites import bench as benching
-from neuron_antagonism.suites import masking
 from neuron_antagonism.suites.spec import Suite, shipped
 from neuron_antagonism.suites.tables import tables
 

@@ -10,7 +10,7 @@ import tiny
 from conftest import SHARED
 
 import neuron_antagonism as na
-from neuron_antagonism.method import drawing
+from neuron_antagonism.tasks import drawing
 
 one_thread = tiny.one_thread
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import neuron_antagonism as na
-from neuron_antagonism.method.statistics import Outcomes
+from neuron_antagonism.metrics.outcomes import Outcomes
 from neuron_antagonism.model.hooked import HookedModel
 
 WORDS = [f"w{i}" for i in range(40)]

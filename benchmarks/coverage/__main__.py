@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from outcomes import Sample, World, samples
 
-from neuron_antagonism.method.bootstrap import Resamples
-from neuron_antagonism.method.differences import differences
-from neuron_antagonism.method.effects import effect
-from neuron_antagonism.method.statistics import Outcomes
-from neuron_antagonism.method.sweeps import N_RATIOS, Sweep, Swept
+from neuron_antagonism.metrics.bootstrap import Resamples
+from neuron_antagonism.metrics.differences import differences
+from neuron_antagonism.metrics.effects import effect
+from neuron_antagonism.metrics.outcomes import Outcomes
+from neuron_antagonism.metrics.sweeps import N_RATIOS, Sweep, Swept
 
 SIZES = (48, 100, 300)
 AFTER = ((0.01, 0.01), (0.985, 0.97), (0.85, 0.55), (0.5, 0.3), (0.25, 0.25))

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from scipy.stats import beta, norm
 
-from neuron_antagonism.method.statistics import Outcomes, needed
+from neuron_antagonism.metrics.outcomes import Outcomes, needed
 
 PROXIES = 3
 GRID = np.linspace(-6, 6, 6001)

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from neuron_antagonism import Example, Question
-from neuron_antagonism.method.qatt import build_examples
+from neuron_antagonism.tasks.qatt import build_examples
 from neuron_antagonism.types import LETTERS
 
 PER_DEMONSTRATION = 20

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from neuron_antagonism import Item, Task
-from neuron_antagonism.method.qatt import CUE, draw_options
+from neuron_antagonism.tasks.qatt import CUE, draw_options
 from neuron_antagonism.types import LETTERS
 from neuron_antagonism_plugins._samples._split import number
 from neuron_antagonism_plugins.chunking import Chunking

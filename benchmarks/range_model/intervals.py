@@ -10,7 +10,7 @@ import numpy as np
 from masks import Answers
 from texts import LABELS
 
-from neuron_antagonism.method.bootstrap import Resamples, interval_around
+from neuron_antagonism.metrics.bootstrap import Resamples, interval_around
 
 REPLICATES = 2000
 PARTS = ("target", "complement")

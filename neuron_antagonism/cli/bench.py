@@ -131,7 +131,7 @@ def _print(suite: Suite, result: BenchResult, seconds: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from neuron_antagonism.runs.table import WIDTH
+    from neuron_antagonism.report.run_table import WIDTH
     from neuron_antagonism.suites.tables import tables
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)

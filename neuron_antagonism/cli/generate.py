@@ -74,7 +74,7 @@ def _show(prompt: str, sides: tuple[object, ...], titles: tuple[str, str]) -> No
     from rich.panel import Panel
     from rich.text import Text
 
-    from neuron_antagonism.runs.table import WIDTH
+    from neuron_antagonism.report.run_table import WIDTH
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     texts = ["", ""]

@@ -49,10 +49,10 @@ def show(
     if not quiet:
         note("loading …")
     from neuron_antagonism.method.describe import check_neuron, describe, standing
-    from neuron_antagonism.method.tasks import load_task
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.runs.config import DEFAULT_TASKS, RunConfig
     from neuron_antagonism.runs.store import load_run
+    from neuron_antagonism.tasks.load import load_task
 
     quiet_libraries()
     layer, index = int(match[1]), int(match[2])
@@ -86,7 +86,7 @@ def _print(which: str, model: str, found: dict[str, tuple[dict[str, Standing], D
     from rich.console import Console
     from rich.table import Table
 
-    from neuron_antagonism.runs.table import WIDTH
+    from neuron_antagonism.report.run_table import WIDTH
 
     console = Console(width=WIDTH)
     described = next(iter(found.values()))[1]

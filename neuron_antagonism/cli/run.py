@@ -219,8 +219,8 @@ def _value(text: str) -> Any:
 
 
 def _cost(plan: Plan) -> dict[str, Any]:
-    from neuron_antagonism.method.qatt import N_PROXIES
     from neuron_antagonism.runs.cost import estimate
+    from neuron_antagonism.tasks.qatt import N_PROXIES
 
     # one a task; of fewer than three tasks further wordings of the same example
     prompts = [
@@ -252,8 +252,8 @@ def _print_dry(plan: Plan, cost: dict[str, Any]) -> None:
 def _print_result(result: RunResult, seconds: float) -> None:
     from rich.console import Console
 
-    from neuron_antagonism.runs.notes import notes
-    from neuron_antagonism.runs.table import WIDTH, layer_lines
+    from neuron_antagonism.report.run_notes import notes
+    from neuron_antagonism.report.run_table import WIDTH, layer_lines
 
     # in a pipe rich assumes 80 columns, which would cut the figures
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)

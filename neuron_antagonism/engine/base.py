@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ import torch
 from neuron_antagonism.errors import ModelError, PluginError
 from neuron_antagonism.functional import quadrature_rule
 from neuron_antagonism.plugin.foreign import foreign
+from neuron_antagonism.progress import Progress
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.letters import Encoded
     from neuron_antagonism.plugin.base import Target
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
 
 def by_options(questions: Sequence[Asked]) -> list[list[int]]:
     """Indices of questions with equally many letters, which a target can take together; usually one group."""
@@ -30,11 +28,6 @@ def by_options(questions: Sequence[Asked]) -> list[list[int]]:
     for index, question in enumerate(questions):
         groups.setdefault(len(question.encoded.letters), []).append(index)
     return list(groups.values())
-
-
-def prefixed(progress: Progress | None, prefix: str) -> Progress | None:
-    """The same reports under a longer name; None stays None."""
-    return None if progress is None else lambda what, done, total: progress(f"{prefix}{what}", done, total)
 
 
 class Asked(NamedTuple):

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import (
-    Asked,
-    Gradients,
-    Path,
-    Progress,
-    leaf_gradients,
-    letter_columns,
-    outputs_of,
-    wide,
-)
+from neuron_antagonism.engine.base import Asked, Gradients, Path, leaf_gradients, letter_columns, outputs_of, wide
 from neuron_antagonism.engine.memory import TokenLimit
+from neuron_antagonism.progress import Progress
 
 if TYPE_CHECKING:
     from jaxtyping import Float

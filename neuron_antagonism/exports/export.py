@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.exports import verify as verifying
 from neuron_antagonism.exports.checkpoint import check_shard_size, write_checkpoint
@@ -19,6 +18,7 @@ from neuron_antagonism.files import expanded
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.plain import is_whole
+from neuron_antagonism.progress import Progress
 from neuron_antagonism.runs.store import RunResult
 
 WEIGHTS = ("ia3", "checkpoint")

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Progress, by_options
+from neuron_antagonism.engine.base import Asked, by_options
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.plugin.base import Target
 from neuron_antagonism.plugin.manager import target_of
+from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, Progress, by_options, joined
+from neuron_antagonism.engine.base import Asked, Gradients, Path, by_options, joined
 from neuron_antagonism.engine.choose import Choice, choose
 from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknown
 from neuron_antagonism.functional import reordered, resolve_z
@@ -21,6 +21,8 @@ from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry, run_check
+from neuron_antagonism.progress import Progress
+from neuron_antagonism.settings import COMPLETENESS_TOLERANCE, Settings
 from neuron_antagonism.types import Example, Question, as_examples, whole
 
 if TYPE_CHECKING:
@@ -29,36 +31,8 @@ if TYPE_CHECKING:
 
     from neuron_antagonism.model.hooked import HookedModel
 
-COMPLETENESS_TOLERANCE = 0.1
 MIN_AUTO_STEPS = 16
 MAX_AUTO_STEPS = 256
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How attribution is carried out.
-
-    Args:
-        steps: number of quadrature nodes m, or "auto": one m for all scorers of a call and for all tasks of a run,
-            doubled from 16 until every completeness error is at most 10 %, at most 256.
-        quadrature: "right" (NeuronLLM Eq. 1), "midpoint" or "gauss-legendre".
-        engine: "auto", "replay", "rows" or "reference".
-        site: "post" (input of the FFN's output projection), "up", or "resid_post" (residual stream after a block).
-        budget: the largest number of neurons that will be chosen from the scores; bounds the default z.
-        seed: of scorers that draw, unless their own option `seed` is set.
-        max_tokens: tokens in one forward (copies × prompts); None = planned from the free memory. Halved and retried
-            where memory runs out; results do not depend on it beyond rounding.
-        progress: called with what is being done, how much is done and how much there is.
-    """
-
-    steps: int | str = 16
-    quadrature: str = "right"
-    engine: str = "auto"
-    site: str = "post"
-    budget: int = 100
-    seed: int = 0
-    max_tokens: int | None = None
-    progress: Progress | None = field(default=None, compare=False)
 
 
 def attribute(

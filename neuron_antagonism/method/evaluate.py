@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from neuron_antagonism.engine.base import Progress, by_length, longest_first
+from neuron_antagonism.engine.base import by_length, longest_first
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.copies import Copies, batchable
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.errors import ModelError, UsageError
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.method.statistics import Outcomes
+from neuron_antagonism.metrics.outcomes import Outcomes
 from neuron_antagonism.model.exact import exact_letters
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import Prefix, shared_prefix
+from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:

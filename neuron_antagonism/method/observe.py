@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
-from neuron_antagonism.engine.base import Progress, longest_first
+from neuron_antagonism.engine.base import longest_first
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.memory import TokenLimit, is_out_of_memory
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
@@ -17,6 +17,7 @@ from neuron_antagonism.method.evaluate import check_letters, chosen_options, let
 from neuron_antagonism.method.moments import Moments
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import shared_prefix
+from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 
 if TYPE_CHECKING:

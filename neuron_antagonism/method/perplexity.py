@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Progress, longest_first, wide
+from neuron_antagonism.engine.base import longest_first, wide
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.errors import DataError, ModelError, UsageError
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import padded
+from neuron_antagonism.progress import Progress
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuron_antagonism.demo import plain_text
-from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import UsageError
-from neuron_antagonism.method.compare import check_same
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.perplexity import MOST, Windows
+from neuron_antagonism.metrics.compare import check_same
 from neuron_antagonism.model.hooked import check_model
+from neuron_antagonism.progress import Progress, prefixed
 from neuron_antagonism.types import Example, Question
 
 if TYPE_CHECKING:

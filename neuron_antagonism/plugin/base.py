@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from neuron_antagonism.method.attribute import Settings
     from neuron_antagonism.method.attribution import Attribution
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.neurons import NeuronSet
+    from neuron_antagonism.settings import Settings
     from neuron_antagonism.types import Example
 
 

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 
 from neuron_antagonism.engine.memory import TokenLimit, bytes_per_token, free_bytes, weight_bytes
-from neuron_antagonism.method.attribute import Settings, attribute_each, settled_steps
+from neuron_antagonism.method.attribute import attribute_each, settled_steps
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.method.sweeps import N_RATIOS
+from neuron_antagonism.metrics.sweeps import N_RATIOS
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.plan import Plan
 from neuron_antagonism.runs.planted import ablated, has_ceiling
 from neuron_antagonism.runs.side_effects import MOST_TEXTS
+from neuron_antagonism.settings import Settings
 from neuron_antagonism.types import as_examples
 
 TIMED_EDITS = 96  # about what a forward takes of a sweep

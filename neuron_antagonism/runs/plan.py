@@ -12,21 +12,21 @@ from typing import Any
 
 import neuron_antagonism
 from neuron_antagonism.engine.base import Path as IntegrationPath
-from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.engine.memory import check_fits
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.files import there, unwritable
 from neuron_antagonism.method.attribute import own_target, with_fixed_z
-from neuron_antagonism.method.splits import Split
-from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry, run_check
+from neuron_antagonism.progress import Progress, prefixed
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.identity import identity
+from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
+from neuron_antagonism.tasks.splits import Split
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from neuron_antagonism.method.attribute import Settings, attribute_each
+from neuron_antagonism.method.attribute import attribute_each
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.neurons import FFN_SITES, NeuronSet
 from neuron_antagonism.plugin.base import Scorer
@@ -15,6 +15,7 @@ from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, content_hash
 from neuron_antagonism.runs.store import RunDirectory, candidate_of
 from neuron_antagonism.runs.sweep import Candidate
+from neuron_antagonism.settings import Settings
 from neuron_antagonism.types import Example
 
 CEILING = "ablation"

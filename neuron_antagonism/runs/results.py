@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.bootstrap import Interval, Resamples
-from neuron_antagonism.method.differences import corrected, differences, net_effects
-from neuron_antagonism.method.effects import METRICS, natural_level
-from neuron_antagonism.method.protocols import PROTOCOLS, Cell, averages, cells
-from neuron_antagonism.method.splits import Split
-from neuron_antagonism.method.statistics import MODES, Outcomes
-from neuron_antagonism.method.sweeps import Sweep, Swept
+from neuron_antagonism.metrics.bootstrap import Interval, Resamples
+from neuron_antagonism.metrics.differences import corrected, differences, net_effects
+from neuron_antagonism.metrics.effects import METRICS, natural_level
+from neuron_antagonism.metrics.outcomes import MODES, Outcomes
+from neuron_antagonism.metrics.protocols import PROTOCOLS, SHOWN, Cell, averages, cells
+from neuron_antagonism.metrics.sweeps import Sweep, Swept
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.runs.sweep import Candidate
+from neuron_antagonism.tasks.splits import Split
 
 SCHEMA = 2
-PROTOCOL = "held-out"
 
 
 def task_results(
@@ -50,7 +49,7 @@ def task_results(
             protocol: [one.to_json() for one in cells(sweeps, protocol, method=method, resamples=resamples, read=read)]
             for protocol in protocols
         },
-        "net": [one.to_json() for one in net_effects(sweeps, PROTOCOL, resamples=resamples)],
+        "net": [one.to_json() for one in net_effects(sweeps, SHOWN, resamples=resamples)],
         "sweep": [row for sweep in sweeps for row in _counts(sweep)],
     }
 
@@ -91,7 +90,7 @@ def run_averages(tasks: Sequence[Sequence[Sweep]]) -> list[dict[str, Any]]:
     for sweeps in tasks:
         # averages take no interval: a handful of replicates keeps the one code path cheap
         few = sweeps[0].evaluation.baseline.resamples(n=100)
-        found += cells(sweeps, PROTOCOL, method=method_of(sweeps), resamples=few)
+        found += cells(sweeps, SHOWN, method=method_of(sweeps), resamples=few)
     return [average.to_json() for average in averages(found)]
 
 
@@ -101,7 +100,7 @@ def run_differences(tasks: Sequence[Sequence[Sweep]], seed: int) -> dict[str, li
         one
         for sweeps in tasks
         for one in differences(
-            sweeps, PROTOCOL, method=method_of(sweeps), resamples=sweeps[0].evaluation.baseline.resamples(seed)
+            sweeps, SHOWN, method=method_of(sweeps), resamples=sweeps[0].evaluation.baseline.resamples(seed)
         )
     )
     names = [sweeps[0].task for sweeps in tasks]

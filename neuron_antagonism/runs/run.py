@@ -11,32 +11,34 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import AntagonismError, RunError, UsageError
 from neuron_antagonism.files import expanded
-from neuron_antagonism.method.attribute import Settings, attribute_each
+from neuron_antagonism.method.attribute import attribute_each
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.compare import compare
 from neuron_antagonism.method.edits import Edit, fitted
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.method.sweeps import Sweep
+from neuron_antagonism.metrics.compare import compare
+from neuron_antagonism.metrics.protocols import SHOWN
+from neuron_antagonism.metrics.sweeps import Sweep
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.progress import Progress, prefixed
 from neuron_antagonism.runs.claim import claimed
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, TaskPlan, content_hash, make_out, make_plan
 from neuron_antagonism.runs.planted import planted_precision
-from neuron_antagonism.runs.results import PROTOCOL, SCHEMA, run_averages, run_differences, task_results
+from neuron_antagonism.runs.results import SCHEMA, run_averages, run_differences, task_results
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.settle import settled
 from neuron_antagonism.runs.side_effects import described_edit, run_side_effects
 from neuron_antagonism.runs.store import RunDirectory, RunResult, candidate_of, chosen_edits
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing, load_sweeps, save_sweeps, sweep_task
+from neuron_antagonism.settings import Settings
 
 
 def run(
@@ -155,7 +157,7 @@ class _Execution:
         manifest: dict[str, Any],
     ) -> None:
         self.plan, self.directory, self.progress = plan, directory, progress
-        self.results: dict[str, Any] = {"schema": SCHEMA, "protocol": PROTOCOL, "tasks": {}, "averages": []}
+        self.results: dict[str, Any] = {"schema": SCHEMA, "protocol": SHOWN, "tasks": {}, "averages": []}
         self.found = RunResult(manifest, self.results, path=directory.path if directory else None)
         self.candidates: dict[str, list[Candidate]] = {}
         self.sweeps: list[tuple[str, list[Sweep]]] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from neuron_antagonism.method.attribute import Settings, settled_steps
+from neuron_antagonism.method.attribute import settled_steps
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, content_hash
 from neuron_antagonism.runs.store import RunDirectory
+from neuron_antagonism.settings import Settings
 
 FILE = "steps.json"
 

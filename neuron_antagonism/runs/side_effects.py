@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.side_effects import Key, chosen_text, other_tasks, plain_text_effects, side_effects
+from neuron_antagonism.progress import Progress, prefixed
 from neuron_antagonism.runs.identity import identity
 from neuron_antagonism.runs.plan import Plan, content_hash
 from neuron_antagonism.runs.store import RunDirectory

@@ -15,13 +15,13 @@ from neuron_antagonism.errors import AntagonismWarning, DataError
 from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.method.splits import Split
+from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.report.run_table import ResultTable
 from neuron_antagonism.runs.config import RunConfig
-from neuron_antagonism.runs.results import PROTOCOL
 from neuron_antagonism.runs.sweep import Act, Candidate, Editing
-from neuron_antagonism.runs.table import ResultTable
+from neuron_antagonism.tasks.splits import Split
 
 
 @dataclass
@@ -152,7 +152,7 @@ def chosen_edits(
 ) -> dict[str, dict[str, Edit]]:
     """By scorer and mode, the edit at the ratio that `held-out` chose (of a scorer that draws: of its first draw)."""
     edits: dict[str, dict[str, Edit]] = {}
-    for cell in results["cells"][PROTOCOL]:
+    for cell in results["cells"][SHOWN]:
         tenths = cell["draws"][0]["tenths"] if cell["draws"] else cell["tenths"]
         edit = editing.edit(candidates[cell["scorer"]], cell["mode"], tenths)
         edits.setdefault(cell["scorer"], {})[cell["mode"]] = edit

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.edits import Edit, degrader, enhancer
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
-from neuron_antagonism.method.statistics import MODES, Outcomes
-from neuron_antagonism.method.sweeps import GOOD_ONLY, N_RATIOS, Sweep, Swept
+from neuron_antagonism.metrics.outcomes import MODES, Outcomes
+from neuron_antagonism.metrics.sweeps import GOOD_ONLY, N_RATIOS, Sweep, Swept
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention
+from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example
 
 if TYPE_CHECKING:

@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
 from neuron_antagonism.files import expanded
-from neuron_antagonism.method.tasks import LoadedTask, load_task, make_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
+from neuron_antagonism.parts.antagonism import Pairs, antagonism
+from neuron_antagonism.parts.distributions import distributions, write_distributions
+from neuron_antagonism.parts.gating import Gates, gating
+from neuron_antagonism.parts.masking import Masked, add_rivals, masking
+from neuron_antagonism.parts.subject import Subject
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.progress import Progress
 from neuron_antagonism.runs.claim import claimed
 from neuron_antagonism.runs.environment import described, machine, software
 from neuron_antagonism.runs.plan import make_out, once
 from neuron_antagonism.runs.store import RunDirectory
-from neuron_antagonism.suites.antagonism import Pairs, antagonism
-from neuron_antagonism.suites.distributions import distributions, write_distributions
-from neuron_antagonism.suites.gating import Gates, gating
-from neuron_antagonism.suites.masking import Masked, add_rivals, masking
 from neuron_antagonism.suites.rows import write_rows
 from neuron_antagonism.suites.spec import Antagonism, Distributions, Gating, Masking, OfTasks, Suite, find_suite
-from neuron_antagonism.suites.subject import Subject
+from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
 
 SCHEMA = 1
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from neuron_antagonism.method.evaluate import evaluate
-from neuron_antagonism.method.tasks import load_task
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
+from neuron_antagonism.tasks.load import load_task
 from neuron_antagonism.types import Example, Question
 
 WORDS = [f"w{i}" for i in range(40)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.method.qatt import CUE, draw_options
-from neuron_antagonism.method.splits import Split
-from neuron_antagonism.method.tasks import load_task
+from neuron_antagonism.tasks.load import load_task
+from neuron_antagonism.tasks.qatt import CUE, draw_options
+from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.testing.plugins import PluginTests
 from neuron_antagonism.types import Item
 

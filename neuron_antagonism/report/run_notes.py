@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from neuron_antagonism.method.attribute import COMPLETENESS_TOLERANCE
-from neuron_antagonism.runs.table import MARKED, level
+from neuron_antagonism.report.run_table import MARKED, level
+from neuron_antagonism.settings import COMPLETENESS_TOLERANCE
 
 LEAST_MASS = 0.5
 

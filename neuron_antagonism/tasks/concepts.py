@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from neuron_antagonism.errors import DataError, UsageError, unknown
-from neuron_antagonism.method.drawing import Builder
-from neuron_antagonism.method.qatt import CUE
-from neuron_antagonism.method.splits import SplitReport
-from neuron_antagonism.method.tasks import LoadedTask, load_task
 from neuron_antagonism.plugin.base import Task
+from neuron_antagonism.tasks.drawing import Builder
+from neuron_antagonism.tasks.load import LoadedTask, load_task
+from neuron_antagonism.tasks.qatt import CUE
+from neuron_antagonism.tasks.splits import SplitReport
 from neuron_antagonism.types import Example, Item, LabelQuestion, whole
 
 if TYPE_CHECKING:

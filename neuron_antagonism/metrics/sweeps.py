@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.method.statistics import MODES, Outcomes, needed, sign
+from neuron_antagonism.metrics.outcomes import MODES, Outcomes, needed, sign
 
 N_RATIOS = 11
 GOOD_ONLY = 10

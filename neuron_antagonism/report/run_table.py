@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
-from neuron_antagonism.runs.results import PROTOCOL
+from neuron_antagonism.metrics.protocols import SHOWN
 
 TITLES = {"degrade": "Degrade", "enhance": "Enhance"}
 WIDTH = 120
@@ -33,7 +33,7 @@ class ResultTable:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """One dict a task, scorer and mode: the cells of the `held-out` protocol."""
-        return [cell for found in self.results["tasks"].values() for cell in found["cells"][PROTOCOL]]
+        return [cell for found in self.results["tasks"].values() for cell in found["cells"][SHOWN]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:
         """What a rich console prints; where it is narrow, only the population effect has its interval."""
@@ -93,7 +93,7 @@ def _task_table(task: str, found: Mapping[str, Any], narrow: bool) -> tuple[Text
     }
     for mode, label in TITLES.items():
         table.add_row(Text(label, style="bold"))
-        for cell in (c for c in found["cells"][PROTOCOL] if c["mode"] == mode):
+        for cell in (c for c in found["cells"][SHOWN] if c["mode"] == mode):
             name = (cell["scorer"], mode)
             figures = _cell(cell, at_all.get(name), net.get(name), judged, narrow)
             table.add_row(f" {cell['scorer']}{' *' if name in marked else ''}", *figures)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neuron_antagonism.method.bootstrap import Resamples, interval_around
 from neuron_antagonism.method.edits import Edit, edit
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.perplexity import perplexity
+from neuron_antagonism.metrics.bootstrap import Resamples, interval_around
+from neuron_antagonism.parts.subject import Concept, Subject
 from neuron_antagonism.suites.spec import Masking
-from neuron_antagonism.suites.subject import Concept, Subject
 
 WHOLE = float("inf")
 METRICS = ("accuracy", "confidence")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from neuron_antagonism.errors import DataError, UsageError, unknown
-from neuron_antagonism.method.bootstrap import REPLICATES, Resamples
+from neuron_antagonism.metrics.bootstrap import REPLICATES, Resamples
 
 MODES = ("enhance", "degrade")
 

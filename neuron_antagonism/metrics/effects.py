@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neuron_antagonism.method.bootstrap import Interval, Resamples, interval_around, ratio_of_sums
-from neuron_antagonism.method.statistics import Outcomes, fails, needed, relative_change, sign
+from neuron_antagonism.metrics.bootstrap import Interval, Resamples, interval_around, ratio_of_sums
+from neuron_antagonism.metrics.outcomes import Outcomes, fails, needed, relative_change, sign
 
 METRICS = {"acc": "rac", "com": "rcc"}
 """Each metric, and the name of its relative change."""

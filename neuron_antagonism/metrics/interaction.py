@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuron_antagonism.method.bootstrap import Interval, Resamples, interval_around
+from neuron_antagonism.metrics.bootstrap import Interval, Resamples, interval_around
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

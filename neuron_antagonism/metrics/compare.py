@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from neuron_antagonism.errors import UsageError
-from neuron_antagonism.method.bootstrap import REPLICATES
-from neuron_antagonism.method.effects import Effect, effect
-from neuron_antagonism.method.statistics import Outcomes, sign
+from neuron_antagonism.metrics.bootstrap import REPLICATES
+from neuron_antagonism.metrics.effects import Effect, effect
+from neuron_antagonism.metrics.outcomes import Outcomes, sign
 
 
 @runtime_checkable

@@ -14,9 +14,9 @@ from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.moments import gaussian_overlap
 from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.parts.subject import Concept, Subject
 from neuron_antagonism.suites.rows import write_rows
 from neuron_antagonism.suites.spec import Distributions
-from neuron_antagonism.suites.subject import Concept, Subject
 
 SIGNIFICANT = 0.05
 
@@ -56,7 +56,7 @@ def distributions(spec: Distributions, subject: Subject) -> list[dict[str, Any]]
 
 def write_distributions(spec: Distributions, subject: Subject, rows: list[dict[str, Any]], folder: Path) -> None:
     """Write the values of each class's shown unit as CSV, and a plot of them by class with the range marked as PNG."""
-    from neuron_antagonism.suites.plots import plot_values
+    from neuron_antagonism.report.plots import plot_values
 
     units = {row["concept"]: tuple(int(part) for part in row["shown"].split(".")) for row in rows}
     values = list(_values(subject, units))

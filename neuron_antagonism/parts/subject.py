@@ -9,17 +9,17 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool
 
-from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.concepts import ConceptSplit, concept_split
 from neuron_antagonism.method.edits import fitted
 from neuron_antagonism.method.observe import ValueStatistics, value_statistics
-from neuron_antagonism.method.tasks import LoadedTask
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.progress import Progress, prefixed
 from neuron_antagonism.suites.spec import Suite
+from neuron_antagonism.tasks.concepts import ConceptSplit, concept_split
+from neuron_antagonism.tasks.load import LoadedTask
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from neuron_antagonism.engine.base import Progress, prefixed
 from neuron_antagonism.method.attribute import attribute
-from neuron_antagonism.method.bootstrap import Resamples, percentile_interval
 from neuron_antagonism.method.edits import Edit, Part
 from neuron_antagonism.method.evaluate import evaluate_many
-from neuron_antagonism.method.interaction import example_log_odds, interaction, mean_interval, verdict
-from neuron_antagonism.method.splits import Split
-from neuron_antagonism.method.statistics import MODES, sign
-from neuron_antagonism.method.tasks import LoadedTask
+from neuron_antagonism.metrics.bootstrap import Resamples, percentile_interval
+from neuron_antagonism.metrics.interaction import example_log_odds, interaction, mean_interval, verdict
+from neuron_antagonism.metrics.outcomes import MODES, sign
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.progress import Progress, prefixed
 from neuron_antagonism.runs.store import candidate_of
 from neuron_antagonism.suites.spec import Antagonism
+from neuron_antagonism.tasks.load import LoadedTask
+from neuron_antagonism.tasks.splits import Split
 
 PAIRS = ("G+B", "G+G", "B+B", "2G", "2B", "random")
 ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "silence", "bad": "excite"}}

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.errors import DataError, PluginError, UsageError
-from neuron_antagonism.method.blind import blind_accuracies
-from neuron_antagonism.method.drawing import Builder, Stratified
-from neuron_antagonism.method.qatt import build_examples, check_stems, checked_options, draw_options
-from neuron_antagonism.method.splits import Split, SplitReport, right_letters
 from neuron_antagonism.plugin.base import Task
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.progress import Progress
+from neuron_antagonism.tasks.blind import blind_accuracies
+from neuron_antagonism.tasks.drawing import Builder, Stratified
+from neuron_antagonism.tasks.qatt import build_examples, check_stems, checked_options, draw_options
+from neuron_antagonism.tasks.splits import Split, SplitReport, right_letters
 from neuron_antagonism.types import Example, Item, whole
 
 if TYPE_CHECKING:

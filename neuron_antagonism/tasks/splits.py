@@ -11,7 +11,7 @@ from typing import Any
 
 from neuron_antagonism.errors import AntagonismError, DataError
 from neuron_antagonism.files import expanded
-from neuron_antagonism.method.natural import Natural
+from neuron_antagonism.metrics.natural import Natural
 from neuron_antagonism.types import Example, Item, Question
 
 SETS = ("identify", "select", "evaluate")

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from neuron_antagonism.method.bootstrap import Interval
-from neuron_antagonism.method.effects import METRICS, natural_level
-from neuron_antagonism.method.statistics import Outcomes, needed
+from neuron_antagonism.metrics.bootstrap import Interval
+from neuron_antagonism.metrics.effects import METRICS, natural_level
+from neuron_antagonism.metrics.outcomes import Outcomes, needed
 
 
 @dataclass

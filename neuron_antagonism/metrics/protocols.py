@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from neuron_antagonism.errors import UsageError, unknown
-from neuron_antagonism.method.bootstrap import Interval, Resamples, percentile_interval
-from neuron_antagonism.method.effects import Effect, effect
-from neuron_antagonism.method.statistics import MODES, fails
-from neuron_antagonism.method.sweeps import GOOD_ONLY, N_RATIOS, Sweep, best_ratio
+from neuron_antagonism.metrics.bootstrap import Interval, Resamples, percentile_interval
+from neuron_antagonism.metrics.effects import Effect, effect
+from neuron_antagonism.metrics.outcomes import MODES, fails
+from neuron_antagonism.metrics.sweeps import GOOD_ONLY, N_RATIOS, Sweep, best_ratio
 
 PROTOCOLS = ("paper", "matched", "held-out")
+SHOWN = "held-out"
+"""The protocol that a run shows."""
 
 # What a sweep may choose its ratio from on the evaluation set, in tenths; a single one is fixed.
 Rule = Callable[[Sweep, str], list[int]]

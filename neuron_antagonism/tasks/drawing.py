@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from neuron_antagonism.engine.base import Progress
 from neuron_antagonism.method.evaluate import evaluate
-from neuron_antagonism.method.natural import Natural
-from neuron_antagonism.method.qatt import letter_pattern, n_patterns
-from neuron_antagonism.method.splits import SplitReport
+from neuron_antagonism.metrics.natural import Natural
+from neuron_antagonism.progress import Progress
+from neuron_antagonism.tasks.qatt import letter_pattern, n_patterns
+from neuron_antagonism.tasks.splits import SplitReport
 from neuron_antagonism.types import N_OPTIONS, Example, Item
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuron_antagonism.errors import UsageError, unknown
-from neuron_antagonism.method.bootstrap import (
+from neuron_antagonism.metrics.bootstrap import (
     Interval,
     Resamples,
     holm,
@@ -18,10 +18,10 @@ from neuron_antagonism.method.bootstrap import (
     ratio_of_sums,
     sign_flip_p,
 )
-from neuron_antagonism.method.effects import METRICS, before_means, largest_of, values_of
-from neuron_antagonism.method.protocols import Cell, derive, groups_of, prepared, rule_of
-from neuron_antagonism.method.statistics import MODES, Outcomes, relative_change, sign
-from neuron_antagonism.method.sweeps import Sweep
+from neuron_antagonism.metrics.effects import METRICS, before_means, largest_of, values_of
+from neuron_antagonism.metrics.outcomes import MODES, Outcomes, relative_change, sign
+from neuron_antagonism.metrics.protocols import Cell, derive, groups_of, prepared, rule_of
+from neuron_antagonism.metrics.sweeps import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What a job measures: one file a part."""

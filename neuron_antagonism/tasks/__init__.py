@@ -1,0 +1,1 @@
+"""From data to questions: items, options, prompts, and the sets of examples."""
