@@ -206,7 +206,7 @@ def test_a_full_disk_names_the_file_and_keeps_what_is_there(number, tmp_path, mo
 
 def test_numbers_and_lists_of_numpy(checkpoint):
     """As notebooks have them."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     asked = [tiny.question(5, seed=i) for i in range(2)]
     plain = na.attribute(model, asked, budget=8, steps=4, seed=1)
     numpy = na.attribute(model, np.array(asked, dtype=object), budget=np.int64(8), steps=np.int64(4), seed=np.int64(1))
@@ -229,7 +229,7 @@ def test_things_of_the_wrong_kind():
             use("demo", asked)
     frame = pd.DataFrame({"q": ["a", "b"]})
     with pytest.raises(na.DataError, match="examples are given as a DataFrame; accepted: a list"):
-        na.evaluate(tiny.load("llama"), frame)
+        na.evaluate(tiny.shared("llama"), frame)
     with pytest.raises(na.UsageError, match="a task is given as a DataFrame; accepted: a name, a task file"):
         na.load_task(frame)
     with pytest.raises(na.UsageError, match="accepted: a list of names, files or instances"):

@@ -32,7 +32,7 @@ def lens(model, asked, site="post", budget=5, max_tokens=None, **options) -> na.
 @pytest.mark.parametrize("site", plain.GATED)
 def test_it_equals_numpy(site, concept, max_tokens):
     """Scores, selected units, mean, std and shape are numpy's over the questions of the concept answered rightly."""
-    module, model = tiny.hf("llama"), tiny.load("llama")
+    module, model = tiny.hf("llama"), tiny.shared("llama")
     asked = classes.questions(module)
     values, right, concepts = classes.seen(module, asked, site)
     own = values[right & ((concepts == concept) | (not concept))]
@@ -61,7 +61,7 @@ def test_it_equals_numpy(site, concept, max_tokens):
 
 def test_overlaps_are_those_of_the_gaussians():
     """For each other concept an extra holds, unit by unit, the overlap of the two concepts' Gaussians."""
-    module, model = tiny.hf("llama"), tiny.load("llama")
+    module, model = tiny.hf("llama"), tiny.shared("llama")
     asked = classes.questions(module)
     values, right, concepts = classes.seen(module, asked, "post")
     own, *others = classes.LABELS
@@ -78,7 +78,7 @@ def test_overlaps_are_those_of_the_gaussians():
 
 def test_example_scores_are_means_over_an_examples_right_answers():
     """Proxies that the model fails, or of another concept, don't count; an example without any scores zero."""
-    module, model = tiny.hf("llama"), tiny.load("llama")
+    module, model = tiny.hf("llama"), tiny.shared("llama")
     asked = classes.questions(module)
     values, right, concepts = classes.seen(module, asked, "post")
     examples = [na.Example(None, tuple(asked[i : i + 4])) for i in range(0, len(asked), 4)]
@@ -95,14 +95,14 @@ def test_example_scores_are_means_over_an_examples_right_answers():
 @pytest.mark.parametrize(("share", "count"), [(0.25, 6), (0.3, 7), (1, 24), (0.001, 1), (0.29, 6), (7 / 24, 7)])
 def test_the_share_is_of_each_layer(share, count):
     """As many units of every layer score as the share holds, rounded down, at least one."""
-    module, model = tiny.hf("llama"), tiny.load("llama")
+    module, model = tiny.hf("llama"), tiny.shared("llama")
     got = lens(model, classes.questions(module), share=share, budget=3)
     assert (got.scores > 0).sum(1).tolist() == [count] * 3
 
 
 def test_layers_bound_the_choice():
     """Only units of the blocks named score, the same as among all; the extras are of every unit all the same."""
-    module, model = tiny.hf("llama"), tiny.load("llama")
+    module, model = tiny.hf("llama"), tiny.shared("llama")
     asked = classes.questions(module)
     everywhere, some = lens(model, asked), lens(model, asked, layers=(2, 0))
     assert torch.equal(some.scores[[0, 2]], everywhere.scores[[0, 2]])
@@ -112,7 +112,7 @@ def test_layers_bound_the_choice():
 
 def test_there_is_no_bad_set():
     """A large value says nothing of harm: the bad set is refused."""
-    got = lens(tiny.load("llama"), classes.questions(tiny.hf("llama")))
+    got = lens(tiny.shared("llama"), classes.questions(tiny.hf("llama")))
     assert got.roles == ("good",)
     with pytest.raises(na.UsageError, match=r"'neuronlens'.*bad|bad.*'neuronlens'"):
         got.bad(3)
@@ -120,7 +120,7 @@ def test_there_is_no_bad_set():
 
 def test_what_it_found_can_be_stored(tmp_path):
     """Scores, options, site and extras come back from a file."""
-    got = lens(tiny.load("llama"), classes.questions(tiny.hf("llama")), "resid_post", concept="w14", layers=(1,))
+    got = lens(tiny.shared("llama"), classes.questions(tiny.hf("llama")), "resid_post", concept="w14", layers=(1,))
     got.save(tmp_path)
     back = na.Attribution.load(tmp_path)
     assert (back.site, back.good(3)) == ("resid_post", got.good(3))
@@ -145,7 +145,7 @@ def test_what_it_found_can_be_stored(tmp_path):
 def test_impossible_options_are_named(options, said):
     """One line names the option and what is accepted."""
     with pytest.raises(na.AntagonismError, match=said) as caught:
-        lens(tiny.load("llama"), classes.questions(tiny.hf("llama")), **options)
+        lens(tiny.shared("llama"), classes.questions(tiny.hf("llama")), **options)
     assert "\n" not in str(caught.value)
 
 
@@ -153,14 +153,14 @@ def test_answers_that_are_no_classes_are_refused():
     """A concept among more than a hundred different answers is one line, as long as any."""
     asked = [na.Question("w1 w2 Answer:", (f"a{i}", "b", "c", "d"), 0) for i in range(101)]
     with pytest.raises(na.UsageError, match="concept='a7': 101 different answers are no classes; ") as caught:
-        lens(tiny.load("llama"), asked, concept="a7")
+        lens(tiny.shared("llama"), asked, concept="a7")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
 def test_a_concept_that_is_never_answered_is_named():
     """Without a right answer there is nothing to learn: one line, with the concept where one was asked for."""
-    module, model = tiny.hf("llama"), tiny.load("llama")
+    module, model = tiny.hf("llama"), tiny.shared("llama")
     wrong = classes.questions(module)[::3]
     for options, of in (({}, ""), ({"concept": wrong[0].concept}, f" of the concept '{wrong[0].concept}'")):
         with pytest.raises(na.DataError, match=f"answers none of the 12 questions{of} rightly; accepted: ") as caught:

@@ -17,7 +17,7 @@ one_thread = tiny.one_thread
 
 def scored(path, **options):
     asked = [tiny.question(9), tiny.question(12)]
-    return na.attribute(tiny.load("llama"), asked, "neurons", options={"file": str(path), **options}, budget=5)
+    return na.attribute(tiny.shared("llama"), asked, "neurons", options={"file": str(path), **options}, budget=5)
 
 
 def test_roles_scores_and_places(tmp_path):
@@ -91,7 +91,7 @@ def test_what_is_refused(text, said, tmp_path):
 def test_no_file_and_a_missing_one(tmp_path):
     """Without a file, and with one that is not there, the line says what to give."""
     with pytest.raises(na.UsageError, match=r"scorer 'neurons' has no file; accepted: -o neurons.file=PATH"):
-        na.attribute(tiny.load("llama"), [tiny.question(9)], "neurons", budget=5)
+        na.attribute(tiny.shared("llama"), [tiny.question(9)], "neurons", budget=5)
     with pytest.raises(na.DataError, match=r"no.csv: No such file or directory; accepted: a file of CSV or JSON"):
         scored(tmp_path / "no.csv")
 
