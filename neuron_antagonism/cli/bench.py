@@ -86,8 +86,8 @@ def bench(
         note("loading …")
     from neuron_antagonism.cli.progress import reporter
     from neuron_antagonism.files import expanded
-    from neuron_antagonism.runs.claim import claimed
     from neuron_antagonism.runs.config import RunConfig
+    from neuron_antagonism.runs.lock import claimed
     from neuron_antagonism.suites.bench import plan_bench, run_bench
 
     quiet_libraries()
@@ -103,7 +103,7 @@ def bench(
         chat_template=chat_template,
     ).loading()
     directory = expanded(out or Path("runs") / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    with claimed(directory, resume=None), reporter(quiet) as progress:
+    with claimed(directory), reporter(quiet) as progress:
         ready = plan_bench(
             spec, model, tasks=task or (), data=sources, text=text, seed=seed, loading=loading, progress=progress
         )

@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from logging import ERROR, getLogger
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +37,19 @@ Data = Annotated[
 ]
 ChatTemplate = Annotated[
     bool, typer.Option("--chat-template", help="Put prompts through the tokenizer's chat template.")
+]
+
+
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Units that several runs share. Default: what NEURON_ANTAGONISM_CACHE names, or none."),
+]
+BackendOption = Annotated[
+    str, typer.Option("--backend", metavar="serial|processes|ray", help="Where tasks are carried out.")
+]
+Workers = Annotated[int, typer.Option(help="Tasks at a time, for processes and ray.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show prompts, sizes, what is there and what is missing; run nothing.")
 ]
 
 

@@ -41,9 +41,9 @@ def generate(
         note("loading …")
     from neuron_antagonism.method.generate import generate as pieces
     from neuron_antagonism.model.load import load_model
-    from neuron_antagonism.runs.choose import chosen_edit
     from neuron_antagonism.runs.config import RunConfig
-    from neuron_antagonism.runs.store import load_run
+    from neuron_antagonism.suites.edits import chosen_edit
+    from neuron_antagonism.suites.result import load_run
 
     quiet_libraries()
     result = load_run(run)

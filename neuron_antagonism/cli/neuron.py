@@ -51,7 +51,7 @@ def show(
     from neuron_antagonism.method.describe import check_neuron, describe, standing
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.runs.config import DEFAULT_TASKS, RunConfig
-    from neuron_antagonism.runs.store import load_run
+    from neuron_antagonism.suites.result import load_run
     from neuron_antagonism.tasks.load import load_task
 
     quiet_libraries()

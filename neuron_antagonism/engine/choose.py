@@ -44,6 +44,17 @@ class Choice:
 _proved: WeakKeyDictionary[HookedModel, dict[tuple[str, int], Choice]] = WeakKeyDictionary()
 
 
+def checked_engine(engine: str) -> str:
+    """An engine's name.
+
+    Raises:
+        UsageError: an unknown one.
+    """
+    if engine not in ENGINES:
+        raise UsageError(unknown("engine", engine, ENGINES))
+    return engine
+
+
 def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "auto") -> Choice:
     """The engine to use for these prompts.
 
@@ -56,8 +67,7 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
         UsageError: an unknown engine, or one that was asked for and does not hold for this model.
         ModelError: not even a single prompt fits into memory.
     """
-    if engine not in ENGINES:
-        raise UsageError(unknown("engine", engine, ENGINES))
+    checked_engine(engine)
     if engine == "reference":
         return Choice("reference", "asked for")
     if model.edited_at_last:

@@ -13,9 +13,9 @@ from neuron_antagonism.errors import AntagonismWarning, ModelError, UsageError
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
-from neuron_antagonism.runs.choose import chosen_edit
 from neuron_antagonism.runs.config import RunConfig
-from neuron_antagonism.runs.store import RunResult, load_run
+from neuron_antagonism.suites.edits import chosen_edit
+from neuron_antagonism.suites.result import RunResult, load_run
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.plain import is_whole
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.runs.store import RunResult
+from neuron_antagonism.suites.result import RunResult
 
 WEIGHTS = ("ia3", "checkpoint")
 FORMATS = (*WEIGHTS, "json", "csv")

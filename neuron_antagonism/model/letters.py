@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neuron_antagonism.errors import ModelError
 
@@ -106,6 +106,17 @@ class Letters:
         self.chosen: dict[tuple[str, tuple[str, ...], bool], LetterForm] = {}
         # of how many prompts: a prompt that was asked alone must not decide for those of a run
         self._asked: dict[tuple[str, tuple[str, ...], bool], int] = {}
+
+    def told(self) -> list[list[Any]]:
+        """What has been chosen, as plain JSON values for `recall`."""
+        return [[*key, form.suffix, form.form, form.mass, self._asked.get(key, 0)] for key, form in self.chosen.items()]
+
+    def recall(self, told: Iterable[Sequence[Any]]) -> None:
+        """Forget every choice, and take those that were `told`."""
+        self.chosen, self._asked = {}, {}
+        for ending, letters, whole, suffix, form, mass, asked in told:
+            key = (ending, tuple(letters), whole)
+            self.chosen[key], self._asked[key] = LetterForm(suffix, form, mass), asked
 
     def settle(self, asked: Iterable[Asked]) -> None:
         """Let the model choose where the answer is read, for each ending of a prompt that is not settled yet.

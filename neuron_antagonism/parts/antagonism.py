@@ -20,10 +20,10 @@ from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress, prefixed
-from neuron_antagonism.runs.store import candidate_of
 from neuron_antagonism.suites.spec import Antagonism
 from neuron_antagonism.tasks.load import LoadedTask
 from neuron_antagonism.tasks.splits import Split
+from neuron_antagonism.units.neurons import candidate_of
 
 PAIRS = ("G+B", "G+G", "B+B", "2G", "2B", "random")
 ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "silence", "bad": "excite"}}

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribute import attribute
-from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.perplexity import perplexity
 from neuron_antagonism.metrics.compare import compare
@@ -19,11 +19,10 @@ from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress, prefixed
-from neuron_antagonism.runs.store import candidate_of
-from neuron_antagonism.runs.sweep import MAKERS
 from neuron_antagonism.suites.spec import Gating
 from neuron_antagonism.tasks.load import LoadedTask
 from neuron_antagonism.tasks.splits import Split
+from neuron_antagonism.units.neurons import candidate_of
 
 GATED = ("range-excite", "range")
 """What strengthens and what weakens only within ranges."""

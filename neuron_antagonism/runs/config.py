@@ -39,6 +39,11 @@ class RunConfig(BaseModel):
         description="the model whose understanding stratifies; unset: the model itself",
     )
     stratified: bool = Field(default=True, description="whether half of each set is understood, half not")
+    protocols: tuple[Literal["paper", "matched", "held-out"], ...] = Field(
+        default=("held-out",),
+        min_length=1,
+        description="'held-out', and 'paper' or 'matched', for which every ratio is evaluated",
+    )
     random_draws: Count = Field(default=20, ge=1, description="draws of RANDOM, at least 1")
     engine: str = "auto"
     steps: Count | Literal["auto"] = Field(default=16, description="a whole number of at least 1, or 'auto'")

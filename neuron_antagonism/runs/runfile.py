@@ -13,7 +13,7 @@ from neuron_antagonism.runs.config import RunConfig
 
 ACCEPTED = "a YAML, TOML or JSON file of a run's options, or a run's manifest.json"
 READERS = (".yaml", ".yml", ".toml", ".json")
-TRACES = (".lock", "manifest.json", "questions.jsonl", "splits.json", "scores", "sweeps", "results.json")
+TRACES = (".lock", "manifest.json", "questions.jsonl", "examples", "scores", "neurons", "answers", "results.json")
 """What a run leaves in its directory, the first of it before anything is computed; of one killed early, its lock."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
@@ -22,10 +22,9 @@ from neuron_antagonism.parts.subject import Subject
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.runs.claim import claimed
 from neuron_antagonism.runs.environment import described, machine, software
-from neuron_antagonism.runs.plan import make_out, once
-from neuron_antagonism.runs.store import RunDirectory
+from neuron_antagonism.runs.lock import claimed
+from neuron_antagonism.suites.plan import once
 from neuron_antagonism.suites.rows import write_rows
 from neuron_antagonism.suites.spec import Antagonism, Distributions, Gating, Masking, OfTasks, Suite, find_suite
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
@@ -99,7 +98,7 @@ def bench(
         RunError: it failed under way; what was finished is in `out`.
     """
     directory = None if out is None else expanded(out)
-    with claimed(directory, resume=None) if directory is not None else nullcontext():
+    with claimed(directory) if directory is not None else nullcontext():
         ready = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, progress=progress)
         return run_bench(ready, directory)
 
@@ -158,11 +157,11 @@ def plan_bench(
         "schema": SCHEMA,
         "finished": False,
         **software(),
-        "machine": machine(ready),
+        "machine": machine(),
         "suite": spec.model_dump(mode="json"),
         "seed": seed,
         "text": None if text is None else str(text),
-        "model": described(ready, ready.fingerprint()),
+        "model": described(ready),
         "data": {task.name: {"source": task.source, "train": task.train} for task in every.values()},
         "timings": {},
     }
@@ -185,7 +184,7 @@ def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
     left_out = {subject.name: subject.left_out for subject in ready.subjects}
     result = BenchResult(ready.manifest, left_out=left_out, notes=_notes(ready), path=out)
     if out is not None:
-        make_out(out, ["plots"] if any(isinstance(part, Distributions) for part in ready.suite.parts) else [])
+        (out / "plots").mkdir(parents=True, exist_ok=True)
     _write(out, result)
     masked: list[Masked] = []
     try:
@@ -260,6 +259,7 @@ def _write(out: Path | None, result: BenchResult) -> None:
         return
     for name, rows in result.parts.items():
         write_rows(out / f"{name}.csv", rows)
-    directory = RunDirectory(out)
-    directory.write_json("manifest.json", result.manifest)
-    directory.write_json("results.json", result.to_json())
+    import json
+
+    write_whole(out / "manifest.json", json.dumps(result.manifest, indent=1).encode())
+    write_whole(out / "results.json", json.dumps(result.to_json()).encode())

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from neuron_antagonism.method.evaluate import evaluate
 from neuron_antagonism.metrics.natural import Natural
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.tasks.qatt import letter_pattern, n_patterns
@@ -82,6 +81,8 @@ class Stratified:
         """
         if self.reference is None or count == 0:
             return self.build.take(pool, count), Natural(options=self.n_options)
+        from neuron_antagonism.method.evaluate import evaluate
+
         strata: dict[bool, list[Example]] = {True: [], False: []}
         quota = {True: count - count // 2, False: count // 2}
         most = 4 * count if most is None else min(most, 4 * count)

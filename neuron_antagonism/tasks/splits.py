@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,10 +121,21 @@ class Split:
     @classmethod
     def from_rows(cls, lines: Sequence[str], name: str) -> Split:
         """Read JSON lines as `rows` gives them; `name` stands in errors."""
-        split = cls([], [], [])
-        for number, line in enumerate(lines, start=1):
+
+        def parsed(number: int, line: str) -> Any:
             try:
-                row = json.loads(line)
+                return json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{name}, line {number}: {error}; accepted: a line that Split.save wrote") from None
+
+        return cls.of_rows((parsed(number, line) for number, line in enumerate(lines, start=1)), name)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Any], name: str = "examples") -> Split:
+        """The split of what `rows` gives; `name` stands in errors."""
+        split = cls([], [], [])
+        for number, row in enumerate(rows, start=1):
+            try:
                 if row["set"] == "natural":
                     split.natural = Natural.from_json({name: row[name] for name in vars(split.natural)})
                     continue
