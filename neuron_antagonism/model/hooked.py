@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import torch
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
 from neuron_antagonism.model.agreement import BATCHED, difference
 from neuron_antagonism.model.chat import ChatTemplate
-from neuron_antagonism.model.fingerprint import fingerprint
+from neuron_antagonism.model.identity import weights_sha256
 from neuron_antagonism.model.letters import Asked, Encoded, Letters
 from neuron_antagonism.model.loading import Loading
 from neuron_antagonism.model.prefix import MIN_SHARED, PAD_ID, Prefix, padded
@@ -160,8 +161,13 @@ class HookedModel:
             return isinstance(self.forward_and_cache(ids)[1], tuple)
 
     def fingerprint(self) -> str:
-        """A hash of the weights, and of the chat template where there is one: others give another one."""
-        return fingerprint(self)
+        """SHA-256 of architecture, weights, precision and chat template: any other gives another one.
+
+        Every byte is read, for large models in seconds to minutes; neither device nor number of threads matter.
+        """
+        template = None if self.chat is None else self.chat.source
+        parts = (self.architecture, weights_sha256(self.bridge.original_model), template)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def __repr__(self) -> str:
         """Name and shape."""
