@@ -160,7 +160,9 @@ class Attribution:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        # what comes from another process can't be written to, which torch wants
+        own_memory = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in own_memory.items()}
         extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
         own: dict[str, Any] = {name: t for name, t in tensors.items() if not name.startswith("extras.")}
         kept: dict[str, Any] = {name: text[name] for name in _TEXT} | {"roles": tuple(text["roles"])}

@@ -103,6 +103,7 @@ class HookedModel:
         self._turn = turn or Turn()
         self._asleep = False
         self._independent: dict[int, bool] = {}
+        self._sites: dict[str, bool] = {}
         self.bridge = bridge
         self.tokenizer = tokenizer
         self.name = name
@@ -371,7 +372,11 @@ class HookedModel:
 
     def has_site(self, name: str) -> bool:
         """Whether every block of the model has that site."""
-        return all(SITES[name].format(layer) in self.bridge.hook_dict for layer in range(self.n_layers))
+        if name not in self._sites:
+            # the bridge makes this dict anew each time
+            hooks = self.bridge.hook_dict
+            self._sites[name] = all(SITES[name].format(layer) in hooks for layer in range(self.n_layers))
+        return self._sites[name]
 
     def site(self, name: str) -> str:
         """The hook's name template of a site.

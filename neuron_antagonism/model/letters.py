@@ -19,6 +19,9 @@ NEGLIGIBLE = 0.1
 SAMPLE = 4
 """Prompts of each ending on which the model is asked where it writes the letters."""
 
+REMEMBERED = 1024
+"""Prompts whose tokens are remembered, so that what is asked twice is tokenised once."""
+
 Tokenize = Callable[[str], list[int]]
 
 
@@ -103,6 +106,7 @@ class Letters:
         self._tokenize = tokenize
         self._tokenizer_name = tokenizer_name
         self._weigh = weigh
+        self._tried: dict[tuple[str, tuple[str, ...], str, bool], Encoded | None] = {}
         self.chosen: dict[tuple[str, tuple[str, ...], bool], LetterForm] = {}
         # of how many prompts: a prompt that was asked alone must not decide for those of a run
         self._asked: dict[tuple[str, tuple[str, ...], bool], int] = {}
@@ -216,6 +220,15 @@ class Letters:
 
     def _try(self, framed: str, letters: tuple[str, ...], between: str, *, whole: bool) -> Encoded | None:
         """Tokens where this text stands between; None where the letters are no tokens of their own then."""
+        asked = (framed, letters, between, whole)
+        if asked not in self._tried:
+            # whether a prompt fits is asked before the prompt is: its tokens are then known
+            if len(self._tried) >= REMEMBERED:
+                self._tried.pop(next(iter(self._tried)))
+            self._tried[asked] = self._tokens(framed, letters, between, whole=whole)
+        return self._tried[asked]
+
+    def _tokens(self, framed: str, letters: tuple[str, ...], between: str, *, whole: bool) -> Encoded | None:
         rows = [self._tokenize(framed + between + letter) for letter in letters]
         same = 0
         for column in zip(*rows, strict=False):

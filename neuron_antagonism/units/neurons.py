@@ -96,11 +96,13 @@ class Choosing:
         """A scorer's neurons; None while its scores are not there."""
         drawn = enumerate(draws_of(scorer, job, self.count))
         units = tuple(unit for i, one in drawn if (unit := self.scoring.unit(job, shelf, one, i)) is not None)
-        if not units or not shelf.has(units[0]):
+        if not units:
             return None
         key = key_of(NEURONS, [unit.key for unit in units], self.budget)
         recipe = replace(self, scorer=scorer, units=units)
-        return Unit(NEURONS, f"{job.name}.{scorer.name}", key, recipe, needs=(units[0],))
+        found = Unit(NEURONS, f"{job.name}.{scorer.name}", key, recipe, needs=(units[0],))
+        # another job's neurons are sent without the scores, which are large
+        return found if shelf.has(units[0]) or shelf.has(found) else None
 
     @classmethod
     def make(cls, desk: Desk, units: Sequence[Unit]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -102,7 +103,7 @@ class Ray:
                 for stream in ready:
                     held = busy[stream]
                     try:
-                        kind, *rest = ray.get(next(stream))
+                        kind, *rest = ray.get(next(stream))  # type: ignore[arg-type]
                     except (ray.exceptions.RayError, StopIteration) as error:
                         yield from self._lost(held, waiting, tries, error)
                         continue
@@ -140,12 +141,13 @@ class Ray:
         if not ray.is_initialized():
             # the same package and plugins as here, wherever this process found them
             environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
-            here = {} if os.environ.get(ADDRESS) else {"num_cpus": max(self._most * _threads(), os.cpu_count() or 1)}
+            cores = max(self._most * _threads(), os.cpu_count() or 1)
+            here: dict[str, Any] = {} if os.environ.get(ADDRESS) else {"num_cpus": cores}
             ray.init(
                 runtime_env=environment,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 configure_logging=False,
                 **here,
             )
