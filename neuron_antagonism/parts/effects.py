@@ -182,6 +182,16 @@ class Effects:
         text = Reading(self.sizes, self.config.max_tokens).unit(job, shelf, acting, neurons, fits, where)
         return replace(found, everywhere=everywhere, text=text)
 
+    def answered(self, job: Job, group: Sequence[Job], shelf: Shelf) -> bool:
+        """Whether everything that is a job's own is there."""
+        acting = self.acting(group, shelf)
+        if acting is None or not shelf.has(self.sizes.unit(job)):
+            return False
+        each = [self.of_scorer(job, group, shelf, scorer) for scorer in self.scorers]
+        units = [unit for one in each for unit in (one.evaluate, one.everywhere, one.text)]
+        units += [acting.choosing.scores(job, shelf, scorer) for scorer in self.scored(job, shelf)]
+        return all(one.where for one in each) and all(unit is None or shelf.has(unit) for unit in units)
+
     def elsewhere(self, job: Job, shelf: Shelf, one: OfScorer, acting: Acting) -> Unit | None:
         """A job's answers under another one's chosen edits."""
         assert one.neurons is not None

@@ -9,7 +9,7 @@ from neuron_antagonism.progress import Progress
 from neuron_antagonism.runs.backends import Backend, Made
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
-from neuron_antagonism.runs.work import Order, Part
+from neuron_antagonism.runs.work import Order, Part, Wanted
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,22 @@ class Work:
 
     parts: Mapping[Job, tuple[Part, ...]]
 
-    def group(self, job: Job, without: Iterable[Job] = ()) -> tuple[Job, ...]:
-        """All jobs of a job's model and seed, but for some."""
+    def wanted(self, job: Job, without: Iterable[Job] = ()) -> tuple[Wanted, ...]:
+        """The parts of a job, each with all jobs of its model and seed that have the part, but for some."""
         left_out = set(without)
-        return tuple(
+        beside = [
             other
             for other in self.parts
             if other not in left_out and (other.model, other.seed) == (job.model, job.seed)
+        ]
+        return tuple(
+            Wanted(part, tuple(other for other in beside if part in self.parts[other])) for part in self.parts[job]
         )
 
     def units(self, job: Job, shelf: Shelf, without: Iterable[Job] = ()) -> list[Unit]:
         """Every unit of a job that can be named yet, once each."""
-        group = self.group(job, without)
-        found = {unit.key: unit for part in self.parts[job] for unit in part.units(job, group, shelf)}
-        return list(found.values())
+        wanted = self.wanted(job, without)
+        return list({unit.key: unit for one in wanted for unit in one.part.units(job, one.group, shelf)}.values())
 
     def missing(self, job: Job, shelf: Shelf, without: Iterable[Job] = ()) -> list[Unit]:
         """Of these, what is not there."""
@@ -77,7 +79,7 @@ def prepare(
     for job, parts in work.parts.items():
         if work.missing(job, shelf):
             first = frozenset(unit.key for part in parts for unit in part.first(job))
-            orders.append(Order(job, parts, work.group(job), only=first, check=True))
+            orders.append(Order(job, work.wanted(job), only=first, check=True))
     return _run(orders, shelf, backend, made, progress, strict=strict)
 
 
@@ -105,8 +107,8 @@ def carry_out(
     whole = Carried(failed=dict(failed))
     while True:
         orders = [
-            Order(job, parts, work.group(job, whole.failed))
-            for job, parts in work.parts.items()
+            Order(job, work.wanted(job, whole.failed))
+            for job in work.parts
             if job not in whole.failed and work.missing(job, shelf, whole.failed)
         ]
         if not orders:

@@ -47,21 +47,32 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A part of a job.
+
+    Args:
+        part: what is measured.
+        group: all jobs of its model and seed of which the part is measured.
+    """
+
+    part: Part
+    group: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
 class Order:
     """What a worker is asked for.
 
     Args:
         job: the job.
-        parts: what is measured of it.
-        group: see `Part.units`.
+        wanted: what is measured of it.
         only: keys of the units that are wanted; None = whatever becomes possible.
         check: whether the parts are to check the job.
         there: payloads by key, for a worker that can't reach the shelf.
     """
 
     job: Job
-    parts: tuple[Part, ...]
-    group: tuple[Job, ...]
+    wanted: tuple[Wanted, ...]
     only: frozenset[str] | None = None
     check: bool = False
     there: Mapping[str, Payload] = field(default_factory=dict, compare=False, repr=False)
@@ -83,16 +94,22 @@ class Done:
 
 
 class Workshop:
-    """The models that a process holds: those of the job at hand."""
+    """The models that a process holds: those of the job at hand.
+
+    Attributes:
+        notes: what the units of a job share in memory from one order to the next, by job.
+    """
 
     def __init__(self) -> None:
         """None yet."""
         self._held: dict[str, HookedModel] = {}
+        self.notes: dict[Job, dict[Any, Any]] = {}
 
     def keep(self, *sources: ModelSource | None) -> None:
-        """Let go of every other model."""
+        """Let go of every other model, and of what was noted about it."""
         wanted = {source.id for source in sources if source is not None}
         self._held = {name: model for name, model in self._held.items() if name in wanted}
+        self.notes = {job: notes for job, notes in self.notes.items() if job.model.id in wanted}
 
     def model(self, source: ModelSource) -> HookedModel:
         """The model of a source, loaded when it is first asked for."""
@@ -109,7 +126,7 @@ class Desk:
         job: the job.
         shelf: what is there, and where what is made is put.
         progress: called with what is being done, how much is done and how much there is.
-        notes: what the units of this job share in memory.
+        notes: what the units of this order share in memory.
     """
 
     job: Job
@@ -117,6 +134,11 @@ class Desk:
     workshop: Workshop
     progress: Progress | None = None
     notes: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> dict[Any, Any]:
+        """What the units of this job share in memory from one order to the next."""
+        return self.workshop.notes.setdefault(self.job, {})
 
     def told(self, what: str) -> Progress | None:
         """Progress under a longer name."""
@@ -181,12 +203,12 @@ def _worked(order: Order, desk: Desk) -> dict[str, float]:
         if order.only is not None:
             break
     if order.check:
-        for part in order.parts:
-            part.check(desk)
+        for one in order.wanted:
+            one.part.check(desk)
     return seconds
 
 
 def _missing(order: Order, shelf: Shelf) -> list[Unit]:
-    found = {unit.key: unit for part in order.parts for unit in part.units(order.job, order.group, shelf)}
+    found = {unit.key: unit for one in order.wanted for unit in one.part.units(order.job, one.group, shelf)}
     wanted = found.values() if order.only is None else [unit for key, unit in found.items() if key in order.only]
     return [unit for unit in wanted if not shelf.has(unit)]

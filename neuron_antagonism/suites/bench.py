@@ -1,35 +1,42 @@
-"""A suite from its spec to its results: everything that can be wrong is found before anything is created."""
+"""`na.bench`: a suite from its spec to its results, on a grid of models, tasks and seeds."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
 from neuron_antagonism.files import expanded, write_whole
-from neuron_antagonism.model.hooked import HookedModel
-from neuron_antagonism.model.load import load_model
-from neuron_antagonism.neurons import check_count
-from neuron_antagonism.parts.antagonism import Pairs, antagonism
-from neuron_antagonism.parts.distributions import distributions, write_distributions
-from neuron_antagonism.parts.gating import Gates, gating
-from neuron_antagonism.parts.masking import Masked, add_rivals, masking
-from neuron_antagonism.parts.subject import Subject
+from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.runs.environment import described, machine, software
+from neuron_antagonism.report.rows import write_rows
+from neuron_antagonism.runs.backends import Backend, backend_of
+from neuron_antagonism.runs.environment import machine, software
+from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
+from neuron_antagonism.runs.keys import key_of
 from neuron_antagonism.runs.lock import claimed
+from neuron_antagonism.runs.store import Store, store_of
+from neuron_antagonism.runs.unit import Memory, Payload, Unit
 from neuron_antagonism.suites.plan import once
-from neuron_antagonism.suites.rows import write_rows
-from neuron_antagonism.suites.spec import Antagonism, Distributions, Gating, Masking, OfTasks, Suite, find_suite
+from neuron_antagonism.suites.result import MANIFEST, RESULTS, read_json
+from neuron_antagonism.suites.spec import Suite, find_suite
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.parts.rows import Rows
+    from neuron_antagonism.runs.execute import Work
+    from neuron_antagonism.runs.work import Part
+
+SCHEMA = 2
 
 Data = Mapping[str, tuple[str, str | None]]
 
@@ -39,10 +46,11 @@ class BenchResult:
     """What a suite measured.
 
     Attributes:
-        manifest: what was asked for, of which model, with which versions; and how long each part took, in seconds.
-        parts: rows by the part's name, as its module describes them.
+        manifest: what was asked for, of which models, with which versions; and seconds spent, by part and task.
+        parts: rows by the part's name, as its module describes them; of several models or seeds with these beside.
         left_out: by task, classes of which the model answers too few questions rightly to learn from, and how many.
         notes: what a reader should know of the examples, a line each.
+        failed: by job, why it could not be finished.
         path: the directory it was written to, or None.
     """
 
@@ -50,186 +58,319 @@ class BenchResult:
     parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What results.json holds."""
-        return {"schema": SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
+        shown = {"schema": SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
+        return shown | ({"failed": self.failed} if self.failed else {})
+
+    def frame(self, part: str) -> pd.DataFrame:
+        """The rows of a part as a pandas frame; an interval is a column of pairs.
+
+        Raises:
+            UsageError: no such part.
+        """
+        import pandas as pd
+
+        if part not in self.parts:
+            raise UsageError(unknown("part", part, self.parts))
+        return pd.DataFrame(self.parts[part])
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A suite that can be measured."""
+class BenchPlan:
+    """A suite that can be prepared.
+
+    Args:
+        suite: what is measured.
+        jobs: by part's name, its jobs in order.
+        texts: plain texts for perplexity; () = the examples' own.
+        text: the file that they come from.
+    """
 
     suite: Suite
-    model: HookedModel
-    subjects: tuple[Subject, ...]
-    learned: Mapping[str, Gates | Pairs]
-    text: tuple[str, ...]
-    seed: int
-    manifest: dict[str, Any]
+    jobs: Mapping[str, tuple[Job, ...]]
+    texts: tuple[str, ...]
+    text: str | None
+
+    @property
+    def every(self) -> list[Job]:
+        """All jobs, those of one model together."""
+        found = dict.fromkeys(job for jobs in self.jobs.values() for job in jobs)
+        models = list(dict.fromkeys(job.model for job in found))
+        return sorted(found, key=lambda job: models.index(job.model))
+
+    @property
+    def key(self) -> str:
+        """What determines the results, and nothing else."""
+        jobs = [[name, [[job.model.id, job.task.id, job.seed] for job in own]] for name, own in self.jobs.items()]
+        return key_of("bench", self.suite.model_dump(mode="json"), jobs, self.texts)
+
+    def about(self, job: Job) -> dict[str, Any]:
+        """What tells a job's rows from others', beside the task, where the grid has several."""
+        models, seeds = ({getattr(one, name) for one in self.every} for name in ("model", "seed"))
+        named = {"model": job.model.name} if len(models) > 1 else {}
+        return named | ({"seed": job.seed} if len(seeds) > 1 else {})
 
 
 def bench(
     suite: str | Path | Suite,
-    model: str | HookedModel = "demo",
+    model: str | HookedModel | Sequence[str | HookedModel] = (),
     *,
     tasks: Sequence[str | Path] = (),
     data: Data | None = None,
     text: str | Path | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = (),
     out: str | Path | None = None,
+    cache: str | Path | None = None,
+    backend: str = "serial",
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> BenchResult:
-    """Measure a suite on a model.
+    """Measure a suite on a grid of models, tasks and seeds.
+
+    What is in the directory or in the cache already is not computed again, whatever was asked before.
 
     Args:
         suite: a shipped suite's name, a YAML file that states one, or a `Suite`.
-        model: a name (see `load_model`) or a loaded model.
+        model: names (see `load_model`) or loaded models, one or several; default: the suite's, or the embedded one.
         tasks: tasks instead of all that the suite names: names or task files.
         data: by task, its own evaluation file and, or None, training file.
         text: a file of plain text for perplexity, a text on each line; None = the examples' own texts.
-        seed: of every draw.
+        seed: of every draw, one or several; default: the suite's.
         out: the directory for results; None = nothing is written.
+        cache, backend, workers: as in `run`.
         progress: called with what is being done, how much is done and how much there is.
 
     Raises:
         AntagonismError: something asked for is wrong; nothing has been created then.
-        RunError: it failed under way; what was finished is in `out`.
+        RunError: a job failed under way; what was finished is in `out`.
     """
-    directory = None if out is None else expanded(out)
-    with claimed(directory) if directory is not None else nullcontext():
-        ready = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, progress=progress)
-        return run_bench(ready, directory)
+    plan = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed)
+    where = None if out is None else expanded(out)
+    return carry_bench(plan, where, cache=cache, backend=backend, workers=workers, progress=progress)
 
 
 def plan_bench(
     suite: str | Path | Suite,
-    model: str | HookedModel = "demo",
+    model: str | HookedModel | Sequence[str | HookedModel] = (),
     *,
     tasks: Sequence[str | Path] = (),
     data: Data | None = None,
     text: str | Path | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = (),
     loading: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-) -> Bench:
-    """Check everything, load the model, choose the examples and learn from them; arguments as in `bench`.
+) -> BenchPlan:
+    """Check what can be checked without a model, and read the data; arguments as in `bench`. Imports no torch.
 
     Args:
         loading: further arguments of `load_model`.
     """
     spec = suite if isinstance(suite, Suite) else find_suite(suite)
     texts = _texts(text)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
-    wanted = {part.name: tuple(tasks or part.tasks or spec.tasks) for part in _of_tasks(spec)}
-    about_concepts = tuple(tasks or spec.tasks) if len(wanted) < len(spec.parts) else ()
-    named = [about_concepts, *wanted.values()]
-    every = _loaded(dict.fromkeys(str(name) for names in named for name in names), data or {})
-    for names in named:
-        once("task", [every[str(name)].name for name in names])
-    for task in every.values():
-        task.items(seed)  # what is wrong with data is said before a model is loaded
-    for scorer in (scorer for part in _of_tasks(spec) for scorer in part.scorers):
-        registry().make(Scorer, scorer)
-    ready = model if isinstance(model, HookedModel) else load_model(model, **(loading or {}))
-    if ready.is_edited:
-        raise UsageError("a suite was started inside model.edited(); accepted: outside, it makes its own edits")
-    n_units = ready.n_layers * ready.units(spec.site)
-    for part in spec.parts:
-        if isinstance(part, Gating):
-            check_count(part.budget, n_units)
-        elif isinstance(part, Antagonism):
-            if 2 * part.n > n_units:
-                raise UsageError(
-                    f"part {part.name!r} asks for two sets of {part.n} neurons; accepted: 1 to {n_units // 2} of the "
-                    f"{n_units} of this model"
-                )
-        elif any(layer >= ready.n_layers for layer in part.layers):
-            raise UsageError(
-                f"part {part.name!r} names block {max(part.layers)}; accepted: 0 to {ready.n_layers - 1} of this model"
-            )
-    subjects = tuple(Subject(spec, every[str(name)], ready, texts, seed, progress) for name in about_concepts)
-    for subject in subjects:
-        subject.check()
-    manifest = {
-        "schema": SCHEMA,
-        "finished": False,
-        **software(),
-        "machine": machine(),
-        "suite": spec.model_dump(mode="json"),
-        "seed": seed,
-        "text": None if text is None else str(text),
-        "model": described(ready),
-        "data": {task.name: {"source": task.source, "train": task.train} for task in every.values()},
-        "timings": {},
+    seeds = _seeds(seed) or spec.seeds
+    models: Sequence[Any] = [model] if not isinstance(model, list | tuple) else model
+    models = models or spec.models or ("demo",)
+    wanted = {
+        part.name: tuple(tasks or (part.tasks if isinstance(part, OfTasks) else ()) or spec.tasks)
+        for part in spec.parts
     }
-    learned: dict[str, Gates | Pairs] = {}
-    for part in _of_tasks(spec):
-        theirs = [every[str(name)] for name in wanted[part.name]]
-        if isinstance(part, Gating):
-            learned[part.name] = Gates.of(part, theirs, ready, spec.site, seed=seed, progress=progress)
-        else:
-            learned[part.name] = Pairs.of(part, theirs, ready, spec.site, seed=seed, progress=progress)
-    return Bench(spec, ready, subjects, learned, texts, seed, manifest)
+    every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data or {})
+    for names in wanted.values():
+        once("task", [every[str(name)].name for name in names])
+    for scorer in (scorer for part in spec.parts if isinstance(part, OfTasks) for scorer in part.scorers):
+        registry().make(Scorer, scorer)
+    read = {(name, s): TaskSource.of(task, s) for name, task in every.items() for s in seeds}
+    sources = [ModelSource.of(one, loading or {}) for one in models]
+    once("model", [source.id for source in sources])
+    jobs = {
+        name: tuple(Job(source, read[str(task), s], s) for source in sources for s in seeds for task in names)
+        for name, names in wanted.items()
+    }
+    return BenchPlan(spec, jobs, texts, None if text is None else str(text))
 
 
-def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
-    """Measure what was planned, and write each part as soon as it is there.
+def carry_bench(
+    plan: BenchPlan,
+    out: Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    backend: str = "serial",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> BenchResult:
+    """Carry out a plan; arguments and errors as in `bench`."""
+    at = backend_of(backend, workers)
+    if out is None:
+        return _Bench(plan, None, Memory(), at, progress).result()
+    there = finished(out, plan.key)
+    if there is not None:
+        return there
+    store = store_of(out, cache)
+    with claimed(out):
+        return _Bench(plan, out, store, at, progress).result()
+
+
+def finished(out: Path, key: str) -> BenchResult | None:
+    """The suite's results in a directory, where they are finished and of this key; no torch is imported.
 
     Raises:
-        RunError: it failed under way.
+        DataError: a damaged manifest or results.
     """
-    left_out = {subject.name: subject.left_out for subject in ready.subjects}
-    result = BenchResult(ready.manifest, left_out=left_out, notes=_notes(ready), path=out)
-    if out is not None:
-        (out / "plots").mkdir(parents=True, exist_ok=True)
-    _write(out, result)
-    masked: list[Masked] = []
-    try:
-        for part in ready.suite.parts:
-            start = time.perf_counter()
-            if isinstance(part, Masking):
-                found = [one for subject in ready.subjects for one in masking(part, subject)]
-                masked += found
-                rows = [one.row for one in found]
-            elif isinstance(part, Distributions):
-                rows = [row for subject in ready.subjects for row in distributions(part, subject)]
-            else:
-                rows = _of_learned(ready.learned[part.name], ready.text)
-            result.parts[part.name] = rows
-            result.manifest["timings"][part.name] = round(time.perf_counter() - start, 3)
-            if isinstance(part, Distributions) and out is not None:
-                for subject in ready.subjects:
-                    own = [row for row in rows if row["task"] == subject.name]
-                    write_distributions(part, subject, own, out / "plots")
-            _write(out, result)
-    except AntagonismError as error:
-        raise RunError(str(error)) from error
-    # a rival may come from any part
-    add_rivals(masked, ready.seed)
-    result.manifest["finished"] = True
-    _write(out, result)
-    return result
+    manifest = read_json(out / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("key") != key or not manifest.get("finished"):
+        return None
+    results = read_json(out / RESULTS)
+    if not isinstance(results, dict):
+        return None
+    return BenchResult(manifest, results["parts"], results["left_out"], results["notes"], {}, out)
 
 
-def _notes(ready: Bench) -> list[str]:
-    reports = [(subject.name, subject.split.report) for subject in ready.subjects]
-    # of the same tasks, but other examples
-    reports += [(name, split.report) for one in ready.learned.values() for name, split in one.splits.items()]
-    return list(dict.fromkeys(f"{name}: {note}" for name, report in reports for note in report.notes))
+def parts_of(plan: BenchPlan) -> dict[str, Rows]:
+    """The parts by name; from here on torch is imported."""
+    s = plan.suite
+    classes = Classes(s.form, s.identify, s.evaluate, s.least, s.shots, s.site)
+    return {part.name: part.made(classes, plan.texts) for part in s.parts}
 
 
-def _of_tasks(suite: Suite) -> list[Gating | Antagonism]:
-    return [part for part in suite.parts if isinstance(part, OfTasks)]
+def work_of(plan: BenchPlan, parts: Mapping[str, Rows]) -> Work:
+    """Every job with its parts."""
+    from neuron_antagonism.parts.facts import Facts
+    from neuron_antagonism.runs.execute import Work
+
+    of: dict[Job, tuple[Part, ...]] = {}
+    for job in plan.every:
+        of[job] = (Facts(), *(part for name, part in parts.items() if job in plan.jobs[name]))
+    return Work(of)
 
 
-def _of_learned(learned: Gates | Pairs, text: Sequence[str]) -> list[dict[str, Any]]:
-    return gating(learned, text) if isinstance(learned, Gates) else antagonism(learned)
+class _Bench:
+    """The state of one bench."""
+
+    def __init__(
+        self, plan: BenchPlan, out: Path | None, shelf: Store | Memory, backend: Backend, progress: Progress | None
+    ) -> None:
+        self.plan, self.out, self.shelf, self.backend, self.progress = plan, out, shelf, backend, progress
+        self.parts = parts_of(plan)
+        self.work = work_of(plan, self.parts)
+        self.fresh: list[Path] = []
+
+    def result(self) -> BenchResult:
+        """Compute what is missing, and collect."""
+        from neuron_antagonism.runs.execute import carry_out, prepare
+
+        strict = len({job.model for job in self.plan.every}) == 1
+        try:
+            try:
+                prepared = prepare(
+                    self.work, self.shelf, self.backend, strict=strict, made=self._prepared, progress=self.progress
+                )
+            except AntagonismError:
+                for file in self.fresh:
+                    with contextlib.suppress(OSError):
+                        file.unlink()
+                        file.parent.rmdir()
+                raise
+            manifest = self._manifest()
+            self._write(MANIFEST, manifest, indent=1)
+            carried = carry_out(
+                self.work,
+                self.shelf,
+                self.backend,
+                failed=prepared.failed,
+                made=self.shelf.put,
+                settled=lambda job: None,
+                progress=self.progress,
+            )
+        finally:
+            self.backend.close()
+        for job, seconds in carried.seconds.items():
+            told = "/".join(str(value) for value in (*self.plan.about(job).values(), job.name))
+            manifest["timings"] |= {f"{told}: {kind}": round(spent, 3) for kind, spent in seconds.items()}
+        return self._collected(manifest, carried.failed)
+
+    def _collected(self, manifest: dict[str, Any], failed: Mapping[Job, Exception]) -> BenchResult:
+        result = BenchResult(manifest, path=self.out)
+        found: dict[str, dict[Job, Payload]] = {}
+        for name, part in self.parts.items():
+            found[name] = {}
+            for job in (job for job in self.plan.jobs[name] if job not in failed):
+                group = next(one.group for one in self.work.wanted(job, failed) if one.part == part)
+                payload = part.found(job, group, self.shelf)
+                assert payload is not None
+                found[name][job] = payload
+                result.notes += [f"{job.name}: {note}" for note in payload.meta["notes"]]
+                if "left_out" in payload.meta:
+                    result.left_out[job.name] = dict(payload.meta["left_out"])
+        result.notes = list(dict.fromkeys(result.notes))
+        joined: dict[str, dict[Job, list[dict[str, Any]]]] = {}
+        for kind in dict.fromkeys(type(part) for part in self.parts.values()):
+            joined |= kind.joined({name: found[name] for name, part in self.parts.items() if type(part) is kind})
+        for name in self.parts:
+            rows = joined[name].items()
+            result.parts[name] = [self.plan.about(job) | row for job, own in rows for row in own]
+        result.failed = {
+            "/".join(str(value) for value in (*self.plan.about(job).values(), job.name)): str(error)
+            for job, error in failed.items()
+        }
+        manifest["finished"] = not failed
+        if self.out is not None:
+            for name, rows_of_part in result.parts.items():
+                write_rows(self.out / f"{name}.csv", rows_of_part)
+            for name, part in self.parts.items():
+                part.finish(found[name], self.out)
+            self._write(RESULTS, result.to_json())
+            self._write(MANIFEST, manifest, indent=1)
+        if failed:
+            first = next(iter(failed.values()))
+            names = ", ".join(result.failed)
+            raise RunError(f"{first}" if len(self.plan.every) == 1 else f"{names} failed: {first}") from first
+        return result
+
+    def _prepared(self, unit: Unit, payload: Payload) -> None:
+        """Something that is made before everything is checked: gone again where something is wrong."""
+        if self.out is not None:
+            self.fresh.append(self.out / unit.file)
+        self.shelf.put(unit, payload)
+
+    def _manifest(self) -> dict[str, Any]:
+        from neuron_antagonism.parts.facts import Facts
+
+        told = {job.model: facts for job in self.plan.every if (facts := Facts().of(job, self.shelf)) is not None}
+        models = [{k: v for k, v in facts.items() if k not in ("units", "planted")} for facts in told.values()]
+        tasks = {job.name: job.task.loaded for job in self.plan.every}
+        return {
+            "schema": SCHEMA,
+            "key": self.plan.key,
+            "finished": False,
+            **software(),
+            "machine": machine(),
+            "suite": self.plan.suite.model_dump(mode="json"),
+            "seeds": list(dict.fromkeys(job.seed for job in self.plan.every)),
+            "text": self.plan.text,
+            "models": models,
+            "data": {name: {"source": task.source, "train": task.train} for name, task in tasks.items()},
+            "timings": {},
+        }
+
+    def _write(self, name: str, value: Any, indent: int | None = None) -> None:
+        if self.out is not None:
+            text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+            write_whole(self.out / name, text.encode())
 
 
-def _loaded(names: Iterable[str], data: Data) -> dict[str, LoadedTask]:
+def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
+    seeds = (given,) if not isinstance(given, list | tuple) else tuple(given)
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
+    once("seed", [str(seed) for seed in seeds])
+    return seeds
+
+
+def _loaded(names: Sequence[str] | Mapping[str, None], data: Data) -> dict[str, LoadedTask]:
     """Tasks by what they were asked for as."""
     made = {name: make_task(name) for name in names}
     there = sorted({task.name for task in made.values()})
@@ -252,14 +393,3 @@ def _texts(path: str | Path | None) -> tuple[str, ...]:
     if not texts:
         raise DataError(f"{path}: holds no text; accepted: a file of plain text, a text on each line")
     return texts
-
-
-def _write(out: Path | None, result: BenchResult) -> None:
-    if out is None:
-        return
-    for name, rows in result.parts.items():
-        write_rows(out / f"{name}.csv", rows)
-    import json
-
-    write_whole(out / "manifest.json", json.dumps(result.manifest, indent=1).encode())
-    write_whole(out / "results.json", json.dumps(result.to_json()).encode())

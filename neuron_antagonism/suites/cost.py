@@ -26,6 +26,7 @@ from neuron_antagonism.runs.execute import Work, prepare
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.store import store_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
+from neuron_antagonism.suites.bench import BenchPlan, parts_of, work_of
 from neuron_antagonism.suites.plan import Plan
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.types import as_examples
@@ -188,6 +189,29 @@ class Estimate:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
         return time.perf_counter() - start
+
+
+def missing_of(
+    plan: BenchPlan, out: Path | None = None, cache: str | Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Of every part and job of a suite, how many units are there and how many are missing, as far as they are known.
+
+    What comes first of every job is computed for it, and not kept: the examples, and whatever a part checks.
+    """
+    shelf, serial, parts = Overlay(store_of(out, cache) if out is not None else Memory()), Serial(), parts_of(plan)
+    work = work_of(plan, parts)
+    prepare(work, shelf, serial, strict=True, made=shelf.put, progress=progress)
+    rows = []
+    keys: dict[str, bool] = {}
+    for name, jobs in plan.jobs.items():
+        for job in jobs:
+            group = next(one.group for one in work.wanted(job) if one.part == parts[name])
+            units = parts[name].units(job, group, shelf)
+            there = {unit.key: shelf.has(unit) and unit.key not in shelf.there for unit in units}
+            keys |= there
+            about = {"part": name, "model": job.model.name, "task": job.name, "seed": job.seed}
+            rows.append(about | {"there": sum(there.values()), "missing": sum(not one for one in there.values())})
+    return {"jobs": rows, "there": sum(keys.values()), "missing": sum(not one for one in keys.values())}
 
 
 def memory(model: HookedModel, length: int, engine: str, max_tokens: int | None = None) -> dict[str, int]:

@@ -179,7 +179,7 @@ class _Run:
             self.backend.close()
 
     def _collected(self, failed: Mapping[Job, Exception]) -> RunResult:
-        from neuron_antagonism.suites.results import collected, whole_results
+        from neuron_antagonism.parts.results import collected, whole_results
 
         done = [job for job in self.plan.jobs if job not in failed]
         for job in done:
@@ -205,9 +205,9 @@ class _Run:
 
     def _settled(self, job: Job) -> None:
         """A task has come as far as it can by itself."""
-        from neuron_antagonism.suites.results import collected, task_results
+        from neuron_antagonism.parts.results import collected, task_results
 
-        if job.name in self.results or not self._answered(job):
+        if job.name in self.results or not self.part.answered(job, self.plan.jobs, self.shelf):
             return
         found = collected(self.part, job, self.plan.jobs, self.shelf)
         for name, attribution in found.attributions.items():
@@ -217,15 +217,6 @@ class _Run:
         sweeps = found.sweeps()
         self.results[job.name], self.sweeps[job.name] = task_results(found, sweeps), sweeps
         self._tell("after_evaluation", job.name, self.results[job.name])
-
-    def _answered(self, job: Job) -> bool:
-        """Whether everything that is a task's own is there."""
-        each = [self.part.of_scorer(job, self.plan.jobs, self.shelf, scorer) for scorer in self.plan.scorers]
-        units = [unit for one in each for unit in (one.evaluate, one.everywhere, one.text)]
-        scores = self.part.scored(job, self.shelf)
-        acting = self.part.acting(self.plan.jobs, self.shelf)
-        units += [None if acting is None else acting.choosing.scores(job, self.shelf, scorer) for scorer in scores]
-        return all(one.where for one in each) and all(unit is None or self.shelf.has(unit) for unit in units)
 
     def _prepared(self, unit: Unit, payload: Payload) -> None:
         """Something that is made before everything is checked: gone again where something is wrong."""
@@ -282,7 +273,7 @@ class _Run:
             tell(observer, event, *values)
 
     def _manifest(self) -> dict[str, Any]:
-        from neuron_antagonism.suites.results import SCHEMA
+        from neuron_antagonism.parts.results import SCHEMA
 
         plan = self.plan
         prepared = {job.name: self.part.sizes.of(job, self.shelf) for job in plan.jobs}

@@ -7,80 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from neuron_antagonism.errors import DataError, UsageError, unknown
 from neuron_antagonism.files import expanded
+from neuron_antagonism.parts.specs import Count, OfTasks, Part, Spec, fields_of
 
 SHIPPED = Path(__file__).parent / "specs"
 ENDINGS = (".yaml", ".yml")
-
-Share = Annotated[float, Field(gt=0, le=1)]
-Tau = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-
-
-class Spec(BaseModel):
-    """A piece of a suite; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Masking(Spec):
-    """By class: unedited, range-masked and whole-masked accuracy and confidence on the class and on the others."""
-
-    part: Literal["masking"]
-    name: str
-    shares: tuple[Share, ...] = Field(default=(0.3,), min_length=1, description="shares of each layer's units")
-    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the range's width, in σ")
-    inside: Literal["zero", "mean", "soft"] = Field(default="zero", description="'zero', 'mean' or 'soft'")
-    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
-    perplexity: bool = Field(default=False, description="whether plain text is read under each edit")
-
-
-class Distributions(Spec):
-    """How values are distributed by class: how Gaussian, how much they overlap; values and plots of some units."""
-
-    part: Literal["distributions"]
-    name: str
-    share: Share = Field(default=0.3, description="share of each layer's units that is looked at")
-    tau: Tau = Field(default=2.0, description="half the range's width in the plots, in σ")
-    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
-
-
-class OfTasks(Spec):
-    """A part on good and bad neurons of tasks, whose answers need not be classes."""
-
-    name: str
-    tasks: tuple[str, ...] = Field(default=(), description="tasks; unset: the suite's")
-    scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers of good and bad neurons")
-    identify: Count = Field(default=5, description="examples to learn from, at least 1")
-    evaluate: Annotated[int, Field(strict=True, ge=2)] = Field(
-        default=48, description="examples that are reported on, at least 2"
-    )
-
-
-class Gating(OfTasks):
-    """Good and bad neurons edited as a whole, and only within the ranges where they help and hinder."""
-
-    part: Literal["gating"]
-    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the ranges' width, in σ")
-    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
-    ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
-
-
-class Antagonism(OfTasks):
-    """Whether good and bad neurons do together what they do one by one, against other pairs of sets of their size."""
-
-    part: Literal["antagonism"]
-    n: Count = Field(default=20, description="neurons of each set, at least 1")
-    draws: Annotated[int, Field(strict=True, ge=2)] = Field(
-        default=20, description="pairs of random sets to compare with, at least 2"
-    )
-    positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
-
-
-Part = Annotated[Masking | Distributions | Gating | Antagonism, Field(discriminator="part")]
 
 
 class Suite(Spec):
@@ -91,6 +25,10 @@ class Suite(Spec):
     tasks: tuple[str, ...] = Field(
         min_length=1,
         description="tasks: names, or task files; for masking and distributions those whose answers are classes",
+    )
+    models: tuple[str, ...] = Field(default=(), description="models; unset: the one that is asked for")
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
+        default=(0,), min_length=1, description="seeds, whole numbers from 0"
     )
     form: Literal["letters", "label"] = Field(default="letters", description="'letters' or 'label'")
     identify: Count = Field(default=20, description="examples of each class to learn from, at least 1")
@@ -136,14 +74,8 @@ def shipped() -> Iterator[Suite]:
 
 def _accepted(steps: Sequence[str | int]) -> str:
     """What the field accepts to which the steps of an error lead."""
-    pieces: dict[str, type[Spec]] = {
-        "masking": Masking,
-        "distributions": Distributions,
-        "gating": Gating,
-        "antagonism": Antagonism,
-    }
-    part = pieces.get(str(steps[2])) if len(steps) > 2 else None
-    fields = (part or Suite).model_fields
+    part = fields_of(str(steps[2])) if len(steps) > 2 else None
+    fields = part or Suite.model_fields
     described = (fields[str(step)].description for step in reversed(steps) if str(step) in fields)
     return next(filter(None, described), _FIELDS)
 

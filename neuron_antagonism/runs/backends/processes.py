@@ -151,7 +151,7 @@ def sendable(order: Order) -> Order:
     Raises:
         UsageError: something in it stays in this process.
     """
-    found = replace(order, job=order.job.apart(), group=tuple(job.apart() for job in order.group))
+    found = apart(order)
     try:
         written = pickle.dumps(found)
     except Exception as error:  # whatever a plugin's object raises
@@ -166,15 +166,21 @@ def sendable(order: Order) -> Order:
     )
 
 
+def apart(order: Order) -> Order:
+    """The order without what stays in this process; errors as in `Job.apart`."""
+    wanted = tuple(replace(one, group=tuple(job.apart() for job in one.group)) for one in order.wanted)
+    return replace(order, job=order.job.apart(), wanted=wanted)
+
+
 def needed(order: Order, shelf: Shelf) -> dict[str, Payload]:
     """What is there already of an order's units, of what they are computed from, and of the other jobs' that matter."""
     units: dict[str, Unit] = {}
-    for part in order.parts:
-        for unit in part.units(order.job, order.group, shelf):
+    for wanted in order.wanted:
+        for unit in wanted.part.units(order.job, wanted.group, shelf):
             units.update({one.key: one for one in (unit, *unit.needs)})
-        for job in order.group:
+        for job in wanted.group:
             # what a job does never hangs on another one's scores, which are large: only on what was chosen from them
-            others = part.units(job, order.group, shelf) if job != order.job else ()
+            others = wanted.part.units(job, wanted.group, shelf) if job != order.job else ()
             units.update({one.key: one for one in others if one.kind != "scores"})
     found: dict[str, Any] = {key: shelf.get(unit) for key, unit in units.items()}
     return {key: payload for key, payload in found.items() if payload is not None}

@@ -14,7 +14,7 @@ from typing import Any
 from neuron_antagonism.errors import AntagonismWarning, RunError, UsageError
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.runs.backends import Made
-from neuron_antagonism.runs.backends.processes import TRIES, needed
+from neuron_antagonism.runs.backends.processes import TRIES, apart, needed
 from neuron_antagonism.runs.unit import Shelf
 from neuron_antagonism.runs.work import Done, Order
 
@@ -92,7 +92,7 @@ class Ray:
         """See `Backend.run`."""
         import ray
 
-        waiting = [replace(one, job=one.job.apart(), group=tuple(j.apart() for j in one.group)) for one in orders]
+        waiting = [apart(order) for order in orders]
         tries: dict[str, int] = {}
         self._connect()
         try:
