@@ -63,7 +63,7 @@ def number(example: na.Example) -> int:
 
 @pytest.fixture(autouse=True)
 def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "evaluate", lambda model, examples: model.evaluate(examples))
+    monkeypatch.setattr("neuron_antagonism.method.evaluate.evaluate", lambda model, examples: model.evaluate(examples))
 
 
 def cut(*pool: na.Item, reference: Any = None, **sizes: Any) -> Split:

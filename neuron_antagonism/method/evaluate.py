@@ -262,18 +262,25 @@ class _Passes:
 
     def copies(self, chosen: Sequence[int]) -> None:
         """Edits at `last`, side by side as copies of the last token."""
+        self._told("answers", 0, len(self.prompts))
         shared = shared_prefix(self.model, self.prompts)
         start = shared.length if shared is not None else 0
         done = 0
+
+        def work(part: list[int]) -> None:
+            nonlocal done
+            self._side_by_side(part, chosen, shared)
+            done += len(part)
+            self._told("answers", done, len(self.prompts))
+
         for group in batchable(self.prompts, self.engine):
             self.limit.in_batches(
-                group,
-                lambda i: max(self.limit.copies(len(chosen)), len(self.prompts[i]) - start),
-                lambda part: self._side_by_side(part, chosen, shared),
+                group, lambda i: max(self.limit.copies(len(chosen)), len(self.prompts[i]) - start), work
             )
-            done += len(group)
-            if self.progress is not None:
-                self.progress("answers", done, len(self.prompts))
+
+    def _told(self, what: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(what, done, total)
 
     def _side_by_side(self, part: Sequence[int], chosen: Sequence[int], shared: Prefix | None) -> None:
         copies = Copies(self.model, [self.prompts[i] for i in part], self.engine, shared)
@@ -289,9 +296,10 @@ class _Passes:
     def whole(self, chosen: Sequence[int]) -> None:
         """Edits at any position, one after the other, each by passes over all prompts."""
         for done, index in enumerate(chosen):
+            self._told("full passes", done, len(chosen))
             self._pass(index)
-            if self.progress is not None:
-                self.progress("full passes", done + 1, len(chosen))
+        if chosen:
+            self._told("full passes", len(chosen), len(chosen))
 
     def _pass(self, index: int) -> None:
         edit, prompts = self.edits[index], self.prompts
