@@ -14,6 +14,7 @@ import torch
 
 from neuron_antagonism.engine.base import by_length, longest_first
 from neuron_antagonism.model.prefix import Prefix, padded
+from neuron_antagonism.model.sharing import run_prefix
 from neuron_antagonism.model.suffix import BlockInputs, recording, starting_at
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Copies:
         start = shared.length if shared is not None else 0
         own = padded([ids[start:-1] for ids in prompts], model.device)
         # what pads a prefix on its right no real token sees, and no copy either: its mask says so
-        self._prefix = Prefix(model, own, shared)
+        self._prefix = run_prefix(model, own, shared)
         self._inputs = BlockInputs()
 
     def clean(self, site: str = "post") -> tuple[Float[Tensor, "prompt vocab"], list[Float[Tensor, "prompt neuron"]]]:

@@ -10,7 +10,7 @@ import torch
 from neuron_antagonism.engine.base import Asked, Gradients, Path, leaf_gradients, letter_columns, outputs_of, wide
 from neuron_antagonism.engine.copies import Copies, batchable
 from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.model.prefix import shared_prefix
+from neuron_antagonism.model.sharing import shared_prefix
 from neuron_antagonism.progress import Progress
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.metrics.outcomes import Outcomes
 from neuron_antagonism.model.exact import exact_letters
 from neuron_antagonism.model.hooked import check_model
-from neuron_antagonism.model.prefix import Prefix, shared_prefix
+from neuron_antagonism.model.prefix import Prefix
+from neuron_antagonism.model.sharing import shared_prefix
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 

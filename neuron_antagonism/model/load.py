@@ -14,10 +14,11 @@ from weakref import WeakKeyDictionary
 
 from neuron_antagonism.errors import AntagonismError, ModelError, UsageError
 from neuron_antagonism.model.adapters import is_adapted, merged, with_adapter
+from neuron_antagonism.model.agreement import Proof
 from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
-from neuron_antagonism.model.proofs import Proof, given_logits, probe, prove, refuse
+from neuron_antagonism.model.proofs import given_logits, probe, prove, refuse
 from neuron_antagonism.model.source import base_and_adapter, directory
 from neuron_antagonism.model.turn import Turn
 from neuron_antagonism.neurons import NeuronSet
