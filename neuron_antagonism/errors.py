@@ -11,6 +11,10 @@ class AntagonismError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """One line, whatever stands in the names and values that it repeats."""
+        return " ".join(super().__str__().splitlines())
+
 
 class UsageError(AntagonismError):
     """An argument or option outside what is accepted."""

@@ -92,7 +92,7 @@ def test_no_file_and_a_missing_one(tmp_path):
     """Without a file, and with one that is not there, the line says what to give."""
     with pytest.raises(na.UsageError, match=r"scorer 'neurons' has no file; accepted: -o neurons.file=PATH"):
         na.attribute(tiny.load("llama"), [tiny.question(9)], "neurons", budget=5)
-    with pytest.raises(na.DataError, match=r"no.csv: No such file or directory; accepted: a file of CSV or JSON"):
+    with pytest.raises(na.DataError, match=r"no.csv: no such file; accepted: CSV or JSON rows"):
         scored(tmp_path / "no.csv")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
 from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.functional import ranked
@@ -171,9 +172,9 @@ class Attribution:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
                 meta = file.metadata() or {}
-            text = {name: json.loads(meta[name]) for name in _TEXT}
+            text = {name: parsed_json(meta[name]) for name in _TEXT}
             text["roles"] = tuple(text["roles"])
-            filtered = Filtered(**json.loads(meta["filtered"])) if "filtered" in meta else None
+            filtered = Filtered(**parsed_json(meta["filtered"])) if "filtered" in meta else None
             extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
             own = {name: t for name, t in tensors.items() if not name.startswith("extras.")}
             return cls(**own, **text, extras=extras, filtered=filtered)

@@ -15,7 +15,7 @@ from neuron_antagonism.engine.base import Path as IntegrationPath
 from neuron_antagonism.engine.choose import ENGINES, Choice, choose
 from neuron_antagonism.engine.memory import check_fits
 from neuron_antagonism.errors import UsageError, unknown
-from neuron_antagonism.files import there, unwritable
+from neuron_antagonism.files import inside, there, unwritable
 from neuron_antagonism.method.attribute import own_target, with_fixed_z
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
@@ -239,7 +239,9 @@ def _check_options(options: Mapping[str, Any], used: Sequence[Scorer | Intervent
 
 
 def once(kind: str, names: Sequence[str]) -> None:
-    """Raise UsageError where a name is there twice."""
+    """Raise UsageError where a name is there twice, DataError where one can't be that of a file."""
+    for name in names:
+        inside(Path(), name)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{kind} {twice[0]!r} was given twice; accepted: each once")

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismWarning, DataError
-from neuron_antagonism.files import expanded, write_whole
+from neuron_antagonism.files import COMPUTED, expanded, inside, read_text, there, write_whole
 from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.metrics.protocols import SHOWN
@@ -59,11 +60,11 @@ class RunDirectory:
 
     def scores(self, task: str, scorer: str) -> Path:
         """The file of one scorer's scores for one task."""
-        return self.path / "scores" / f"{task}.{scorer}.safetensors"
+        return inside(self.path, "scores", f"{task}.{scorer}.safetensors")
 
     def sweeps(self, task: str) -> Path:
         """The file of one task's sweep."""
-        return self.path / "sweeps" / f"{task}.safetensors"
+        return inside(self.path, "sweeps", f"{task}.safetensors")
 
     def write_json(self, name: str, value: Any, indent: int | None = 1) -> None:
         """Write one JSON file."""
@@ -101,13 +102,12 @@ class RunDirectory:
         lines: dict[str, list[str]] = {}
         keys: dict[str, str] = {}
         try:
-            # line by line as the file has them: texts may hold U+2028 and other ends of lines that are none in JSON
-            with file.open(encoding="utf-8", newline="\n") as stored:
-                for line in stored:
-                    row = json.loads(line)
-                    keys[row["task"]] = row.pop("key")
-                    lines.setdefault(row.pop("task"), []).append(json.dumps(row))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
+            for line in read_text(file, "a file that a run wrote", COMPUTED).removesuffix("\n").split("\n"):
+                row = parsed_json(line)
+                keys[row["task"]] = row.pop("key")
+                lines.setdefault(row.pop("task"), []).append(json.dumps(row))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"can't read {file}: {error}; accepted: a file that a run wrote") from None
         reports = self.read_json("splits.json") or {}
         found = {}
@@ -120,12 +120,11 @@ class RunDirectory:
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the run, or None."""
+        file, accepted = inside(self.path, *name.split("/")), "a file that a run wrote"
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+            return parsed_json(read_text(file, accepted, COMPUTED)) if there(file) else None
         except (OSError, ValueError) as error:
-            raise DataError(f"can't read {self.path / name}: {error}; accepted: a file that a run wrote") from None
+            raise DataError(f"can't read {file}: {error}; accepted: {accepted}") from None
 
     def read_kept(self, name: str, key: str) -> dict[str, Any] | None:
         """A JSON file that holds this key; None where there is none, or only a damaged or another one."""
@@ -136,7 +135,7 @@ class RunDirectory:
         return kept if isinstance(kept, dict) and kept.get("key") == key else None
 
     def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode("utf-8"))
+        write_whole(inside(self.path, *name.split("/")), text.encode("utf-8"))
 
 
 def candidate_of(a: Attribution, budget: int, draw: int = 0) -> Candidate:

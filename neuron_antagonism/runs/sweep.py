@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.files import write_whole
 from neuron_antagonism.method.edits import Edit, degrader, enhancer
@@ -175,9 +176,9 @@ def _load(path: Path, key: str) -> list[Sweep] | None:
         if meta["key"] != key:
             return None
         t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-    prints = json.loads(meta["examples"])
+    prints = parsed_json(meta["examples"])
     sides: dict[str, list[Swept]] = {}
-    scorers, draws = json.loads(meta["scorers"]), json.loads(meta["draws"])
+    scorers, draws = parsed_json(meta["scorers"]), parsed_json(meta["draws"])
     for name in SETS:
         base = Outcomes(
             t[f"{name}.baseline.right"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import TABLE, expanded, read_text
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.neurons import check_count
@@ -244,14 +244,10 @@ def _loaded(names: Iterable[str], data: Data) -> dict[str, LoadedTask]:
 def _texts(path: str | Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
-    try:
-        lines = expanded(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise DataError(f"{path}: {reason}; accepted: a file of plain text, a text on each line") from None
-    texts = tuple(line for line in lines if line.strip())
+    accepted = "a file of plain text, a text on each line"
+    texts = tuple(line for line in read_text(expanded(path), accepted, TABLE).split("\n") if line.strip())
     if not texts:
-        raise DataError(f"{path}: holds no text; accepted: a file of plain text, a text on each line")
+        raise DataError(f"{path}: holds no text; accepted: {accepted}")
     return texts
 
 
