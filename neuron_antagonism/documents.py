@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from yaml import SafeLoader
 
-MANY = 20_000
+MANY = 10_000
 """Values in a document, at most; what an alias stands for counts each time."""
 DEEPEST = 32
 """Lists and mappings within one another, at most."""

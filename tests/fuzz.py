@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,8 @@ from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.runfile import merged, read_run_file
 from neuron_antagonism.suites.spec import read_suite
-from neuron_antagonism.tasks.splits import Split
+from neuron_antagonism.tasks.load import LoadedTask, load_task
+from neuron_antagonism.tasks.splits import Split, SplitReport
 
 SECONDS = 2.0
 """Of processor time for one input, at most."""
@@ -230,18 +232,21 @@ def targets(folder: Path) -> list[Target]:
 
     def items(name: str) -> Callable[[Path], object]:
         task = registry().make(na.Task, name)
-        return lambda path: list(task.examples(str(path), 0))
+        return lambda path: LoadedTask(task, str(path), None).pools(0, SplitReport())
 
     def stated(path: Path) -> object:
-        return list(registry().task(path).examples(None, 0))
+        return load_task(path).pools(0, SplitReport())
 
     def table(name: str, text: str) -> Callable[[Path], object]:
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         task = registry().task(folder / f"{name}.yaml")
-        return lambda path: list(task.examples(str(path), 0))
+        return lambda path: LoadedTask(task, str(path), None).pools(0, SplitReport())
 
     def run_file(path: Path) -> object:
-        return RunConfig.of(**merged(read_run_file(path), {}))
+        return RunConfig.of(**merged(read_run_file(path), {})).model_dump_json()
+
+    def suite(path: Path) -> object:
+        return json.dumps(read_suite(path).model_dump(mode="json"), allow_nan=False).encode()
 
     def published(path: Path) -> object:
         return registry().make(na.Scorer, "neurons", {"file": str(path)})
@@ -273,7 +278,7 @@ def targets(folder: Path) -> list[Target]:
         Target("run-yaml", ".yaml", (RUN,), run_file, 0.5),
         Target("run-toml", ".toml", (RUN_TOML,), run_file, 2),
         Target("run-json", ".json", (RUN_JSON,), run_file, 3),
-        Target("suite", ".yaml", (SUITE,), read_suite, 0.5),
+        Target("suite", ".yaml", (SUITE,), suite, 0.5),
         Target("neurons-csv", ".csv", (NEURONS,), na.NeuronSet.load, 3),
         Target("neurons-json", ".json", (NEURONS_JSON,), na.NeuronSet.load, 3),
         Target("published-csv", ".csv", (NEURONS,), published, 3),
@@ -443,8 +448,10 @@ def feed(target: Target, data: bytes, path: Path, tally: Tally, watch: Watch) ->
         tally.read += 1
     except na.AntagonismError as error:
         tally.refused += 1
-        if "\n" in str(error) or not str(error):
-            tally.failures.append(Failure(target.name, f"not one line: {error!s:.300}", data))
+        # what a plugin does not refuse itself is refused by whoever calls it, as the plugin's own mistake
+        wrong = "a mistake" if isinstance(error, na.PluginError) else "" if shown(str(error)) else "no line"
+        if wrong:
+            tally.failures.append(Failure(target.name, f"{wrong}: {error!s:.300}", data))
     except (Exception, TooSlow) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
@@ -453,6 +460,11 @@ def feed(target: Target, data: bytes, path: Path, tally: Tally, watch: Watch) ->
     seconds = time.perf_counter() - start
     tally.seconds += seconds
     tally.slowest = max(tally.slowest, seconds)
+
+
+def shown(line: str) -> bool:
+    """Whether a line holds only what a terminal shows."""
+    return bool(line) and all(c.isprintable() or unicodedata.category(c) == "Zs" for c in line)
 
 
 def peak() -> int:

@@ -17,7 +17,7 @@ from neuron_antagonism_plugins._schema import Spec, Where, accepted, check, fiel
 
 _FILE = "a task file in YAML or TOML with the fields data and columns"
 _DEPTH = 4  # the schema nests less
-_MANY = 20_000  # values, where an alias counts as often as it stands there
+_MANY = 10_000  # values, where an alias counts as often as it stands there
 _DOTS = 1000  # in a line of TOML: the time for a dotted key grows with the square of its parts
 
 Lines = dict[tuple[str | int, ...], int]
