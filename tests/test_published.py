@@ -65,7 +65,7 @@ def test_a_runs_neurons_are_read_by_task_and_scorer(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no neurons"),
+        ("", "an empty file"),
         ("layer,neuron,score\n", "holds no neurons"),
         ("layer,neuron,score\n1,x,0.5\n", "line 2: found"),
         ("layer,neuron,role\n1,2,good\n1,2,bad\n", "line 3: neuron 1.2 stands there twice"),
