@@ -19,10 +19,10 @@ CORE, PLUGINS = "neuron_antagonism", "neuron_antagonism_plugins"
 SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 
 LAYERS = (
-    ("errors", "types", "files", "functional", "neurons", "demo", "progress", "settings"),
+    ("errors", "types", "files", "documents", "functional", "neurons", "demo", "progress", "settings"),
     ("metrics",),
     ("report",),
-    ("plugin.base", "plugin.hookspecs", "plugin.foreign"),
+    ("plugin.base", "plugin.hookspecs", "plugin.foreign", "plugin.chosen"),
     ("plugin.manager",),
     ("model",),
     ("engine",),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 from neuron_antagonism.errors import UsageError
-
-if TYPE_CHECKING:
-    from neuron_antagonism.parts.rows import Rows
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Tau = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -56,12 +53,6 @@ class Masking(Spec):
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
     perplexity: bool = Field(default=False, description="whether plain text is read under each edit")
 
-    def made(self, classes: Classes, text: tuple[str, ...]) -> Rows:
-        """The part, for the suite's classes and plain texts."""
-        from neuron_antagonism.parts.masking import MaskingRows
-
-        return MaskingRows(self.name, self, classes, text)
-
 
 class Distributions(Spec):
     """How values are distributed by class: how Gaussian, how much they overlap; values and plots of some units."""
@@ -71,12 +62,6 @@ class Distributions(Spec):
     share: Share = Field(default=0.3, description="share of each layer's units that is looked at")
     tau: Tau = Field(default=2.0, description="half the range's width in the plots, in σ")
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
-
-    def made(self, classes: Classes, text: tuple[str, ...]) -> Rows:
-        """The part, for the suite's classes and plain texts."""
-        from neuron_antagonism.parts.distributions import DistributionRows
-
-        return DistributionRows(self.name, self, classes, text)
 
 
 class OfTasks(Spec):
@@ -99,12 +84,6 @@ class Gating(OfTasks):
     budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
     ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
 
-    def made(self, classes: Classes, text: tuple[str, ...]) -> Rows:
-        """The part, for the suite's classes and plain texts."""
-        from neuron_antagonism.parts.gating import GatingRows
-
-        return GatingRows(self.name, self, classes, text)
-
 
 class Antagonism(OfTasks):
     """Whether good and bad neurons do together what they do one by one, against other pairs of sets of their size."""
@@ -115,12 +94,6 @@ class Antagonism(OfTasks):
         default=20, description="pairs of random sets to compare with, at least 2"
     )
     positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
-
-    def made(self, classes: Classes, text: tuple[str, ...]) -> Rows:
-        """The part, for the suite's classes and plain texts."""
-        from neuron_antagonism.parts.antagonism import AntagonismRows
-
-        return AntagonismRows(self.name, self, classes, text)
 
 
 class Run(OfTasks):
@@ -148,12 +121,6 @@ class Run(OfTasks):
         except UsageError as error:
             raise ValueError(str(error)) from None
         return options
-
-    def made(self, classes: Classes, text: tuple[str, ...]) -> Rows:
-        """The part, for the suite's classes and plain texts."""
-        from neuron_antagonism.parts.runs import RunRows
-
-        return RunRows(self.name, self, classes, text)
 
 
 Part = Annotated[Masking | Distributions | Gating | Antagonism | Run, Field(discriminator="part")]

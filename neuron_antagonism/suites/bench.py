@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
-from neuron_antagonism.files import expanded, write_whole
+from neuron_antagonism.files import TABLE, expanded, read_text, write_whole
 from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.report.rows import write_rows
-from neuron_antagonism.runs.backends import Backend, backend_of
+from neuron_antagonism.runs.backends import Backend
+from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.environment import machine, software
 from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
 from neuron_antagonism.runs.keys import key_of
@@ -230,9 +231,11 @@ def finished(out: Path, key: str) -> BenchResult | None:
 
 def parts_of(plan: BenchPlan) -> dict[str, Rows]:
     """The parts by name; from here on torch is imported."""
+    from neuron_antagonism.parts.making import made
+
     s = plan.suite
     classes = Classes(s.form, s.identify, s.evaluate, s.least, s.shots, s.site)
-    return {part.name: part.made(classes, plan.texts) for part in s.parts}
+    return {part.name: made(part, classes, plan.texts) for part in s.parts}
 
 
 def work_of(plan: BenchPlan, parts: Mapping[str, Rows]) -> Work:
@@ -384,12 +387,8 @@ def _loaded(names: Sequence[str] | Mapping[str, None], data: Data) -> dict[str, 
 def _texts(path: str | Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
-    try:
-        lines = expanded(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise DataError(f"{path}: {reason}; accepted: a file of plain text, a text on each line") from None
-    texts = tuple(line for line in lines if line.strip())
+    accepted = "a file of plain text, a text on each line"
+    texts = tuple(line for line in read_text(expanded(path), accepted, TABLE).split("\n") if line.strip())
     if not texts:
-        raise DataError(f"{path}: holds no text; accepted: a file of plain text, a text on each line")
+        raise DataError(f"{path}: holds no text; accepted: {accepted}")
     return texts

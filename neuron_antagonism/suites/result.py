@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism import tensors
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import COMPUTED, expanded, read_text, there
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.run_table import ResultTable
 from neuron_antagonism.runs.unit import Payload
@@ -153,12 +153,11 @@ def read_json(file: Path) -> Any:
     Raises:
         DataError: it can't be read.
     """
+    accepted = "a file that a run wrote"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"can't read {file}: {error}; accepted: a file that a run wrote") from None
+        return parsed_json(read_text(file, accepted, COMPUTED)) if there(file) else None
+    except (OSError, ValueError) as error:
+        raise DataError(f"can't read {file}: {error}; accepted: {accepted}") from None
 
 
 def _fetched(path: Path, unit: Mapping[str, str]) -> Payload:

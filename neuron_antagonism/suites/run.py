@@ -17,7 +17,8 @@ from neuron_antagonism.plugin.base import Observer, Scorer, Task
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.runs.backends import Backend, backend_of
+from neuron_antagonism.runs.backends import Backend
+from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.environment import machine, software
 from neuron_antagonism.runs.lock import claimed
