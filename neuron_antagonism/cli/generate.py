@@ -64,8 +64,6 @@ def generate(
     config = RunConfig.of(**result.manifest["config"])
     loading = config.loading(dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     hooked = load_model(model or config.model, **loading)
-    # what an intervention has learned is not stored: it learns it again, from the same examples
-    edit = edit.fit(hooked, result.splits[names["task"]].identify)
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:
