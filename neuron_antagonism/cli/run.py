@@ -283,7 +283,7 @@ def _print_result(result: RunResult, seconds: float | None) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(result.table)
     first = next(iter(result.results["tasks"].values()))["attribution"]
-    scorer = "ace" if "ace" in first else next(iter(first))
+    scorer = next(iter(first))
     print(f"Neurons of {scorer} by layer (0 first)")
     for line in layer_lines(result.results, scorer):
         print(f"  {line}")

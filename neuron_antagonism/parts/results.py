@@ -205,9 +205,9 @@ def _precision(candidate: Candidate, planted: Mapping[str, NeuronSet]) -> dict[s
 
 
 def method_of(sweeps: Sequence[Sweep]) -> str:
-    """The scorer that the others are compared with."""
+    """The scorer that the others are compared with: the first that does not draw, else the first."""
     names = [sweep.scorer for sweep in sweeps]
-    return "ace" if "ace" in names else names[0]
+    return next((name for name in names if names.count(name) == 1), names[0])
 
 
 def natural_levels(split: Split, base: Outcomes, resamples: Resamples, seed: int) -> dict[str, Any]:
