@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,24 +20,31 @@ CORE, PLUGINS = "neuron_antagonism", "neuron_antagonism_plugins"
 SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 
 LAYERS = (
-    ("errors", "types", "files", "documents", "functional", "neurons", "demo", "progress", "settings"),
+    ("errors", "types", "files", "documents", "functional", "neurons", "demo", "progress", "settings", "tensors"),
     ("metrics",),
     ("report",),
-    ("plugin.base", "plugin.hookspecs", "plugin.foreign", "plugin.chosen"),
-    ("plugin.manager",),
+    ("plugin",),
     ("model",),
     ("engine",),
     ("method",),
     ("tasks",),
     ("testing",),
     ("runs",),
-    ("exports", "parts", "suites"),
+    ("units",),
+    ("parts",),
+    ("suites",),
+    ("exports",),
     ("scaffold", "cli", "__main__"),
 )
 """From left to right: a module may import what stands to its left or beside it."""
 
 HEAVY = ("torch", "transformer_lens", "transformers")
-LIGHT = ("errors", "types", "demo", "plugin", "cli", "__main__", "runs.config", "runs.runfile", "suites.spec")
+LIGHT = (
+    *("errors", "types", "demo", "plugin", "metrics", "report", "tasks", "tensors", "cli", "__main__"),
+    *("runs.config", "runs.runfile", "runs.job", "runs.keys", "runs.store", "runs.unit", "runs.work", "runs.execute"),
+    *("parts.specs", "suites.spec", "suites.plan", "suites.result", "suites.run", "suites.bench"),
+)
+"""What may be imported where torch must not be: planning, and reading what is finished, among it."""
 
 
 def files(package: str) -> dict[str, Path]:
@@ -118,6 +126,34 @@ def test_no_import_cycles():
         assert free, f"a cycle among {sorted(left)}"
         for module in free:
             del left[module]
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES[CORE] if inside(m, f"{CORE}.metrics") or inside(m, f"{CORE}.report")]
+)
+def test_figures_and_tables_need_no_model(module):
+    """Metrics are plain numpy, reports plain data: no torch, not even late, and hardly anything of the core."""
+    found = {name for _, name in imports(CORE, module)}
+    assert not {name.split(".")[0] for name in found} & set(HEAVY)
+    allowed = ("errors", "files", "settings", "metrics", "report")
+    own = {name for name in found if inside(name, CORE)}
+    assert all(any(inside(name, f"{CORE}.{one}") for one in allowed) for name in own), own
+
+
+WRITERS = {
+    *("files", "tensors", "neurons", "tasks.splits", "runs.lock", "suites.run", "suites.bench", "report.rows"),
+    *("parts.distributions", "exports", "scaffold"),
+}
+"""What writes files: of a run the store (by `tensors`) and the entry points; and what users ask to be saved."""
+
+
+def test_who_writes():
+    """Nothing else in the core opens a file for writing."""
+    calls = re.compile(r"\bwrite_whole\(|\.write_text\(|\.write_bytes\(|open\([^)]*[\"'][wax]b?[\"']|tensors\.write\(")
+    found = {m.removeprefix(f"{CORE}.") for m, file in MODULES[CORE].items() if calls.search(file.read_text("utf-8"))}
+    allowed = {m for m in found if any(m == one or m.startswith(f"{one}.") for one in WRITERS)}
+    assert found - {"runs.store"} == allowed
+    assert "runs.store" in found
 
 
 @pytest.mark.parametrize("module", list(MODULES[CORE]))
