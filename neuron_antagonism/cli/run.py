@@ -35,7 +35,7 @@ from neuron_antagonism.cli.common import (
     task_data,
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import AntagonismError, UsageError
 from neuron_antagonism.files import expanded
 
 if TYPE_CHECKING:
@@ -210,7 +210,11 @@ def _changed(asked: RunConfig, out: Path) -> list[str]:
     from neuron_antagonism.runs.config import RunConfig
     from neuron_antagonism.runs.runfile import stored_options
 
-    stored = stored_options(out)
+    try:
+        stored = stored_options(out)
+    except AntagonismError:
+        # whatever is there, it is no run of this version: nothing of it is replaced but tables
+        return []
     before = RunConfig.of(**stored) if stored else asked
     return [name for name in RunConfig.model_fields if getattr(asked, name) != getattr(before, name)]
 

@@ -26,8 +26,6 @@ from neuron_antagonism.units.examples import Prepared
 from neuron_antagonism.units.neurons import Candidate, candidate_of
 from neuron_antagonism.units.scores import read
 
-SCHEMA = 3
-
 
 @dataclass(frozen=True)
 class Collected:
@@ -240,7 +238,7 @@ def whole_results(
     sweeps: Mapping[str, Sequence[Sweep]],
     seed: int,
 ) -> dict[str, Any]:
-    """What results.json holds.
+    """What results.json holds beside its schema.
 
     Args:
         found: every task that has come to its end, in order.
@@ -254,7 +252,6 @@ def whole_results(
     for one in found:
         tasks[one.job.name] |= {"differences": compared[one.job.name], "side_effects": side_effects(one)}
     return {
-        "schema": SCHEMA,
         "protocol": SHOWN,
         "tasks": {name: tasks[name] for name in names},
         "averages": run_averages(every),

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit
     from neuron_antagonism.tasks.splits import Split
 
+SCHEMA = 3
+"""Of a run's manifest and results."""
+
 MANIFEST, RESULTS, QUESTIONS, NEURONS = "manifest.json", "results.json", "questions.jsonl", "neurons.csv"
 ACCEPTED = "accepted: a directory that a run wrote"
 
@@ -107,6 +110,11 @@ def load_run(path: str | Path) -> RunResult:
         raise DataError(
             f"{path} holds no finished run; accepted: a directory with the manifest.json and results.json of one; run "
             "with the same --out completes it"
+        )
+    if manifest.get("schema") != SCHEMA or "config" not in manifest:
+        raise DataError(
+            f"{path} holds results of schema {manifest.get('schema')!r}, not of a run of this version ({SCHEMA}); "
+            "accepted: such a run, which run with the same options and --out makes of it"
         )
     result = RunResult(manifest, results, path, lambda unit: _fetched(path, unit))
     try:

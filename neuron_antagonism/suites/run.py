@@ -30,6 +30,7 @@ from neuron_antagonism.suites.result import (
     NEURONS,
     QUESTIONS,
     RESULTS,
+    SCHEMA,
     RunResult,
     finished,
     load_run,
@@ -201,7 +202,7 @@ class _Run:
         for job in done:
             self._settled(job)
         found = [collected(self.part, job, tuple(done), self.shelf) for job in done]
-        results = whole_results(found, self.results, self.sweeps, self.plan.config.seed)
+        results = {"schema": SCHEMA} | whole_results(found, self.results, self.sweeps, self.plan.config.seed)
         if failed:
             results["failed"] = {job.name: str(error) for job, error in failed.items()}
         self.manifest["units"] = {job.name: self._units(job, done) for job in done}
@@ -291,8 +292,6 @@ class _Run:
             tell(observer, event, *values)
 
     def _manifest(self) -> dict[str, Any]:
-        from neuron_antagonism.parts.results import SCHEMA
-
         plan = self.plan
         prepared = {job.name: self.part.sizes.of(job, self.shelf) for job in plan.jobs}
         first = next(one for one in prepared.values() if one is not None)
