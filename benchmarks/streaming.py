@@ -2,8 +2,8 @@
 
     python benchmarks/streaming.py --questions 100000
 
-Questions of the demonstration model go through attribution (ACE) and evaluation in batches, as anyone would feed a stream;
-each size runs in a process of its own. Prints the largest resident memory of each, and their ratio.
+Questions of the demonstration model go through attribution (ACE) and evaluation in batches, as anyone would feed a
+stream; each size runs in a process of its own. Prints the largest resident memory of each, and their ratio.
 """
 
 from __future__ import annotations
