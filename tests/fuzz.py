@@ -476,6 +476,7 @@ def main() -> int:
     """The long form; exit code 1 where a reader failed."""
     parser = argparse.ArgumentParser(description="Feeds changed files to every reader.")
     parser.add_argument("--inputs", type=int, default=100_000, help="inputs in all")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so many, if not done before")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="one reader")
     parser.add_argument("--save", type=Path, help="a directory for inputs that a reader failed on")
@@ -494,7 +495,7 @@ def main() -> int:
         # in rounds, so that every reader has had its share whenever this is interrupted
         made = {target.name: inputs(target, random.Random(f"{given.seed}|{target.name}")) for target in chosen}
         due = dict.fromkeys(tallies, 0.0)
-        while done < given.inputs:
+        while done < given.inputs and time.monotonic() - start < given.seconds:
             for target in chosen:
                 due[target.name] += 1000 * target.share / whole
                 while due[target.name] >= 1 and done < given.inputs:

@@ -274,6 +274,51 @@ def test_what_files_say_is_shown_as_one_plain_line(name, tmp_path):
     assert find_suite(suite).tasks == (f"{name}.yaml",)
 
 
+@pytest.mark.parametrize("source", ["a\0b.csv", "~nobody-of-that-name/x.csv", "x" * 5000, "hub:" + "x" * 5000])
+def test_paths_that_are_none(source, tmp_path, monkeypatch):
+    """Null bytes, folders of nobody and names too long for a file are one line, as a source and in a task file."""
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    columns = {"text": "a", "answer": "b", "distractors": ["c", "d"]}
+    path = tmp_path / "t.yaml"
+    path.write_text(json.dumps({"data": source.replace("\0", " "), "format": None, "columns": columns}))
+    refused(lambda: na.load_task(path).items(), within=60)
+    refused(lambda: na.load_task("ner", source=source).items())
+    refused(lambda: na.NeuronSet.load(source))
+    refused(lambda: registry().make(na.Scorer, "neurons", {"file": source}))
+
+
+@pytest.mark.parametrize(
+    "read", [na.NeuronSet.load, lambda path: registry().make(na.Scorer, "neurons", {"file": path})]
+)
+@pytest.mark.parametrize(
+    "text", ["layer,neuron\n0," + "1" * 200_000, '"' + "x" * 200_000, "layer,neuron,score\n0," + "9" * 30 + ",1e400\n"]
+)
+def test_cells_that_are_too_long(text, read, tmp_path):
+    """A cell that the standard library's reader refuses, or a number that fits nowhere, is one line."""
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    refused(lambda: read(str(path)))
+    refused(lambda: na.NeuronSet.of([(0, 10**30)]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("[]", "7", "{}", '{"set": "identify", "item": null, "proxies": []}', '{"set": "identify", "item": []}'),
+        '{"set": "identify", "item": null, "proxies": [{"prompt": "p", "options": ["a", "b"], "answer": 0}]}',
+        '{"set": "identify", "item": {"text": "t", "answer": "a", "distractors": [], "meta": 3}, "proxies": []}',
+        '{"set": "natural", "right": "x", "proxies": [], "units": [], "options": 4, "blind": {}}',
+        '{"set": "natural", "right": [], "proxies": [], "units": [], "options": 4, "blind": {"x": "y"}}',
+    ],
+)
+def test_questions_of_other_fields(line, tmp_path):
+    """A stored line that lacks a field, or holds another kind of value, is named with its number."""
+    path = tmp_path / "q.jsonl"
+    path.write_text(line + "\n")
+    assert "q.jsonl, line 1: " in refused(lambda: Split.load(path))
+
+
 # --- nothing of a checkpoint runs because a file says so -----------------------------------------------------------
 
 ASKING = "asks for trust_remote_code, .*accepted: from you alone, by --trust-remote-code"
