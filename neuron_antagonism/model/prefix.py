@@ -7,9 +7,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import repeat
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from neuron_antagonism.model.hooked import HookedModel
@@ -52,8 +53,8 @@ class Prefix:
 
     def cache(self, rows: int) -> Any:
         """A fresh cache for a batch of `rows`, in which each prompt's keys and values stand equally often in turn."""
-        prompts = self._kv[0][0].shape[0]
-        kv = [(_rows(k, rows, prompts), _rows(v, rows, prompts)) for k, v in self._kv]
+        each = rows // self._kv[0][0].shape[0]
+        kv = [(_repeated(keys, each), _repeated(values, each)) for keys, values in self._kv]
         return tuple(kv) if self._tuples else _bare(kv)
 
 
@@ -74,10 +75,9 @@ def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor
     return rows
 
 
-def _rows(values: Tensor, rows: int, prompts: int) -> Tensor:
-    if prompts == 1:
-        return values.expand(rows, *values.shape[1:])
-    return values.repeat_interleave(rows // prompts, 0) if rows != prompts else values
+def _repeated(values: Float[Tensor, "prompt ..."], n: int) -> Float[Tensor, "row ..."]:
+    # of a single prompt, and for n = 1, this is a view: what is not there several times takes no memory
+    return repeat(values, "prompt ... -> (prompt copy) ...", copy=n)
 
 
 def _bare(kv: Sequence[tuple[Any, Any]]) -> Any:
