@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import by_length, longest_first
 from neuron_antagonism.engine.choose import choose
@@ -292,7 +293,7 @@ class _Passes:
                     self._sides[tuple(side)] = _Side([self.edits[i] for i in side])
                 with torch.no_grad():
                     logits = copies.logits(len(side), self._sides[tuple(side)].write, site)
-                self._store(torch.tensor(side)[:, None], part, logits.transpose(0, 1))
+                self._store(side, part, rearrange(logits, "question edit vocab -> edit question vocab"))
 
     def whole(self, chosen: Sequence[int]) -> None:
         """Edits at any position, one after the other, each by passes over all prompts."""
@@ -314,20 +315,20 @@ class _Passes:
             start = shared.length if shared is not None else 0
 
             def work(part: list[int]) -> None:
-                self._store(index, part, self.model.last_logits([prompts[i] for i in part], shared))
+                self._store([index], part, self.model.last_logits([prompts[i] for i in part], shared)[None])
 
             for group in groups:
                 self.limit.in_batches(group, lambda i: len(prompts[i]) - start, work)
 
-    def _store(self, edits: int | Tensor, part: Sequence[int], logits: Tensor) -> None:
-        # of both letters and logits the last dimension is the options' or the vocabulary's
-        letters, absent = letters_of(self.encoded, part, self.table.shape[-1] - 1, logits.device)
-        letters, absent = (rows.expand(*logits.shape[:-1], -1) for rows in (letters, absent))
+    def _store(self, edits: Sequence[int], part: Sequence[int], logits: Float[Tensor, "edit question vocab"]) -> None:
+        options = letters_of(self.encoded, part, self.table.shape[-1] - 1, logits.device)
+        letters, absent = (repeat(t, "question option -> edit question option", edit=len(edits)) for t in options)
         check_letters(self.model, logits, letters)
-        answer = torch.tensor([self.answers[i] for i in part], device=logits.device).expand(logits.shape[:-1])
-        right = logits.gather(-1, letters.gather(-1, answer[..., None])) - logits.logsumexp(-1, keepdim=True)
+        answers = torch.tensor([self.answers[i] for i in part], device=logits.device)
+        answer = repeat(answers, "question -> edit question 1", edit=len(edits))
+        right = logits.gather(-1, letters.gather(-1, answer)) - logits.logsumexp(-1, keepdim=True)
         log_p = torch.cat([option_log_probabilities(logits, letters, absent), right], dim=-1)
-        self.table[edits, torch.tensor(part)] = log_p.double().cpu()
+        self.table[torch.tensor(edits)[:, None], torch.tensor(part)] = log_p.double().cpu()
 
 
 class _Side:

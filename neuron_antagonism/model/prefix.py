@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import repeat
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -34,8 +35,8 @@ class Prefix:
 
     def cache(self, rows: int) -> Any:
         """A fresh cache for a batch of `rows`, in which each prompt's keys and values stand equally often in turn."""
-        prompts = self.kv[0][0].shape[0]
-        kv = [(_rows(k, rows, prompts), _rows(v, rows, prompts)) for k, v in self.kv]
+        each = rows // self.kv[0][0].shape[0]
+        kv = [(_repeated(keys, each), _repeated(values, each)) for keys, values in self.kv]
         return tuple(kv) if self.tuples else bare_cache(kv)
 
 
@@ -54,7 +55,6 @@ def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor
     return rows
 
 
-def _rows(values: Tensor, rows: int, prompts: int) -> Tensor:
-    if prompts == 1:
-        return values.expand(rows, *values.shape[1:])
-    return values.repeat_interleave(rows // prompts, 0) if rows != prompts else values
+def _repeated(values: Float[Tensor, "prompt ..."], n: int) -> Float[Tensor, "row ..."]:
+    # of a single prompt, and for n = 1, this is a view: what is not there several times takes no memory
+    return repeat(values, "prompt ... -> (prompt copy) ...", copy=n)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 
 from neuron_antagonism.errors import AntagonismError, ModelError
 from neuron_antagonism.model.agreement import ROUNDING, Proof, difference
@@ -217,7 +218,7 @@ def _left_without(state: _State) -> float:
         model.forward(state.given.ids)
     spread = []
     for layer in layers:
-        rows = outputs[layer].reshape(-1, outputs[layer].shape[-1]).double()
+        rows = rearrange(outputs[layer], "... width -> (...) width").double()
         usual = float(state.values[layer].abs().amax().clamp_min(1e-12))
         spread.append(float((rows - rows[:1]).abs().max()) / max(usual, float(rows.abs().max())))
     return max(spread)

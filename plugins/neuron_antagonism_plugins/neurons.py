@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from einops import repeat
 from pydantic import Field
 
 import neuron_antagonism as na
@@ -67,7 +68,7 @@ class Neurons(na.Scorer):
             scores[layer, neuron] = score
         return na.Attribution(
             scores=scores,
-            example_scores=scores.expand(len(examples), -1, -1).clone(),
+            example_scores=repeat(scores, "layer neuron -> example layer neuron", example=len(examples)).clone(),
             scorer=self.name,
             options=self.options.model_dump(),
             site=settings.site,
