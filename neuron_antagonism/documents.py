@@ -167,8 +167,5 @@ def _check(value: Any) -> None:
         elif isinstance(one, int):
             if one.bit_length() > 64:
                 raise ValueError("a whole number of more than 64 bits")
-        elif isinstance(one, float):
-            if one != one:
-                raise ValueError("a number that is none (NaN)")
-        elif one is not None:
+        elif not isinstance(one, float | None):
             raise ValueError(f"a {type(one).__name__}, which no option is: write it in quotes")

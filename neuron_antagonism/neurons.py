@@ -58,12 +58,12 @@ class NeuronSet:
     @classmethod
     def of(cls, pairs: Iterable[tuple[int, int]], site: str = "post") -> NeuronSet:
         """The set of these (layer, neuron) pairs, without scores."""
-        rows = list(pairs)
+        rows = [(layer, neuron) for layer, neuron in pairs]
         try:
             layers = torch.tensor([layer for layer, _ in rows], dtype=torch.int64)
             neurons = torch.tensor([neuron for _, neuron in rows], dtype=torch.int64)
-        except (RuntimeError, OverflowError):
-            raise DataError("a neuron set has an index of more than 64 bits; accepted: indices from 0") from None
+        except (RuntimeError, OverflowError, ValueError) as error:  # which of them is for the release of torch to say
+            raise DataError(f"a neuron set has indices that are none ({error}); accepted: whole numbers") from None
         return cls(layers, neurons, torch.full((len(rows),), float("nan")), site)
 
     def __len__(self) -> int:
