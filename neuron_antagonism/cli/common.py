@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from logging import ERROR, getLogger
@@ -61,11 +62,14 @@ def print_json(value: Any) -> None:
 
 def quiet_libraries() -> None:
     """Silence the bars and notices of the libraries below; ours say what is going on."""
-    from transformers.utils import logging
+    # transformers takes a second to import, which commands that only read do without
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if "transformers" in sys.modules:
+        from transformers.utils import logging
 
-    theirs: Any = logging
-    theirs.disable_progress_bar()
-    theirs.set_verbosity_error()
+        theirs: Any = logging
+        theirs.disable_progress_bar()
+        theirs.set_verbosity_error()
     # a notice for every product
     getLogger("bitsandbytes").setLevel(ERROR)
     warnings.filterwarnings("ignore", module=r"transformer_lens|transformers|torch|huggingface_hub")

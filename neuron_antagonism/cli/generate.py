@@ -52,8 +52,6 @@ def generate(
         edit = edit.at(positions)
     config = RunConfig.of(**result.manifest["config"])
     hooked = load_model(model or config.model, **config.loading(dtype=dtype, device=device))
-    # what an intervention has learned is not stored: it learns it again, from the same examples
-    edit = edit.fit(hooked, result.splits[names["task"]].identify)
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:

@@ -30,10 +30,13 @@ class Store:
     Args:
         path: the directory; made when something is first put there.
         cache: the shared directory, or None.
+        looks: whether it only looks: nothing is made, moved or put anywhere.
     """
 
     path: Path
     cache: Path | None = None
+    looks: bool = False
+    _placed: list[Path] = field(default_factory=list, repr=False)
     _read: dict[str, Payload] = field(default_factory=dict, repr=False)
     _known: set[str] = field(default_factory=set, repr=False)
 
@@ -48,11 +51,12 @@ class Store:
         """
         if unit.key in self._read:
             return self._read[unit.key]
-        found = _load(self.path / unit.file, unit)
+        found = self._load(self.path / unit.file, unit)
         if found is None and self.cache is not None:
-            found = _load(self.cache / unit.file, unit)
-            if found is not None:
-                self._link(self.cache / unit.file, self.path / unit.file)
+            found = self._load(self.cache / unit.file, unit)
+            if found is not None and not self.looks:
+                self._placed.append(self.path / unit.file)
+                _link(self.cache / unit.file, self.path / unit.file)
         if found is not None:
             self._keep(unit, found)
         return found
@@ -64,39 +68,53 @@ class Store:
             OSError: it can't be written.
         """
         file = self.path / unit.file
+        self._placed.append(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         tensors.write(file, payload.arrays, {"kind": unit.kind, "key": unit.key, **payload.meta})
         if self.cache is not None:
-            self._link(file, self.cache / unit.file)
+            _link(file, self.cache / unit.file)
         self._keep(unit, payload)
+
+    def undo(self) -> None:
+        """Take away again what this object has put into the directory; the cache keeps it."""
+        for file in self._placed:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+                file.parent.rmdir()
+        self._placed.clear()
+
+    def _load(self, file: Path, unit: Unit) -> Payload | None:
+        try:
+            if not there(file):
+                return None
+            arrays, document = tensors.read(file)
+            if document.pop("key", None) != unit.key or document.pop("kind", None) != unit.kind:
+                raise DataError(f"can't use {file}: it holds something else; accepted: what its name says")
+        except (DataError, OSError) as error:
+            if not self.looks:
+                _set_aside(file, error)
+            return None
+        return Payload(document, arrays)
 
     def _keep(self, unit: Unit, payload: Payload) -> None:
         self._known.add(unit.key)
         if sum(array.nbytes for array in payload.arrays.values()) <= SMALL:
             self._read[unit.key] = payload
 
-    @staticmethod
-    def _link(source: Path, target: Path) -> None:
-        """The same file at a second place, as a link where the file system has them; who is first wins."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        try:
-            os.link(source, partial)
-        except OSError:
-            shutil.copyfile(source, partial)
-        partial.replace(target)
 
-
-def store_of(out: str | Path, cache: str | Path | None) -> Store:
+def store_of(out: str | Path, cache: str | Path | None, *, looks: bool = False) -> Store:
     """The store of a directory, and of the cache that is given or that the environment names.
+
+    Args:
+        out: the directory.
+        cache: the shared directory, or None.
+        looks: see `Store`.
 
     Raises:
         UsageError: the cache can't be used.
     """
     given = cache if cache is not None else os.environ.get(CACHE) or None
-    return Store(expanded(out), None if given is None else checked_cache(given))
+    return Store(expanded(out), None if given is None else checked_cache(given), looks)
 
 
 def checked_cache(path: str | Path) -> Path:
@@ -117,17 +135,25 @@ def checked_cache(path: str | Path) -> Path:
     return found
 
 
-def _load(file: Path, unit: Unit) -> Payload | None:
+def _link(source: Path, target: Path) -> None:
+    """The same file at a second place, as a link where the file system has them; nothing half-written stays.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        if not there(file):
-            return None
-        arrays, document = tensors.read(file)
-        if document.pop("key", None) != unit.key or document.pop("kind", None) != unit.kind:
-            raise DataError(f"can't use {file}: it holds something else; accepted: what its name says")
-    except (DataError, OSError) as error:
-        _set_aside(file, error)
-        return None
-    return Payload(document, arrays)
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def _set_aside(file: Path, error: Exception) -> None:

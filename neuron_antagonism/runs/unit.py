@@ -32,7 +32,9 @@ class Unit:
     def file(self) -> str:
         """Its file's path in a store."""
         # a name may be anybody's: it must not lead out of the store
-        label = re.sub(r"[^\w.-]+", "_", self.label).lstrip(".")[:100]
+        label = re.sub(r"[^\w.-]+", "_", self.label).lstrip(".")
+        # file systems take 255 bytes, of which key and endings need a part
+        label = label.encode()[:150].decode(errors="ignore")
         return f"{self.kind}/{label}.{self.key[:20]}.safetensors"
 
 

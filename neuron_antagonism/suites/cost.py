@@ -72,7 +72,7 @@ class Estimate:
         """Look, and choose the examples."""
         self.plan = plan
         self.part = Effects(plan.config, plan.scorers, plan.strengthen, plan.weaken)
-        self.shelf = Overlay(store_of(out, cache) if out is not None else Memory())
+        self.shelf = Overlay(store_of(out, cache, looks=True) if out is not None else Memory())
         self.work = Work(dict.fromkeys(plan.jobs, (self.part,)))
         self._serial = Serial()
         prepare(self.work, self.shelf, self._serial, strict=True, made=self.shelf.put, progress=progress)

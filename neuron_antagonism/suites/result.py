@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit
     from neuron_antagonism.tasks.splits import Split
 
-MANIFEST, RESULTS = "manifest.json", "results.json"
+MANIFEST, RESULTS, QUESTIONS, NEURONS = "manifest.json", "results.json", "questions.jsonl", "neurons.csv"
 ACCEPTED = "accepted: a directory that a run wrote"
 
 Fetch = Callable[[Mapping[str, str]], Payload]
@@ -123,20 +123,24 @@ def load_run(path: str | Path) -> RunResult:
 
 
 def finished(path: Path, key: str) -> RunResult | None:
-    """The run in a directory, where it is finished and of this key, with all its files; no torch is imported.
+    """The run in a directory, where it is finished and of this key, with all its files whole; no torch is imported.
 
     Raises:
-        DataError: a damaged manifest or results.
+        DataError: a damaged manifest.
     """
     manifest = read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("key") != key or not manifest.get("finished"):
         return None
-    results = read_json(path / RESULTS)
     try:
-        there = results is not None and all((path / unit["file"]).is_file() for unit in every_unit(manifest["units"]))
-    except (KeyError, TypeError, AttributeError):
+        results = read_json(path / RESULTS)
+        for unit in every_unit(manifest["units"]):
+            _fetched(path, unit)
+    except (DataError, KeyError, TypeError, AttributeError):
+        # what is damaged is computed again
         return None
-    return RunResult(manifest, results, path, lambda unit: _fetched(path, unit)) if there else None
+    if results is None or not all((path / name).is_file() for name in (QUESTIONS, NEURONS)):
+        return None
+    return RunResult(manifest, results, path, lambda unit: _fetched(path, unit))
 
 
 def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -25,7 +24,15 @@ from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_fil
 from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
 from neuron_antagonism.suites.plan import Plan, make_plan, plain
-from neuron_antagonism.suites.result import MANIFEST, RESULTS, RunResult, finished, load_run
+from neuron_antagonism.suites.result import (
+    MANIFEST,
+    NEURONS,
+    QUESTIONS,
+    RESULTS,
+    RunResult,
+    finished,
+    load_run,
+)
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -126,7 +133,11 @@ def carry(
 
 
 class _Run:
-    """The state of one run: what is known so far, task by task."""
+    """The state of one run: what is known so far, task by task.
+
+    Attributes:
+        group: the tasks that have not failed.
+    """
 
     def __init__(
         self, plan: Plan, out: Path | None, shelf: Store | Memory, backend: Backend, progress: Progress | None
@@ -142,7 +153,7 @@ class _Run:
         self.told: set[str] = set()
         self.results: dict[str, dict[str, Any]] = {}
         self.sweeps: dict[str, Any] = {}
-        self.fresh: list[Path] = []
+        self.group = plan.jobs
 
     def result(self) -> RunResult:
         """Compute what is missing, and collect."""
@@ -156,7 +167,7 @@ class _Run:
             IntegrationPath.of(c.quadrature, c.steps, c.site)
         try:
             with self._undone():
-                prepare(self.work, self.shelf, self.backend, strict=True, made=self._prepared, progress=self.progress)
+                prepare(self.work, self.shelf, self.backend, strict=True, made=self.shelf.put, progress=self.progress)
             with self._told_of_errors():
                 self.manifest = self._manifest()
                 self._write(MANIFEST, self.manifest, indent=1)
@@ -182,6 +193,10 @@ class _Run:
         from neuron_antagonism.parts.results import collected, whole_results
 
         done = [job for job in self.plan.jobs if job not in failed]
+        if failed and self.part.settling.of(done, self.shelf) != self.part.settling.of(self.group, self.shelf):
+            # without the failed tasks fewer steps were enough
+            self.results.clear()
+        self.group = tuple(done)
         for job in done:
             self._settled(job)
         found = [collected(self.part, job, tuple(done), self.shelf) for job in done]
@@ -207,22 +222,18 @@ class _Run:
         """A task has come as far as it can by itself."""
         from neuron_antagonism.parts.results import collected, task_results
 
-        if job.name in self.results or not self.part.answered(job, self.plan.jobs, self.shelf):
+        if job.name in self.results or not self.part.answered(job, self.group, self.shelf):
             return
-        found = collected(self.part, job, self.plan.jobs, self.shelf)
+        found = collected(self.part, job, self.group, self.shelf)
         for name, attribution in found.attributions.items():
             if f"{job.name}|{name}" not in self.told and any(s.name == name for s in self.plan.scorers):
                 self.told.add(f"{job.name}|{name}")
                 self._tell("after_attribution", job.name, name, attribution)
         sweeps = found.sweeps()
         self.results[job.name], self.sweeps[job.name] = task_results(found, sweeps), sweeps
-        self._tell("after_evaluation", job.name, self.results[job.name])
-
-    def _prepared(self, unit: Unit, payload: Payload) -> None:
-        """Something that is made before everything is checked: gone again where something is wrong."""
-        if self.out is not None:
-            self.fresh.append(self.out / unit.file)
-        self.shelf.put(unit, payload)
+        if job.name not in self.told:
+            self.told.add(job.name)
+            self._tell("after_evaluation", job.name, self.results[job.name])
 
     def _made(self, unit: Unit, payload: Payload) -> None:
         self.shelf.put(unit, payload)
@@ -237,13 +248,15 @@ class _Run:
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
+        """Something that is wrong is found before anything is done: what was made to find out is gone again."""
         try:
             yield
         except AntagonismError:
-            for file in self.fresh:
-                with contextlib.suppress(OSError):
-                    file.unlink()
-                    file.parent.rmdir()
+            if isinstance(self.shelf, Store):
+                self.shelf.undo()
+            raise
+        except OSError as error:
+            self._unwritten(error)
             raise
 
     @contextmanager
@@ -260,13 +273,17 @@ class _Run:
                 raise
             if isinstance(error, AntagonismError):
                 raise RunError(str(error)) from error
-            if isinstance(error, OSError) and error.strerror:
-                where = error.filename or self.out or "a file"
-                raise RunError(
-                    f"can't read or write {where}: {error.strerror}; what was finished is kept: the same command goes "
-                    "on from there"
-                ) from error
+            if isinstance(error, OSError):
+                self._unwritten(error)
             raise
+
+    def _unwritten(self, error: OSError) -> None:
+        if error.strerror:
+            where = error.filename or self.out or "a file"
+            raise RunError(
+                f"can't read or write {where}: {error.strerror}; what was finished is kept: the same command goes on "
+                "from there"
+            ) from error
 
     def _tell(self, event: str, *values: Any) -> None:
         for observer in self.plan.observers:
@@ -362,7 +379,7 @@ class _Run:
             assert prepared is not None
             about = {"task": job.name, "key": self.part.sizes.unit(job).key}
             lines += [json.dumps(about | row, ensure_ascii=False) + "\n" for row in prepared.payload.meta["rows"]]
-        write_whole(self.out / "questions.jsonl", "".join(lines).encode())
+        write_whole(self.out / QUESTIONS, "".join(lines).encode())
 
     def _write_neurons(self, done: Sequence[Job]) -> None:
         """neurons.csv: the chosen good and bad neurons of every task and scorer."""
@@ -382,7 +399,7 @@ class _Run:
             for role, neurons in candidate.sets:
                 for rank, (pair, score) in enumerate(zip(neurons, neurons.scores.tolist(), strict=True), 1):
                     writer.writerow([task, scorer, role, rank, *pair, repr(score), *site])
-        write_whole(self.out / "neurons.csv", text.getvalue().encode())
+        write_whole(self.out / NEURONS, text.getvalue().encode())
 
 
 class _Nothing:
