@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+from hypothesis import settings
 
-# before anything imports torch: threads that spin make small models very slow on a busy machine
+# before anything imports torch, here and in what the tests start: the tests' processes are what keeps the cores busy,
+# and threads that wait for one another make small models very slow there
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# a busy machine makes no property false
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 collect_ignore = ["third_party"]
 """An outside distribution, whose tests run where it is installed."""
@@ -32,13 +40,33 @@ class DefaultRun:
 
 
 @pytest.fixture(scope="session")
-def default_run(tmp_path_factory: pytest.TempPathFactory) -> DefaultRun:
-    """One default run, shared: the README's first command after its installation."""
-    where = tmp_path_factory.mktemp("default")
-    command = [sys.executable, "-m", "neuron_antagonism", "run"]
-    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def between_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this session that all of its processes share, if it has several."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def default_run(between_processes: Path) -> DefaultRun:
+    """One default run, shared by every test that only reads it: the README's first command after its installation."""
+    where = between_processes / "default"
+    printed = where / "stdout.txt"
+    with FileLock(f"{where}.lock"):
+        if not printed.exists():
+            where.mkdir()
+            command = [sys.executable, "-m", "neuron_antagonism", "run"]
+            done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            printed.write_text(done.stdout, encoding="utf-8")
     (path,) = (where / "runs").iterdir()
     results = json.loads((path / "results.json").read_text(encoding="utf-8"))
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    return DefaultRun(done.stdout, path, results, manifest)
+    return DefaultRun(printed.read_text(encoding="utf-8"), path, results, manifest)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on disk that knows nothing, for runs whose property is any model's: much cheaper than the demo."""
+    import tiny
+
+    return tiny.saved(tmp_path_factory.mktemp("checkpoint"))

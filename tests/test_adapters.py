@@ -122,8 +122,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path, torch.Tensor]:
     from transformers import AutoModelForCausalLM
 
     base, adapter = tmp_path / "base", tmp_path / "adapter"
-    tiny.hf("gpt2", torch.float32).save_pretrained(base)
-    tiny.tokenizer().save_pretrained(base)
+    tiny.saved(base, "gpt2")
     wrapped = random(
         peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora(target_modules=["c_attn", "c_fc"]))
     )

@@ -283,9 +283,14 @@ class TestRefused:
 
 
 class TestRun:
-    def test_json(self, call, tmp_path):
+    @pytest.fixture
+    def one(self, checkpoint: Path) -> tuple[str, ...]:
+        """A small run; what is printed and written where is the same for a model that knows nothing."""
+        return (*SMALL, *ONE, "--model", str(checkpoint))
+
+    def test_json(self, call, one, tmp_path):
         """--json prints exactly one document on stdout, the files' own content; progress is on stderr."""
-        done = call("run", *SMALL, *ONE, "--json", "--out", "x")
+        done = call("run", *one, "--json", "--out", "x")
         document = json.loads(done.out)
         assert document["path"] == "x"
         for name in ("manifest", "results"):
@@ -293,36 +298,36 @@ class TestRun:
         assert "sentiment: " in done.err
         assert done.code == 0
 
-    def test_quiet(self, call):
+    def test_quiet(self, call, one):
         """--quiet prints no progress, and the table all the same."""
-        done = call("run", *SMALL, *ONE, "--quiet", "--out", "x")
+        done = call("run", *one, "--quiet", "--out", "x")
         assert done.err == ""
         assert "sentiment: unedited accuracy" in done.out
         assert "written to x" in done.out
 
-    def test_plain_lines_without_a_terminal(self, call):
+    def test_plain_lines_without_a_terminal(self, call, one):
         """In a pipe progress is plain lines, one a stage: no control codes, no bars."""
-        done = call("run", *SMALL, *ONE, "--out", "x")
+        done = call("run", *one, "--out", "x")
         lines = done.err.splitlines()
         assert lines
         assert all(re.fullmatch(r"sentiment: .+: \d+ in \d+\.\d s", line) for line in lines)
         assert "\x1b" not in done.err + done.out
         assert "…" not in done.out
 
-    def test_the_directory_is_dated(self, call, tmp_path):
+    def test_the_directory_is_dated(self, call, one, tmp_path):
         """Without --out a run goes to runs/<date>-<time>."""
-        assert call("run", *SMALL, *ONE, "--quiet").code == 0
+        assert call("run", *one, "--quiet").code == 0
         (path,) = (tmp_path / "runs").iterdir()
         assert re.fullmatch(r"\d{8}-\d{6}", path.name)
 
     @pytest.mark.parametrize("out", ["ein Läuf/φ", "x/", "./a/../b", "%s/absolute"])
-    def test_odd_paths(self, call, tmp_path, out):
+    def test_odd_paths(self, call, one, tmp_path, checkpoint, out):
         """Unicode, blanks, a slash at the end, parts that don't exist yet, absolute paths."""
         out = out.replace("%s", str(tmp_path))
         (tmp_path / "a").mkdir()
         (tmp_path / "bücher").mkdir()
-        shutil.copytree(demo.directory(), tmp_path / "bücher" / "modell ü")
-        done = call("run", *SMALL, *ONE, "--quiet", "--out", out, "--model", "bücher/modell ü")
+        shutil.copytree(checkpoint, tmp_path / "bücher" / "modell ü")
+        done = call("run", *one, "--quiet", "--out", out, "--model", "bücher/modell ü")
         assert done.code == 0, done.err
         assert na.load_run(out).manifest["model"]["name"] == "bücher/modell ü"
 
@@ -333,25 +338,25 @@ class TestRun:
             ["--scorer", "kn", "--positions", "all", "--budget", "1"],
             ["--scorer", "ace", "--steps", "1", "--quadrature", "gauss-legendre", "--engine", "reference"],
             ["--scorer", "ace", "--steps", "auto", "--weaken", "excite", "--strengthen", "silence"],
-            ["--scorer", "act", "--budget", "2304", "--dtype", "bfloat16", "--identify", "1"],
+            ["--scorer", "act", "--budget", "72", "--dtype", "bfloat16", "--identify", "1"],
         ],
         ids=" ".join,
     )
-    def test_odd_choices(self, call, tmp_path, words):
-        """The smallest sizes with one scorer at a time give a table and files without NaN."""
+    def test_odd_choices(self, call, tmp_path, checkpoint, words):
+        """The smallest sizes, up to all neurons, with one scorer at a time give a table and files without NaN."""
         small = ("--identify", "1", "--select", "2", "--evaluate", "2", "--budget", "8", "--task", "sentiment")
-        done = call("run", *small, *words, "--out", "x", "--quiet")
+        done = call("run", *small, "--model", str(checkpoint), *words, "--out", "x", "--quiet")
         assert (done.code, done.err) == (0, "")
         assert "nan" not in done.out.lower()
         assert "NaN" not in (tmp_path / "x" / "results.json").read_text(encoding="utf-8")
         assert na.load_run("x").table.rows
 
-    def test_own_data(self, call, tmp_path):
+    def test_own_data(self, call, one, tmp_path):
         """--data reads a task's own files, and the manifest names them as they were given."""
         for name in ("eval", "train"):
             lines = (f"(3 (2 {name}{number}) (3 good))" for number in range(40))
             (tmp_path / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
-        done = call("run", *SMALL, *ONE, "--data", "sentiment=eval.txt,train.txt", "--out", "x", "--quiet")
+        done = call("run", *one, "--data", "sentiment=eval.txt,train.txt", "--out", "x", "--quiet")
         assert done.code == 0, done.err
         assert na.load_run("x").manifest["data"]["sentiment"]["source"] == "eval.txt"
         split = na.load_run("x").splits["sentiment"]
@@ -360,9 +365,10 @@ class TestRun:
 
 
 class TestDryRun:
-    def test_three_prompts_and_nothing_created(self, call, tmp_path):
+    def test_three_prompts_and_nothing_created(self, call, tmp_path, checkpoint):
         """--dry-run shows three whole, different prompts, sizes and a cost, and creates nothing."""
-        done = call("run", *SMALL, "--task", "sentiment", "--dry-run", "--out", "x", "--quiet")
+        words = (*SMALL, "--task", "sentiment", "--unstratified", "--model", str(checkpoint))
+        done = call("run", *words, "--dry-run", "--out", "x", "--quiet")
         assert done.code == 0
         assert tree(tmp_path) == []
         shown = re.split(r"--- .+ ---\n", done.out)
@@ -371,9 +377,10 @@ class TestDryRun:
         assert all(p.startswith("You judge the feeling of a text.\n") and p.endswith("\nAnswer:\n") for p in prompts)
         assert "identify 2, select 4, evaluate 4 examples" in shown[4]
 
-    def test_json(self, call, tmp_path):
+    def test_json(self, call, tmp_path, checkpoint):
         """With --json the same as one document: prompts of as many tasks as there are, and counts."""
-        done = call("run", *SMALL, "--task", "ner", "--task", "chunking", "--scorer", "ace", "--dry-run", "--json")
+        words = (*SMALL, "--task", "ner", "--task", "chunking", "--scorer", "ace", "--model", str(checkpoint))
+        done = call("run", *words, "--dry-run", "--json")
         document = json.loads(done.out)
         assert [p["task"] for p in document["prompts"]] == ["ner", "chunking", "ner"]
         assert document["gradient_questions"] == 2 * 2 * 3
@@ -432,13 +439,14 @@ class TestOtherCommands:
         assert {"packages", "plugins", "model", "letters", "engine"} <= set(names)
         assert all(check["ok"] and check["detail"] for check in document["checks"])
 
-    def test_doctor_of_a_run(self, call):
+    def test_doctor_of_a_run(self, call, checkpoint):
         """With --task the run is planned: its examples, engine, memory and time are estimated."""
-        done = call("doctor", "--task", "sentiment", "--scorer", "ace", "--budget", "8", "--device-map", '{"": "cpu"}')
+        words = ("--task", "sentiment", "--scorer", "ace", "--budget", "8", "--device-map", '{"": "cpu"}')
+        done = call("doctor", "--model", str(checkpoint), *words)
         assert done.code == 0
         for line in ("finite: no NaN or inf in float32", "task sentiment: examples: 5 to", "time of the run: about "):
             assert f"ok   {line}" in done.out
-        assert re.search(r"ok   memory of the run: weights 5\.\d\d MB; a forward is planned at .* are free\n", done.out)
+        assert re.search(r"ok   memory of the run: weights 0\.\d\d MB; a forward is planned at .* are free\n", done.out)
 
     def test_doctor_measures_a_dtype_by_its_own_precision(self, call):
         """A healthy model in bfloat16 passes every check."""
@@ -495,17 +503,25 @@ class TestProcess:
 
     @pytest.mark.parametrize("command", [[], ["run"], ["plugins"], ["doctor"], ["bench"]])
     def test_help_is_quick(self, tmp_path, command):
-        """--help of any command needs under half a second of processor time: the best of three, on a busy machine."""
+        """--help of any command needs under half a second of processor time, or ten starts of Python where that is slow.
+
+        The best of three: other programs on the machine, the tests' own among them, slow its processors down.
+        """
         code = (
             "import resource, subprocess, sys\n"
-            "subprocess.run([sys.executable, '-m', 'neuron_antagonism', *sys.argv[1:], '--help'], check=True)\n"
+            "subprocess.run([sys.executable, *sys.argv[1:]], check=True)\n"
             "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
             "print(used.ru_utime + used.ru_stime, file=sys.stderr)"
         )
-        words = [sys.executable, "-c", code, *command]
-        times = []
-        while len(times) < 3 and not any(seconds < 0.5 for seconds in times):
-            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-            assert "Usage" in done.stdout
-            times.append(float(done.stderr.splitlines()[-1]))
-        assert min(times) < 0.5
+
+        def seconds(*words: str) -> tuple[float, str]:
+            called = [sys.executable, "-c", code, *words]
+            done = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True, check=True)
+            return float(done.stderr.splitlines()[-1]), done.stdout
+
+        excess = []
+        while len(excess) < 3 and not any(one < 0 for one in excess):
+            used, shown = seconds("-m", "neuron_antagonism", *command, "--help")
+            assert "Usage" in shown
+            excess.append(used - max(0.5, 10 * seconds("-c", "pass")[0]))
+        assert min(excess) < 0

@@ -107,12 +107,6 @@ class Shift(na.Intervention):
         return values + 1
 
 
-def on_disk(where: Path, name: str, **changes: Any) -> Path:
-    tiny.hf(name, changes.pop("dtype", torch.float32), **changes).save_pretrained(where)
-    tiny.tokenizer().save_pretrained(where)
-    return where
-
-
 def enhancer(layers: list[int], positions: str = "all") -> na.Edit:
     good = na.NeuronSet.of([(layer, neuron) for layer in layers for neuron in (0, 3, 7)])
     bad = na.NeuronSet.of([(layer, neuron) for layer in layers for neuron in (1, 20)])
@@ -132,7 +126,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     for name in PROJECTIONS:
         changes = {"num_hidden_layers": 24, "initializer_range": 0.1} if name == "deep" else {}
         kind = "llama" if name == "deep" else name
-        base = demo.directory() if name == "demo" else on_disk(top / name, kind, **changes)
+        base = demo.directory() if name == "demo" else tiny.saved(top / name, kind, **changes)
         model = na.load_model("demo" if name == "demo" else base)
         edit = enhancer(TOUCHED.get(name, [0, 2]))
         made = [
@@ -157,7 +151,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> HookedModel:
-    return na.load_model(on_disk(tmp_path_factory.mktemp("llama"), "llama"))
+    return na.load_model(tiny.saved(tmp_path_factory.mktemp("llama")))
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +283,7 @@ def test_verified_in_a_fresh_process(llama, tmp_path, form):
 @pytest.mark.parametrize("form", ["ia3", "checkpoint"])
 def test_half_precision_and_other_factors(tmp_path, form):
     """A checkpoint in half precision keeps its dtype on a CPU too; a factor that rounds is within rounding."""
-    model = na.load_model(on_disk(tmp_path / "base", "llama", dtype=torch.bfloat16))
+    model = na.load_model(tiny.saved(tmp_path / "base", dtype=torch.bfloat16))
     assert model.dtype == torch.float32
     done = na.export(enhancer([1]), model=model, format=form, out=tmp_path / "a")
     assert done.difference is not None

@@ -175,17 +175,14 @@ def test_an_unstratified_run(tmp_path):
         assert cell["population_acc"] == pytest.approx(cell["acc_difference"])
 
 
-def test_another_model_may_stratify(tmp_path):
+def test_another_model_may_stratify(checkpoint):
     """`--reference`: its understanding divides the set, and the evaluated model's level is weighted by how it comes."""
-    path = tmp_path / "reference"
-    tiny.hf("llama", torch.float32).save_pretrained(path)
-    tiny.tokenizer().save_pretrained(path)
     asked = {**SMALL, "tasks": ["sentiment"], "scorers": ["act"]}
-    found = na.run("demo", reference=str(path), **asked).results["tasks"]["sentiment"]
+    found = na.run("demo", reference=str(checkpoint), **asked).results["tasks"]["sentiment"]
     assert found["split"]["reference"] != "demo"
     assert 0 < found["natural"]["acc"] < 1
     with pytest.raises(na.UsageError, match="not stratified; accepted: one of the two"):
-        na.run("demo", reference=str(path), stratified=False, **asked)
+        na.run("demo", reference=str(checkpoint), stratified=False, **asked)
 
 
 def test_letters_are_compared_in_float32(demo):

@@ -26,12 +26,7 @@ one_thread = tiny.one_thread
 
 QUESTION = tiny.question(9)
 EDIT = na.edit(na.NeuronSet.of([(0, 3), (1, 5), (2, 20)]), "silence")
-
-
-def saved(path: Path, name: str = "llama", **changes: Any) -> Path:
-    tiny.hf(name, torch.float32, **changes).save_pretrained(path)
-    tiny.tokenizer().save_pretrained(path)
-    return path
+saved = tiny.saved
 
 
 def ids(n_words: int = 9) -> list[int]:

@@ -369,12 +369,6 @@ def test_edits_nest():
 # --- loading -------------------------------------------------------------------------------------------------------
 
 
-def saved(path: Path) -> Path:
-    tiny.hf("llama", torch.float32).save_pretrained(path)
-    tiny.tokenizer().save_pretrained(path)
-    return path
-
-
 def truncated(path: Path) -> None:
     file = path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:5000])
@@ -413,7 +407,7 @@ def gpt2_without_tokenizer(path: Path) -> None:
 )
 def test_a_directory_that_is_no_model_is_refused(spoil, said, tmp_path):
     """What is missing or damaged is named in one line."""
-    spoil(saved(tmp_path))
+    spoil(tiny.saved(tmp_path))
     with pytest.raises(na.ModelError, match=said) as caught:
         na.load_model(tmp_path)
     assert "\n" not in str(caught.value)
@@ -453,7 +447,7 @@ def test_dtype(dtype, tmp_path):
     """dtype converts a directory's and a pair's model; the default is float32 on the CPU, or a pair's own."""
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     from_pair = na.load_model(hf_model=tiny.hf("llama"), tokenizer=tiny.tokenizer(), dtype=dtype)
-    from_files = na.load_model(saved(tmp_path), dtype=dtype, device="cpu")
+    from_files = na.load_model(tiny.saved(tmp_path), dtype=dtype, device="cpu")
     assert from_pair.dtype == from_files.dtype == wanted
     assert na.load_model(hf_model=tiny.hf("llama"), tokenizer=tiny.tokenizer()).dtype == torch.float64
     assert na.load_model(tmp_path, device="cpu").dtype == torch.float32

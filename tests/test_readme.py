@@ -38,9 +38,12 @@ def test_the_plugin_fits_twenty_lines():
 
 
 def test_the_second_command_is_what_ci_runs():
-    """The README's test command stands in .ci/run to the letter."""
+    """The README's test command stands in .ci/run to the letter: ruff's rules, its format, strict mypy, the tests."""
     second = blocks("bash")[1].strip()
-    assert second.endswith("python -m pytest")
+    steps = [step.removeprefix(".venv/bin/") for step in second.split(" && ")]
+    assert steps[2:5] == ["ruff check", "ruff format --check", "mypy"]
+    assert steps[5].startswith("python -m pytest")
+    assert len(steps) == 6
     assert second in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,6 +144,13 @@ def hf(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: 
 def load(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> HookedModel:
     """The same model with hooks."""
     return na.load_model(hf_model=hf(name, dtype, seed, **changes), tokenizer=tokenizer())
+
+
+def saved(path: Path, name: str = "llama", dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
+    """The same model and its tokenizer on disk, in `path`."""
+    hf(name, dtype, **changes).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
 
 
 def question(n_words: int, seed: int = 0, answer: int | None = None, letters: str = "ABCD") -> na.Question:
