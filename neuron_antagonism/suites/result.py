@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,13 +14,14 @@ from neuron_antagonism.files import expanded
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.run_table import ResultTable
 from neuron_antagonism.runs.unit import Payload
+from neuron_antagonism.suites.directory import MANIFEST, RESULTS, finished_manifest, read_json
 
 if TYPE_CHECKING:
     from neuron_antagonism.method.attribution import Attribution
     from neuron_antagonism.method.edits import Edit
     from neuron_antagonism.tasks.splits import Split
 
-MANIFEST, RESULTS, QUESTIONS, NEURONS = "manifest.json", "results.json", "questions.jsonl", "neurons.csv"
+QUESTIONS, NEURONS = "questions.jsonl", "neurons.csv"
 ACCEPTED = "accepted: a directory that a run wrote"
 
 Fetch = Callable[[Mapping[str, str]], Payload]
@@ -128,8 +128,8 @@ def finished(path: Path, key: str) -> RunResult | None:
     Raises:
         DataError: a damaged manifest.
     """
-    manifest = read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("key") != key or not manifest.get("finished"):
+    manifest = finished_manifest(path, key)
+    if manifest is None:
         return None
     try:
         results = read_json(path / RESULTS)
@@ -149,20 +149,6 @@ def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:
     for own in units.values():
         found += [own["examples"], *(unit for kind in ("scores", "neurons", "fits") for unit in own[kind].values())]
     return found
-
-
-def read_json(file: Path) -> Any:
-    """A JSON file of a run, or None where there is none.
-
-    Raises:
-        DataError: it can't be read.
-    """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"can't read {file}: {error}; accepted: a file that a run wrote") from None
 
 
 def _fetched(path: Path, unit: Mapping[str, str]) -> Payload:
