@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 
 class AntagonismError(Exception):
@@ -34,9 +35,19 @@ class ModelError(AntagonismError):
 
 
 class RunError(AntagonismError):
-    """A run that failed after it had started."""
+    """A run that failed after it had started.
+
+    Args:
+        message: what went wrong.
+        result: what was finished all the same, of a suite a `BenchResult` with holes; or None.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        """Say what went wrong."""
+        super().__init__(message)
+        self.result = result
 
 
 class ExportError(AntagonismError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from neuron_antagonism.errors import DataError, UsageError
@@ -73,6 +74,13 @@ def write_whole(path: Path, data: bytes) -> None:
             # a full disk names no file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def file_name(label: str) -> str:
+    """A label as part of a file's name: a name may be anybody's, and must not lead to another folder."""
+    plain = re.sub(r"[^\w.-]+", "_", label).lstrip(".")
+    # file systems take 255 bytes, of which keys and endings need a part
+    return plain.encode()[:150].decode(errors="ignore")
 
 
 def expanded(path: str | Path) -> Path:

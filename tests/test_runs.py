@@ -520,7 +520,7 @@ class TestAnother:
         na.run(model, out=one, **given)
         new = made(one, before)
         assert {name.partition("/")[0] for name in new} == kinds
-        assert {(name.split(".") + [""])[1] for name in new} == scorers
+        assert {[*name.split("."), ""][1] for name in new} == scorers
         na.run(model, out=tmp_path / "fresh", **given)
         assert same_results(one, tmp_path / "fresh")
         # what was there still is, and asked for again it is only collected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,7 @@ from neuron_antagonism.cli.common import (
     task_data,
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
+from neuron_antagonism.errors import RunError
 
 if TYPE_CHECKING:
     from neuron_antagonism.progress import Progress
@@ -117,21 +118,27 @@ def bench(
     # torch and TransformerLens take seconds to import
     if there is None and not quiet and sys.stderr.isatty():
         note("loading …")
+    failure: RunError | None = None
     with reporter(quiet) as progress, interruptible():
         if dry_run:
             _dry_run(plan, directory, cache, json=json, progress=progress)
             return
+        how: dict[str, Any] = {"cache": cache, "backend": backend, "workers": workers, "progress": progress}
         try:
-            result = there or carry_bench(
-                plan, directory, cache=cache, backend=backend, workers=workers, progress=progress
-            )
+            result = there or carry_bench(plan, directory, **how)
         except KeyboardInterrupt as interrupt:
             note(f"interrupted; what was finished is kept: the same command with --out {directory} goes on from there")
             raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
+        except RunError as error:
+            if error.result is None:
+                raise
+            failure, result = error, error.result
     if json:
         print_json({"path": str(directory), "manifest": result.manifest, **result.to_json()})
     else:
         _print(result, None if there is not None else time.monotonic() - start)
+    if failure is not None:
+        raise failure
 
 
 def _dry_run(plan: BenchPlan, out: Path, cache: Path | None, *, json: bool, progress: Progress | None) -> None:
@@ -144,8 +151,8 @@ def _dry_run(plan: BenchPlan, out: Path, cache: Path | None, *, json: bool, prog
         return
     print(f"{'part':16}{'model':28}{'task':16}{'seed':>5}  {'there':>6}{'missing':>9}")
     for row in found["jobs"]:
-        there, missing = row["there"], "?" if row["missing"] is None else row["missing"]
-        print(f"{row['part']:16}{row['model']:28.27}{row['task']:16}{row['seed']:5}  {there:6}{missing:>9}")
+        about = f"{row['part']:16}{row['model']:28.27}{row['task']:16}{row['seed']:5}"
+        print(f"{about}  {row['failed']}" if "failed" in row else f"{about}  {row['there']:6}{row['missing']:9}")
     print(f"units there {found['there']}, missing {found['missing']} and what they lead to")
 
 
@@ -170,7 +177,7 @@ def _print(result: BenchResult, seconds: float | None) -> None:
         if classes:
             shown = ", ".join(f"{name} ({count})" for name, count in classes.items())
             console.print(Text(f"{task}: too few questions answered rightly to learn a range from: {shown}"))
-    for line in result.notes:
+    for line in (*result.notes, *(f"{job}: failed: {reason}" for job, reason in result.failed.items())):
         console.print(Text(line))
     for table in tables(result.manifest["suite"], result.parts):
         console.print(table)

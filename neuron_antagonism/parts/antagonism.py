@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +23,12 @@ from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload
-from neuron_antagonism.types import Example
-from neuron_antagonism.units.neurons import candidate_of
-from neuron_antagonism.units.scores import read
+from neuron_antagonism.tasks.splits import Split
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
 
 PAIRS = ("G+B", "G+G", "B+B", "2G", "2B", "random")
-ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "silence", "bad": "excite"}}
-"""By mode, what is done to good and to bad neurons."""
 
 BUDGET = 100
 """The selection depth of a default run: scores depend on it, and the neurons are to be those of a run."""
@@ -48,11 +44,16 @@ class Pair:
     second: NeuronSet
     reason: str = ""
 
-    def edits(self, mode: str, positions: str, site: str) -> tuple[Edit, Edit, Edit]:
-        """The first set's edit, the second's, and that of both."""
+    def edits(self, acts: Mapping[str, Intervention], positions: str, site: str) -> tuple[Edit, Edit, Edit]:
+        """The first set's edit, the second's, and that of both.
+
+        Args:
+            acts: by role, what is done to neurons.
+            positions: where edits act.
+            site: where the neurons are.
+        """
         one, two = (
-            Part(registry().make(Intervention, ACTS[mode][role]), neurons)
-            for role, neurons in zip(self.roles, (self.first, self.second), strict=True)
+            Part(acts[role], neurons) for role, neurons in zip(self.roles, (self.first, self.second), strict=True)
         )
         alone, other, both = (Edit(parts, positions, site) for parts in ((one,), (two,), (one, two)))
         return alone, other, both
@@ -89,7 +90,7 @@ class AntagonismRows(TaskRows):
         n_units = desk.model.n_layers * desk.model.units(self.classes.site)
         if 2 * self.spec.n > n_units:
             raise UsageError(
-                f"part {self.title!r} asks for two sets of {self.spec.n} neurons; accepted: 1 to {n_units // 2} of the "
+                f"part {self.name!r} asks for two sets of {self.spec.n} neurons; accepted: 1 to {n_units // 2} of the "
                 f"{n_units} of this model"
             )
         super().check(desk)
@@ -97,9 +98,7 @@ class AntagonismRows(TaskRows):
     def chosen(self, desk: Desk, scorer: str) -> tuple[Pair, ...]:
         """A scorer's pairs of sets, and the random ones."""
         spec, model, site = self.spec, desk.model, self.classes.site
-        payload = desk.shelf.get(self.scores(desk.job, desk.shelf, scorer))
-        assert payload is not None
-        found = candidate_of(read(payload), 2 * spec.n)
+        found = self.candidate(desk, scorer, 2 * spec.n)
         pairs = _pairs(found.good, found.bad or NeuronSet.of([], site), spec.n, scorer)
         first, second = len(pairs[0].first) or spec.n, len(pairs[0].second) or spec.n
         drawn = random_pairs(first, second, spec.draws, model.n_layers, model.units(site), site, desk.job.seed)
@@ -108,22 +107,34 @@ class AntagonismRows(TaskRows):
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task."""
         split = self.sizes.at(desk).split
-        return Payload({"rows": list(self._rows(desk, split.evaluate)), "notes": split.report.notes})
+        return Payload({"rows": list(self._rows(desk, split)), "notes": split.report.notes})
 
-    def _rows(self, desk: Desk, examples: Sequence[Example]) -> Iterator[dict[str, Any]]:
-        spec, site, seed = self.spec, self.classes.site, desk.job.seed
+    def _acts(self, mode: str) -> dict[str, Intervention]:
+        """By role, what is done to neurons."""
+        strong, weak = ("good", "bad") if mode == "enhance" else ("bad", "good")
+        names = {strong: self.spec.strengthen, weak: self.spec.weaken}
+        return {role: registry().make(Intervention, name) for role, name in names.items()}
+
+    def _rows(self, desk: Desk, split: Split) -> Iterator[dict[str, Any]]:
+        spec, site, seed, examples = self.spec, self.classes.site, desk.job.seed, split.evaluate
         groups = [
             (scorer, mode, [pair for pair in pairs if pair.name == name])
             for scorer, pairs in ((scorer, self.chosen(desk, scorer)) for scorer in spec.scorers)
             for mode in MODES
             for name in PAIRS
         ]
+        acts = {mode: self._acts(mode) for mode in MODES}
         edits = [
-            [edit for pair in pairs if not pair.reason for edit in pair.edits(mode, spec.positions, site)]
+            [
+                edit.fit(desk.model, split.identify)
+                for pair in pairs
+                if not pair.reason
+                for edit in pair.edits(acts[mode], spec.positions, site)
+            ]
             for _, mode, pairs in groups
         ]
         every = [None, *(edit for own in edits for edit in own)]
-        answers = iter(evaluate_many(desk.model, examples, every, seed=seed, progress=desk.told(self.title)))
+        answers = iter(evaluate_many(desk.model, examples, every, seed=seed, progress=desk.told(self.name)))
         before = example_log_odds(next(answers))
         units = np.unique([example.unit for example in examples], return_inverse=True)[1]
         draws = Resamples(np.zeros(len(units)), units, seed=seed)

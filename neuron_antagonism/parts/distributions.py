@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_antagonism.files import write_whole
+from neuron_antagonism.files import file_name, write_whole
 from neuron_antagonism.method.moments import gaussian_overlap
 from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.rows import Rows
-from neuron_antagonism.parts.specs import Classes, Distributions
+from neuron_antagonism.parts.specs import Distributions
 from neuron_antagonism.parts.subject import Concept, Subject, check_layers
 from neuron_antagonism.report.rows import write_rows
 from neuron_antagonism.runs.job import Job
@@ -30,27 +30,19 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class DistributionRows(Rows):
-    """The part `distributions`.
-
-    Args:
-        title: its name.
-        spec: what is measured.
-        classes: how examples are drawn by class.
-        text: no part of it; the suite's.
-    """
+    """The part `distributions`."""
 
     kind = "distributions"
+    aside = Rows.aside | {"tau"}  # of the plots alone
     spec: Distributions
-    classes: Classes
-    text: tuple[str, ...]
 
     def ingredients(self) -> list[Any]:
-        """The spec and the classes."""
-        return [self.spec.model_dump(mode="json", exclude={"name"}), asdict(self.classes)]
+        """The classes too."""
+        return [*super().ingredients(), asdict(self.classes)]
 
     def check(self, desk: Desk) -> None:
         """Two classes to learn from, and blocks that are there."""
-        check_layers(self.title, self.spec.layers, desk.model.n_layers)
+        check_layers(self.name, self.spec.layers, desk.model.n_layers)
         Subject.at(desk, self.classes, self.text).check()
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
@@ -60,19 +52,19 @@ class DistributionRows(Rows):
         meta = {"rows": rows, "left_out": subject.left_out, "notes": subject.split.report.notes}
         return Payload(meta | {"values": list(_values(subject, shown_units(rows)))})
 
-    def finish(self, payloads: Mapping[Job, Payload], out: Path | None) -> None:
+    def finish(self, found: Iterable[tuple[Mapping[str, Any], Payload]], out: Path) -> None:
         """Write the values of each class's shown unit as CSV, and a plot of them by class as PNG."""
-        if out is None:
-            return
         from neuron_antagonism.report.plots import plot_values
 
         folder = out / "plots"
         folder.mkdir(parents=True, exist_ok=True)
-        for job, payload in payloads.items():
-            rows, values = payload.meta["rows"], payload.meta["values"]
-            name = f"{job.name}.{self.title}"
-            write_rows(folder / f"{name}.csv", [{"task": job.name, **value} for value in values])
-            write_whole(folder / f"{name}.png", plot_values(rows, values, self.spec.tau))
+        for about, payload in found:
+            values = payload.meta["values"]
+            told = [str(value) for value in about.values()]
+            name = file_name(".".join([*told, self.name]))
+            write_rows(folder / f"{name}.csv", [{**about, **value} for value in values])
+            picture = plot_values(payload.meta["rows"], values, self.spec.tau, ", ".join(told))
+            write_whole(folder / f"{name}.png", picture)
 
 
 def shown_units(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from neuron_antagonism.engine.base import Path as IntegrationPath
+from neuron_antagonism.engine.choose import checked_engine
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.metrics.sweeps import best_ratio
@@ -75,6 +77,13 @@ class Effects:
     def asking(self, name: str) -> Asking:
         """How a set is asked."""
         return Asking(self.sizes, name, self.config.max_tokens)
+
+    def check_options(self) -> None:
+        """Raise UsageError for an engine or a path of integration that there is not; no model is needed."""
+        c = self.config
+        checked_engine(c.engine)
+        if c.steps != "auto":
+            IntegrationPath.of(c.quadrature, c.steps, c.site)
 
     def check(self, desk: Desk) -> None:
         """Neurons enough, and plugins that fit the model and the examples.

@@ -27,9 +27,6 @@ from neuron_antagonism.units.neurons import Candidate
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
 
-GATED = ("range-excite", "range")
-"""What strengthens and what weakens only within ranges."""
-
 
 @dataclass(frozen=True)
 class _Case:
@@ -57,6 +54,10 @@ class GatingRows(TaskRows):
     of_group = True
     spec: Gating
 
+    def ingredients(self) -> list[Any]:
+        """The texts too."""
+        return [*super().ingredients(), self.text]
+
     def depth(self, n_units: int) -> int:
         """The edits' budget."""
         return self.spec.budget
@@ -70,7 +71,7 @@ class GatingRows(TaskRows):
         """The rows of a task; its edits are tried on the other tasks of the group too."""
         job, seed, model = desk.job, desk.job.seed, desk.model
         split = self.sizes.at(desk).split
-        chosen = [self.candidate(desk, scorer) for scorer in self.spec.scorers]
+        chosen = [self.candidate(desk, scorer, self.spec.budget) for scorer in self.spec.scorers]
         cases = [case for one in chosen for case in self._cases(desk, split, one)]
         learnable = [case for case in cases if case.edit is not None]
         edits = [None, *(case.edit for case in learnable)]
@@ -79,7 +80,7 @@ class GatingRows(TaskRows):
         for one in group:
             theirs = self.split_of(desk, one)
             texts += [example.item.text for example in theirs.evaluate if example.item is not None]
-            told = desk.told(f"{self.title}, {one.name}")
+            told = desk.told(f"{self.name}, {one.name}")
             answers[one.name] = evaluate_many(model, theirs.evaluate, edits, seed=seed, progress=told)
         texts = list(self.text) or texts
         plain = perplexity(model, texts)
@@ -117,7 +118,7 @@ class GatingRows(TaskRows):
         for mode, maker in MAKERS.items():
             make = partial(maker, good, bad, budget=spec.budget, ratio=ratio, positions="all")
             cases.append(_Case(chosen.scorer, mode, None, make()))
-            excite, silence = (registry().make(Intervention, name) for name in GATED)
+            excite, silence = (registry().make(Intervention, name) for name in (spec.strengthen, spec.weaken))
             try:
                 gated = make(strengthen=excite, weaken=silence).fit(desk.model, split.identify)
             except DataError as error:

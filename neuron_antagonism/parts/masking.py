@@ -15,7 +15,7 @@ from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.perplexity import perplexity
 from neuron_antagonism.metrics.bootstrap import Resamples, interval_around
 from neuron_antagonism.parts.rows import Found, Rows
-from neuron_antagonism.parts.specs import Classes, Masking
+from neuron_antagonism.parts.specs import Masking
 from neuron_antagonism.parts.subject import Concept, Subject, check_layers
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload
@@ -54,27 +54,18 @@ class Masked:
 
 @dataclass(frozen=True)
 class MaskingRows(Rows):
-    """The part `masking`.
-
-    Args:
-        title: its name.
-        spec: what is measured.
-        classes: how examples are drawn by class.
-        text: plain texts for perplexity; () = the texts of the evaluation examples.
-    """
+    """The part `masking`."""
 
     kind = "masking"
     spec: Masking
-    classes: Classes
-    text: tuple[str, ...]
 
     def ingredients(self) -> list[Any]:
-        """The spec, the classes, the texts."""
-        return [self.spec.model_dump(mode="json", exclude={"name"}), asdict(self.classes), self.text]
+        """The classes too, and the texts where they are read."""
+        return [*super().ingredients(), asdict(self.classes), self.text if self.spec.perplexity else None]
 
     def check(self, desk: Desk) -> None:
         """Two classes to learn from, and blocks that are there."""
-        check_layers(self.title, self.spec.layers, desk.model.n_layers)
+        check_layers(self.name, self.spec.layers, desk.model.n_layers)
         Subject.at(desk, self.classes, self.text).check()
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
@@ -157,7 +148,8 @@ def _draws(size: int, seed: int) -> Resamples:
 def _edit(spec: Masking, subject: Subject, concept: Concept, share: float, tau: float) -> Edit:
     units = concept.saliency.top_share(share, spec.layers)
     inside = "zero" if tau == WHOLE else spec.inside
-    return edit(units, concept.ranges.with_options(tau=tau, inside=inside), positions="all")
+    mask = subject.mask(spec.mask, concept.name).with_options(tau=tau, inside=inside)
+    return edit(units, mask, positions="all")
 
 
 def _perplexity(spec: Masking, subject: Subject, mask: Edit | None) -> float | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.parts.rows import Rows
-from neuron_antagonism.parts.specs import Antagonism, Classes, Gating
+from neuron_antagonism.parts.specs import Antagonism, Gating
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.runs.job import Job
@@ -25,18 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskRows(Rows):
-    """A part on good and bad neurons.
-
-    Args:
-        title: its name.
-        spec: what is measured.
-        classes: of the suite: where units are.
-        text: plain texts for perplexity; () = the texts of the evaluation examples.
-    """
+    """A part on good and bad neurons."""
 
     spec: Gating | Antagonism
-    classes: Classes
-    text: tuple[str, ...]
 
     stratified = True
 
@@ -54,9 +45,8 @@ class TaskRows(Rows):
         """
 
     def ingredients(self) -> list[Any]:
-        """The spec, the site, the texts."""
-        spec = self.spec.model_dump(mode="json", exclude={"name", "tasks"})
-        return [spec, self.classes.site, self.text, asdict(self.sizes)]
+        """Where units are, too."""
+        return [*super().ingredients(), self.classes.site]
 
     def first(self, job: Job) -> list[Unit]:
         """The examples."""
@@ -81,11 +71,11 @@ class TaskRows(Rows):
         for name in self.spec.scorers:
             run_check(registry().make(Scorer, name), desk.model, examples, self.classes.site)
 
-    def candidate(self, desk: Desk, name: str) -> Candidate:
-        """A scorer's neurons."""
+    def candidate(self, desk: Desk, name: str, count: int) -> Candidate:
+        """So many good and so many bad neurons of a scorer."""
         payload = desk.shelf.get(self.scores(desk.job, desk.shelf, name))
         assert payload is not None
-        return candidate_of(read(payload), self.depth(desk.model.n_layers * desk.model.units(self.classes.site)))
+        return candidate_of(read(payload), count)
 
     def split_of(self, desk: Desk, job: Job) -> Split:
         """The examples of any job of the group."""

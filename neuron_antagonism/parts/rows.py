@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from neuron_antagonism.parts.specs import Classes, PartSpec
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.keys import key_of
+from neuron_antagonism.runs.keys import identity, key_of
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 
 if TYPE_CHECKING:
@@ -21,23 +22,31 @@ class Rows(ABC):
     """A part that measures rows of figures, one unit a job.
 
     Args:
-        title: the part's name in its suite.
+        spec: what is measured.
+        classes: how examples are drawn by class, and where units are.
+        text: plain texts for perplexity; () = the texts of the evaluation examples.
     """
 
     kind: ClassVar[str]
     of_group: ClassVar[bool] = False
     """Whether a job's rows depend on the other jobs of its model and seed."""
 
-    title: str
+    aside: ClassVar[frozenset[str]] = frozenset({"name", "tasks"})
+    """Fields of the spec that a job's rows do not depend on."""
+
+    spec: PartSpec
+    classes: Classes
+    text: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.title
+        return self.spec.name
 
-    @abstractmethod
     def ingredients(self) -> list[Any]:
-        """What determines the rows beside model, task and seed: plain JSON values."""
+        """What determines the rows beside model, task, seed and the units that are needed: plain JSON values."""
+        plugins = [identity(plugin) for plugin in self.spec.plugins()]
+        return [self.spec.model_dump(mode="json", exclude=set(self.aside)), plugins]
 
     @abstractmethod
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
@@ -65,9 +74,9 @@ class Rows(ABC):
 
     def unit(self, job: Job, group: Sequence[Job], needs: Sequence[Unit]) -> Unit:
         """The unit of a job's rows."""
-        others = [other.task.id for other in group] if self.of_group else []
-        key = key_of(self.kind, job.model.id, job.task.id, job.seed, self.ingredients(), others)
-        return Unit(self.kind, f"{job.name}.{self.title}", key, Measuring(self, tuple(group)), tuple(needs))
+        what = [job.model.id, job.task.id, job.seed, self.ingredients(), [need.key for need in needs]]
+        label = f"{job.name}.{self.name}"
+        return Unit(self.kind, label, key_of(self.kind, *what), Measuring(self, tuple(group)), tuple(needs))
 
     def _units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
         own = self.first(job)
@@ -97,8 +106,13 @@ class Rows(ABC):
             for part, own in found.items()
         }
 
-    def finish(self, payloads: Mapping[Job, Payload], out: Path | None) -> None:  # noqa: B027  # most write nothing
-        """Write what stands beside the rows, such as plots; nothing, unless a part says so."""
+    def finish(self, found: Iterable[tuple[Mapping[str, Any], Payload]], out: Path) -> None:  # noqa: B027  # most don't
+        """Write what stands beside the rows, such as plots; nothing, unless a part says so.
+
+        Args:
+            found: what there is of each job, and what tells the job from others: its task, its model, its seed.
+            out: the suite's directory.
+        """
 
 
 Found = Mapping[str, Mapping[Job, Payload]]

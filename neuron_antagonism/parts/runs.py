@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.parts.effects import Effects
 from neuron_antagonism.parts.results import collected, task_results
 from neuron_antagonism.parts.rows import Rows
-from neuron_antagonism.parts.specs import Classes, Run
-from neuron_antagonism.plugin.base import Intervention, Scorer
-from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.parts.specs import Run
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 
@@ -33,34 +30,15 @@ class RunRows(Rows):
     A row holds the cell of a run's table: accuracy before and after, RAC, RCC and the change as examples come with
     their 95 % intervals; `net`, the change of accuracy in points beyond RANDOM's mean, with its interval; `natural`,
     the unedited accuracy as examples come; and the share of planted neurons that the scorer finds (None without).
-
-    Args:
-        title: its name.
-        spec: what is measured.
-        classes: of the suite: where units are.
-        text: no part of it; the suite's.
     """
 
     kind = "effects"
     spec: Run
-    classes: Classes
-    text: tuple[str, ...]
 
     @property
     def effects(self) -> Effects:
         """The run's part."""
-        s = self.spec
-        sizes = {"identify": s.identify, "select": s.select, "evaluate": s.evaluate}
-        config = RunConfig.of(**{"site": self.classes.site, **s.options}, scorers=s.scorers, **sizes)
-        scorers = tuple(registry().make(Scorer, name, config.options.get(name)) for name in config.scorers)
-        strengthen, weaken = (
-            registry().make(Intervention, name, config.options.get(name)) for name in (config.strengthen, config.weaken)
-        )
-        return Effects(config, scorers, strengthen, weaken)
-
-    def ingredients(self) -> list[Any]:
-        """Of no unit: a run's units have keys of their own."""
-        return []
+        return Effects(self.spec.config(self.classes.site), self.spec.chosen(), *self.spec.acts())
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """Nothing: a run's units have recipes of their own."""
@@ -68,6 +46,7 @@ class RunRows(Rows):
 
     def check(self, desk: Desk) -> None:
         """As a run does."""
+        self.effects.check_options()
         self.effects.check(desk)
 
     def first(self, job: Job) -> list[Unit]:

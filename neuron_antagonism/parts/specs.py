@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic.fields import FieldInfo
 
 from neuron_antagonism.errors import UsageError
+from neuron_antagonism.plugin.base import Configurable, Intervention, Scorer
+from neuron_antagonism.plugin.manager import registry
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.config import RunConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Tau = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -42,38 +45,58 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Masking(Spec):
+class PartSpec(Spec):
+    """What a part of a suite measures."""
+
+    name: str
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers and interventions whose code the rows depend on.
+
+        Raises:
+            PluginError, UsageError: an unknown name or option, or a plugin that fails.
+        """
+        return []
+
+
+class Masking(PartSpec):
     """By class: unedited, range-masked and whole-masked accuracy and confidence on the class and on the others."""
 
     part: Literal["masking"]
-    name: str
     shares: tuple[Share, ...] = Field(default=(0.3,), min_length=1, description="shares of each layer's units")
     taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the range's width, in σ")
     inside: Literal["zero", "mean", "soft"] = Field(default="zero", description="'zero', 'mean' or 'soft'")
+    mask: str = Field(default="range", description="an intervention with options concept, answered, tau and inside")
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
     perplexity: bool = Field(default=False, description="whether plain text is read under each edit")
 
+    def plugins(self) -> list[Configurable]:
+        """The mask."""
+        return [registry().make(Intervention, self.mask, {"answered": "right", "inside": self.inside})]
 
-class Distributions(Spec):
+
+class Distributions(PartSpec):
     """How values are distributed by class: how Gaussian, how much they overlap; values and plots of some units."""
 
     part: Literal["distributions"]
-    name: str
     share: Share = Field(default=0.3, description="share of each layer's units that is looked at")
     tau: Tau = Field(default=2.0, description="half the range's width in the plots, in σ")
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
 
 
-class OfTasks(Spec):
+class OfTasks(PartSpec):
     """A part on good and bad neurons of tasks, whose answers need not be classes."""
 
-    name: str
     tasks: tuple[str, ...] = Field(default=(), description="tasks; unset: the suite's")
     scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers of good and bad neurons")
     identify: Count = Field(default=5, description="examples to learn from, at least 1")
     evaluate: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=48, description="examples that are reported on, at least 2"
     )
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers."""
+        return [registry().make(Scorer, name) for name in self.scorers]
 
 
 class Gating(OfTasks):
@@ -83,6 +106,13 @@ class Gating(OfTasks):
     taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the ranges' width, in σ")
     budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
     ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
+    strengthen: str = Field(default="range-excite", description="an intervention with an option tau")
+    weaken: str = Field(default="range", description="an intervention with an option tau")
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers, and what is done to neurons within ranges."""
+        acts = self.strengthen, self.weaken
+        return [*super().plugins(), *(registry().make(Intervention, name, {"tau": self.taus[0]}) for name in acts)]
 
 
 class Antagonism(OfTasks):
@@ -94,6 +124,19 @@ class Antagonism(OfTasks):
         default=20, description="pairs of random sets to compare with, at least 2"
     )
     positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
+    strengthen: str = Field(default="excite", description="an intervention")
+    weaken: str = Field(default="silence", description="an intervention")
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers, and what is done to neurons."""
+        return [*super().plugins(), *(registry().make(Intervention, name) for name in (self.strengthen, self.weaken))]
+
+
+OF_A_RUN = (
+    *("options", "budget", "stratified", "random_draws", "engine", "steps", "quadrature", "max_tokens", "positions"),
+    *("strengthen", "weaken"),
+)
+"""The options of a run that neither the suite nor the command line says."""
 
 
 class Run(OfTasks):
@@ -106,27 +149,52 @@ class Run(OfTasks):
     select: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=32, description="examples that choose the ratio, at least 2"
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="further options of a run, by name")
+    options: dict[str, Any] = Field(default_factory=dict, description=f"options of a run: {', '.join(OF_A_RUN)}")
 
     @field_validator("options")
     @classmethod
     def _of_a_run(cls, options: dict[str, Any]) -> dict[str, Any]:
         from neuron_antagonism.runs.config import RunConfig
 
-        taken = {"model", "tasks", "data", "seed", "scorers", "identify", "select", "evaluate"} & set(options)
-        if taken:
-            raise ValueError(f"options name {min(taken)!r}; accepted: other options of a run")
+        for name in options:
+            if name not in OF_A_RUN:
+                raise ValueError(f"options name {name!r}; accepted: {', '.join(OF_A_RUN)}")
         try:
             RunConfig.of(**options)
         except UsageError as error:
             raise ValueError(str(error)) from None
         return options
 
+    def config(self, site: str = "post") -> RunConfig:
+        """The run's options; the suite says where units are."""
+        from neuron_antagonism.runs.config import RunConfig
+
+        sizes = {"identify": self.identify, "select": self.select, "evaluate": self.evaluate}
+        return RunConfig.of(**self.options, **sizes, scorers=self.scorers, site=site)
+
+    def acts(self) -> tuple[Intervention, Intervention]:
+        """What strengthens neurons, and what weakens them."""
+        c = self.config()
+        one, other = (registry().make(Intervention, name, c.options.get(name)) for name in (c.strengthen, c.weaken))
+        return one, other
+
+    def chosen(self) -> tuple[Scorer, ...]:
+        """The scorers."""
+        c = self.config()
+        return tuple(registry().make(Scorer, name, c.options.get(name)) for name in self.scorers)
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers, and what is done to neurons."""
+        return [*self.chosen(), *self.acts()]
+
+
+PARTS: dict[str, type[PartSpec]] = {
+    "masking": Masking,
+    "distributions": Distributions,
+    "gating": Gating,
+    "antagonism": Antagonism,
+    "effects": Run,
+}
+"""By the name that the field `part` has, what states a part."""
 
 Part = Annotated[Masking | Distributions | Gating | Antagonism | Run, Field(discriminator="part")]
-
-
-def fields_of(part: str) -> Mapping[str, FieldInfo] | None:
-    """The fields of a part's spec, by the name that its field `part` has; None where there is no such part."""
-    kinds: tuple[type[Spec], ...] = (Masking, Distributions, Gating, Antagonism, Run)
-    return next((kind.model_fields for kind in kinds if part in kind.model_fields["part"].annotation.__args__), None)  # type: ignore[union-attr]

@@ -31,13 +31,11 @@ class Concept:
         name: the class.
         questions: rightly answered questions that were learned from.
         saliency: mean |value| of every unit over them.
-        ranges: the intervention `range`, fitted on every unit.
     """
 
     name: str
     questions: int
     saliency: Attribution
-    ranges: Intervention
 
 
 class Subject:
@@ -75,6 +73,7 @@ class Subject:
         own = [example.item.text for example in self.split.evaluate if example.item is not None]
         self.text = list(text) or own
         self._progress = progress
+        self._masks: dict[tuple[str, str], Intervention] = {}
 
     @classmethod
     def at(cls, desk: Desk, classes: Classes, text: Sequence[str]) -> Subject:
@@ -135,19 +134,24 @@ class Subject:
         """Which evaluation examples are of a class."""
         return np.array([example.proxies[0].concept == concept for example in self.split.evaluate])
 
+    def mask(self, name: str, concept: str) -> Intervention:
+        """The intervention of a name, fitted on every unit and on a class's rightly answered questions."""
+        if (name, concept) not in self._masks:
+            (every,) = (one.saliency.top_share(1.0) for one in self.concepts if one.name == concept)
+            ranges = registry().make(Intervention, name, {"concept": concept, "answered": "right"})
+            self._masks[name, concept] = fitted(ranges, self.model, self.split.identify, every)
+        return self._masks[name, concept]
+
     def _concept(self, name: str) -> Concept:
         own = self.statistics.of(name)
-        # what the scorer `neuronlens` computes, without another pass
+        # what the scorer of ranges computes, without another pass
         saliency = Attribution(
             scores=own.mean_abs.float(),
             example_scores=own.mean_abs.float()[None],
-            scorer="neuronlens",
             site=self.classes.site,
             roles=("good",),
         )
-        ranges = registry().make(Intervention, "range", {"concept": name, "answered": "right"})
-        every = saliency.top_share(1.0)
-        return Concept(name, own.count, saliency, fitted(ranges, self.model, self.split.identify, every))
+        return Concept(name, own.count, saliency)
 
 
 def check_layers(part: str, layers: Sequence[int], n_layers: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from neuron_antagonism.files import file_name
 from neuron_antagonism.tensors import Arrays
 
 
@@ -31,11 +31,7 @@ class Unit:
     @property
     def file(self) -> str:
         """Its file's path in a store."""
-        # a name may be anybody's: it must not lead out of the store
-        label = re.sub(r"[^\w.-]+", "_", self.label).lstrip(".")
-        # file systems take 255 bytes, of which key and endings need a part
-        label = label.encode()[:150].decode(errors="ignore")
-        return f"{self.kind}/{label}.{self.key[:20]}.safetensors"
+        return f"{self.kind}/{file_name(self.label)}.{self.key[:20]}.safetensors"
 
 
 class Recipe(Protocol):

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
-from neuron_antagonism.files import TABLE, expanded, read_text, write_whole
+from neuron_antagonism.errors import DataError, RunError, UsageError, unknown
+from neuron_antagonism.files import TABLE, expanded, read_text
 from neuron_antagonism.parts.specs import Classes, OfTasks
-from neuron_antagonism.plugin.base import Scorer
-from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.report.rows import write_rows
 from neuron_antagonism.runs.backends import Backend
 from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.environment import machine, software
 from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
-from neuron_antagonism.runs.keys import key_of
+from neuron_antagonism.runs.keys import identity, key_of
 from neuron_antagonism.runs.lock import claimed
 from neuron_antagonism.runs.store import Store, store_of
-from neuron_antagonism.runs.unit import Memory, Payload, Unit
+from neuron_antagonism.runs.unit import Memory, Payload
+from neuron_antagonism.suites.directory import (
+    MANIFEST,
+    RESULTS,
+    finished_manifest,
+    preparing,
+    read_json,
+    under_way,
+    write_json,
+)
 from neuron_antagonism.suites.plan import once
-from neuron_antagonism.suites.result import MANIFEST, RESULTS, read_json
 from neuron_antagonism.suites.spec import Suite, find_suite
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
 
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.parts.rows import Rows
     from neuron_antagonism.runs.execute import Work
-    from neuron_antagonism.runs.work import Part
 
 SCHEMA = 2
 
@@ -49,9 +53,10 @@ class BenchResult:
     Attributes:
         manifest: what was asked for, of which models, with which versions; and seconds spent, by part and task.
         parts: rows by the part's name, as its module describes them; of several models or seeds with these beside.
-        left_out: by task, classes of which the model answers too few questions rightly to learn from, and how many.
+        left_out: by job, classes of which the model answers too few questions rightly to learn from, and how many.
         notes: what a reader should know of the examples, a line each.
-        failed: by job, why it could not be finished.
+        failed: by job, why it could not be finished. A job is named by its task, where there are several models or
+            seeds as model/seed/task.
         path: the directory it was written to, or None.
     """
 
@@ -96,7 +101,7 @@ class BenchPlan:
     texts: tuple[str, ...]
     text: str | None
 
-    @property
+    @cached_property
     def every(self) -> list[Job]:
         """All jobs, those of one model together."""
         found = dict.fromkeys(job for jobs in self.jobs.values() for job in jobs)
@@ -104,16 +109,29 @@ class BenchPlan:
         return sorted(found, key=lambda job: models.index(job.model))
 
     @property
+    def strict(self) -> bool:
+        """Whether a job that can't be prepared ends everything: of several models the others go on."""
+        return not self._several["model"]
+
+    @cached_property
+    def _several(self) -> dict[str, bool]:
+        return {name: len({getattr(job, name) for job in self.every}) > 1 for name in ("model", "seed")}
+
+    @property
     def key(self) -> str:
         """What determines the results, and nothing else."""
         jobs = [[name, [[job.model.id, job.task.id, job.seed] for job in own]] for name, own in self.jobs.items()]
-        return key_of("bench", self.suite.model_dump(mode="json"), jobs, self.texts)
+        plugins = [identity(plugin) for part in self.suite.parts for plugin in part.plugins()]
+        return key_of("bench", self.suite.model_dump(mode="json"), jobs, self.texts, plugins)
 
     def about(self, job: Job) -> dict[str, Any]:
         """What tells a job's rows from others', beside the task, where the grid has several."""
-        models, seeds = ({getattr(one, name) for one in self.every} for name in ("model", "seed"))
-        named = {"model": job.model.name} if len(models) > 1 else {}
-        return named | ({"seed": job.seed} if len(seeds) > 1 else {})
+        values = {"model": job.model.name, "seed": job.seed}
+        return {name: value for name, value in values.items() if self._several[name]}
+
+    def label(self, job: Job) -> str:
+        """What people call a job: its task, after what tells it from others."""
+        return "/".join(str(value) for value in (*self.about(job).values(), job.name))
 
 
 def bench(
@@ -181,11 +199,17 @@ def plan_bench(
     every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data or {})
     for names in wanted.values():
         once("task", [every[str(name)].name for name in names])
-    for scorer in (scorer for part in spec.parts if isinstance(part, OfTasks) for scorer in part.scorers):
-        registry().make(Scorer, scorer)
+    for part in spec.parts:
+        part.plugins()
     read = {(name, s): TaskSource.of(task, s) for name, task in every.items() for s in seeds}
     sources = [ModelSource.of(one, loading or {}) for one in models]
-    once("model", [source.id for source in sources])
+    once("model", [source.name for source in sources])
+    names_of = {source.id: source.name for source in sources}
+    if len(names_of) < len(sources):
+        again = next(source for source in sources if names_of[source.id] != source.name)
+        raise UsageError(
+            f"the models {again.name!r} and {names_of[again.id]!r} are one and the same; accepted: each once"
+        )
     jobs = {
         name: tuple(Job(source, read[str(task), s], s) for source in sources for s in seeds for task in names)
         for name, names in wanted.items()
@@ -218,24 +242,28 @@ def finished(out: Path, key: str) -> BenchResult | None:
     """The suite's results in a directory, where they are finished and of this key; no torch is imported.
 
     Raises:
-        DataError: a damaged manifest or results.
+        DataError: a damaged manifest.
     """
-    manifest = read_json(out / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("key") != key or not manifest.get("finished"):
+    manifest = finished_manifest(out, key)
+    if manifest is None:
         return None
-    results = read_json(out / RESULTS)
-    if not isinstance(results, dict):
+    try:
+        results = read_json(out / RESULTS)
+        found = BenchResult(manifest, results["parts"], results["left_out"], results["notes"], {}, out)
+        whole = all((out / f"{name}.csv").is_file() for name in found.parts)
+    except (DataError, KeyError, TypeError, AttributeError):
+        # what is damaged is collected again
         return None
-    return BenchResult(manifest, results["parts"], results["left_out"], results["notes"], {}, out)
+    return found if whole else None
 
 
 def parts_of(plan: BenchPlan) -> dict[str, Rows]:
     """The parts by name; from here on torch is imported."""
-    from neuron_antagonism.parts.making import made
+    from neuron_antagonism.parts.kinds import part_of
 
     s = plan.suite
     classes = Classes(s.form, s.identify, s.evaluate, s.least, s.shots, s.site)
-    return {part.name: made(part, classes, plan.texts) for part in s.parts}
+    return {spec.name: part_of(spec, classes, plan.texts) for spec in s.parts}
 
 
 def work_of(plan: BenchPlan, parts: Mapping[str, Rows]) -> Work:
@@ -243,10 +271,9 @@ def work_of(plan: BenchPlan, parts: Mapping[str, Rows]) -> Work:
     from neuron_antagonism.parts.facts import Facts
     from neuron_antagonism.runs.execute import Work
 
-    of: dict[Job, tuple[Part, ...]] = {}
-    for job in plan.every:
-        of[job] = (Facts(), *(part for name, part in parts.items() if job in plan.jobs[name]))
-    return Work(of)
+    return Work(
+        {job: (Facts(), *(part for name, part in parts.items() if job in plan.jobs[name])) for job in plan.every}
+    )
 
 
 class _Bench:
@@ -258,92 +285,88 @@ class _Bench:
         self.plan, self.out, self.shelf, self.backend, self.progress = plan, out, shelf, backend, progress
         self.parts = parts_of(plan)
         self.work = work_of(plan, self.parts)
-        self.fresh: list[Path] = []
 
     def result(self) -> BenchResult:
         """Compute what is missing, and collect."""
         from neuron_antagonism.runs.execute import carry_out, prepare
 
-        strict = len({job.model for job in self.plan.every}) == 1
+        shelf, put, progress = self.shelf, self.shelf.put, self.progress
         try:
-            try:
-                prepared = prepare(
-                    self.work, self.shelf, self.backend, strict=strict, made=self._prepared, progress=self.progress
+            with preparing(shelf, self.out):
+                found = prepare(self.work, shelf, self.backend, strict=self.plan.strict, made=put, progress=progress)
+            with under_way(self.out):
+                manifest = self._manifest()
+                write_json(self.out, MANIFEST, manifest, indent=1)
+                found = carry_out(
+                    self.work,
+                    shelf,
+                    self.backend,
+                    failed=found.failed,
+                    made=put,
+                    settled=lambda job: None,
+                    progress=progress,
                 )
-            except AntagonismError:
-                for file in self.fresh:
-                    with contextlib.suppress(OSError):
-                        file.unlink()
-                        file.parent.rmdir()
-                raise
-            manifest = self._manifest()
-            self._write(MANIFEST, manifest, indent=1)
-            carried = carry_out(
-                self.work,
-                self.shelf,
-                self.backend,
-                failed=prepared.failed,
-                made=self.shelf.put,
-                settled=lambda job: None,
-                progress=self.progress,
-            )
+                for job, seconds in found.seconds.items():
+                    label = self.plan.label(job)
+                    manifest["timings"] |= {f"{label}: {kind}": round(spent, 3) for kind, spent in seconds.items()}
+                return self._collected(manifest, found.failed)
         finally:
             self.backend.close()
-        for job, seconds in carried.seconds.items():
-            told = "/".join(str(value) for value in (*self.plan.about(job).values(), job.name))
-            manifest["timings"] |= {f"{told}: {kind}": round(spent, 3) for kind, spent in seconds.items()}
-        return self._collected(manifest, carried.failed)
 
     def _collected(self, manifest: dict[str, Any], failed: Mapping[Job, Exception]) -> BenchResult:
-        result = BenchResult(manifest, path=self.out)
-        found: dict[str, dict[Job, Payload]] = {}
-        for name, part in self.parts.items():
-            found[name] = {}
-            for job in (job for job in self.plan.jobs[name] if job not in failed):
-                group = next(one.group for one in self.work.wanted(job, failed) if one.part == part)
-                payload = part.found(job, group, self.shelf)
-                assert payload is not None
-                found[name][job] = payload
-                result.notes += [f"{job.name}: {note}" for note in payload.meta["notes"]]
-                if "left_out" in payload.meta:
-                    result.left_out[job.name] = dict(payload.meta["left_out"])
-        result.notes = list(dict.fromkeys(result.notes))
-        joined: dict[str, dict[Job, list[dict[str, Any]]]] = {}
+        found = {name: self._found(name, failed) for name in self.parts}
+        rows: dict[str, dict[Job, list[dict[str, Any]]]] = {}
         for kind in dict.fromkeys(type(part) for part in self.parts.values()):
-            joined |= kind.joined({name: found[name] for name, part in self.parts.items() if type(part) is kind})
-        for name in self.parts:
-            rows = joined[name].items()
-            result.parts[name] = [self.plan.about(job) | row for job, own in rows for row in own]
-        result.failed = {
-            "/".join(str(value) for value in (*self.plan.about(job).values(), job.name)): str(error)
-            for job, error in failed.items()
-        }
-        manifest["finished"] = not failed
-        if self.out is not None:
-            for name, rows_of_part in result.parts.items():
-                write_rows(self.out / f"{name}.csv", rows_of_part)
-            for name, part in self.parts.items():
-                part.finish(found[name], self.out)
-            self._write(RESULTS, result.to_json())
-            self._write(MANIFEST, manifest, indent=1)
+            rows |= kind.joined({name: found[name] for name, part in self.parts.items() if type(part) is kind})
+        label = self.plan.label
+        each = [(job, payload.meta) for own in found.values() for job, payload in own.items()]
+        result = BenchResult(
+            manifest | {"finished": not failed},
+            {name: [self.plan.about(job) | row for job, own in rows[name].items() for row in own] for name in found},
+            {label(job): dict(meta["left_out"]) for job, meta in each if "left_out" in meta},
+            list(dict.fromkeys(f"{label(job)}: {note}" for job, meta in each for note in meta["notes"])),
+            {label(job): str(error) for job, error in failed.items()},
+            self.out,
+        )
+        self._write(result, found)
         if failed:
             first = next(iter(failed.values()))
-            names = ", ".join(result.failed)
-            raise RunError(f"{first}" if len(self.plan.every) == 1 else f"{names} failed: {first}") from first
+            several = f"{', '.join(result.failed)} failed: " if len(self.plan.every) > 1 else ""
+            raise RunError(f"{several}{first}", result) from first
         return result
 
-    def _prepared(self, unit: Unit, payload: Payload) -> None:
-        """Something that is made before everything is checked: gone again where something is wrong."""
-        if self.out is not None:
-            self.fresh.append(self.out / unit.file)
-        self.shelf.put(unit, payload)
+    def _found(self, name: str, failed: Mapping[Job, Exception]) -> dict[Job, Payload]:
+        """What there is of each job of a part, but for those that failed."""
+        part, found = self.parts[name], {}
+        for job in (job for job in self.plan.jobs[name] if job not in failed):
+            group = next(one.group for one in self.work.wanted(job, failed) if one.part is part)
+            payload = part.found(job, group, self.shelf)
+            assert payload is not None
+            found[job] = payload
+        return found
+
+    def _write(self, result: BenchResult, found: Mapping[str, Mapping[Job, Payload]]) -> None:
+        if self.out is None:
+            return
+        for name, part in self.parts.items():
+            write_rows(self.out / f"{name}.csv", result.parts[name])
+            payloads = found[name].items()
+            part.finish(((self.plan.about(job) | {"task": job.name}, payload) for job, payload in payloads), self.out)
+        write_json(self.out, RESULTS, result.to_json())
+        write_json(self.out, MANIFEST, result.manifest, indent=1)
 
     def _manifest(self) -> dict[str, Any]:
         from neuron_antagonism.parts.facts import Facts
 
-        told = {job.model: facts for job in self.plan.every if (facts := Facts().of(job, self.shelf)) is not None}
+        every = self.plan.every
+        told = {job.model: facts for job in every if (facts := Facts().of(job, self.shelf)) is not None}
         models = [{k: v for k, v in facts.items() if k not in ("units", "planted")} for facts in told.values()]
-        tasks = {job.name: job.task.loaded for job in self.plan.every}
+        data: dict[str, Any] = {}
+        for job in every:
+            task = job.task.loaded
+            own = data.setdefault(job.name, {"source": task.source, "train": task.train, "sha256": []})
+            # a seed may draw other items
+            own["sha256"] += [job.task.data] if job.task.data not in own["sha256"] else []
         return {
             "schema": SCHEMA,
             "key": self.plan.key,
@@ -351,17 +374,12 @@ class _Bench:
             **software(),
             "machine": machine(),
             "suite": self.plan.suite.model_dump(mode="json"),
-            "seeds": list(dict.fromkeys(job.seed for job in self.plan.every)),
+            "seeds": list(dict.fromkeys(job.seed for job in every)),
             "text": self.plan.text,
             "models": models,
-            "data": {name: {"source": task.source, "train": task.train} for name, task in tasks.items()},
+            "data": data,
             "timings": {},
         }
-
-    def _write(self, name: str, value: Any, indent: int | None = None) -> None:
-        if self.out is not None:
-            text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
-            write_whole(self.out / name, text.encode())
 
 
 def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:

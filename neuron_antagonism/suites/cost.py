@@ -196,22 +196,27 @@ def missing_of(
 ) -> dict[str, Any]:
     """Of every part and job of a suite, how many units are there and how many are missing, as far as they are known.
 
-    What comes first of every job is computed for it, and not kept: the examples, and whatever a part checks.
+    What comes first of every job is computed for it, and not kept: the examples, and whatever a part checks. Of a job
+    that can't be prepared, beside those of other models, it says why.
     """
-    shelf, serial, parts = Overlay(store_of(out, cache) if out is not None else Memory()), Serial(), parts_of(plan)
+    shelf = Overlay(store_of(out, cache, looks=True) if out is not None else Memory())
+    parts = parts_of(plan)
     work = work_of(plan, parts)
-    prepare(work, shelf, serial, strict=True, made=shelf.put, progress=progress)
+    failed = prepare(work, shelf, Serial(), strict=plan.strict, made=shelf.put, progress=progress).failed
     rows = []
     keys: dict[str, bool] = {}
     for name, jobs in plan.jobs.items():
         for job in jobs:
-            group = next(one.group for one in work.wanted(job) if one.part == parts[name])
+            row = {"part": name, "model": job.model.name, "task": job.name, "seed": job.seed}
+            if job in failed:
+                rows.append(row | {"there": None, "missing": None, "failed": str(failed[job])})
+                continue
+            group = next(one.group for one in work.wanted(job, failed) if one.part is parts[name])
             units = parts[name].units(job, group, shelf)
             there = {unit.key: shelf.has(unit) and unit.key not in shelf.there for unit in units}
             keys |= there
-            about = {"part": name, "model": job.model.name, "task": job.name, "seed": job.seed}
-            rows.append(about | {"there": sum(there.values()), "missing": sum(not one for one in there.values())})
-    return {"jobs": rows, "there": sum(keys.values()), "missing": sum(not one for one in keys.values())}
+            rows.append(row | {"there": sum(there.values()), "missing": len(there) - sum(there.values())})
+    return {"jobs": rows, "there": sum(keys.values()), "missing": len(keys) - sum(keys.values())}
 
 
 def memory(model: HookedModel, length: int, engine: str, max_tokens: int | None = None) -> dict[str, int]:

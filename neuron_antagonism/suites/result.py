@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism import tensors
-from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.files import COMPUTED, expanded, read_text, there
+from neuron_antagonism.files import expanded
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.run_table import ResultTable
 from neuron_antagonism.runs.unit import Payload
+from neuron_antagonism.suites.directory import MANIFEST, RESULTS, finished_manifest, read_json
 
 if TYPE_CHECKING:
     from neuron_antagonism.method.attribution import Attribution
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 3
 """Of a run's manifest and results."""
 
-MANIFEST, RESULTS, QUESTIONS, NEURONS = "manifest.json", "results.json", "questions.jsonl", "neurons.csv"
+QUESTIONS, NEURONS = "questions.jsonl", "neurons.csv"
 ACCEPTED = "accepted: a directory that a run wrote"
 
 Fetch = Callable[[Mapping[str, str]], Payload]
@@ -136,8 +136,8 @@ def finished(path: Path, key: str) -> RunResult | None:
     Raises:
         DataError: a damaged manifest.
     """
-    manifest = read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("key") != key or not manifest.get("finished"):
+    manifest = finished_manifest(path, key)
+    if manifest is None:
         return None
     try:
         results = read_json(path / RESULTS)
@@ -157,19 +157,6 @@ def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:
     for own in units.values():
         found += [own["examples"], *(unit for kind in ("scores", "neurons", "fits") for unit in own[kind].values())]
     return found
-
-
-def read_json(file: Path) -> Any:
-    """A JSON file of a run, or None where there is none.
-
-    Raises:
-        DataError: it can't be read.
-    """
-    accepted = "a file that a run wrote"
-    try:
-        return parsed_json(read_text(file, accepted, COMPUTED)) if there(file) else None
-    except (OSError, ValueError) as error:
-        raise DataError(f"can't read {file}: {error}; accepted: {accepted}") from None
 
 
 def _fetched(path: Path, unit: Mapping[str, str]) -> Payload:

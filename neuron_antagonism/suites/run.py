@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuron_antagonism.errors import AntagonismError, RunError, UsageError
+from neuron_antagonism.errors import RunError, UsageError
 from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.plugin.base import Observer, Scorer, Task
 from neuron_antagonism.plugin.foreign import foreign
@@ -24,17 +24,9 @@ from neuron_antagonism.runs.lock import claimed
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
+from neuron_antagonism.suites.directory import MANIFEST, RESULTS, preparing, under_way, write_json
 from neuron_antagonism.suites.plan import Plan, make_plan, plain
-from neuron_antagonism.suites.result import (
-    MANIFEST,
-    NEURONS,
-    QUESTIONS,
-    RESULTS,
-    SCHEMA,
-    RunResult,
-    finished,
-    load_run,
-)
+from neuron_antagonism.suites.result import NEURONS, QUESTIONS, SCHEMA, RunResult, finished, load_run
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -159,20 +151,15 @@ class _Run:
 
     def result(self) -> RunResult:
         """Compute what is missing, and collect."""
-        from neuron_antagonism.engine.base import Path as IntegrationPath
-        from neuron_antagonism.engine.choose import checked_engine
         from neuron_antagonism.runs.execute import carry_out, prepare
 
-        c = self.plan.config
-        checked_engine(c.engine)
-        if c.steps != "auto":
-            IntegrationPath.of(c.quadrature, c.steps, c.site)
+        self.part.check_options()
         try:
-            with self._undone():
+            with preparing(self.shelf, self.out):
                 prepare(self.work, self.shelf, self.backend, strict=True, made=self.shelf.put, progress=self.progress)
-            with self._told_of_errors():
+            with under_way(self.out), self._told_of_errors():
                 self.manifest = self._manifest()
-                self._write(MANIFEST, self.manifest, indent=1)
+                write_json(self.out, MANIFEST, self.manifest, indent=1)
                 self._write_questions()
                 self._tell("before_run", self.manifest)
                 carried = carry_out(
@@ -207,13 +194,10 @@ class _Run:
             results["failed"] = {job.name: str(error) for job, error in failed.items()}
         self.manifest["units"] = {job.name: self._units(job, done) for job in done}
         self.manifest["steps"] = self.part.settling.of(done, self.shelf) if done else self.plan.config.steps
-        if self.out is not None:
-            self._write_neurons(done)
-            self._write(RESULTS, results)
-            self.manifest["finished"] = not failed
-            self._write(MANIFEST, self.manifest, indent=1)
-        else:
-            self.manifest["finished"] = not failed
+        self._write_neurons(done)
+        write_json(self.out, RESULTS, results)
+        self.manifest["finished"] = not failed
+        write_json(self.out, MANIFEST, self.manifest, indent=1)
         if failed:
             first = next(iter(failed.values()))
             names = ", ".join(job.name for job in failed)
@@ -249,19 +233,6 @@ class _Run:
                 self._tell("after_attribution", job.name, name, read(payload))
 
     @contextmanager
-    def _undone(self) -> Iterator[None]:
-        """Something that is wrong is found before anything is done: what was made to find out is gone again."""
-        try:
-            yield
-        except AntagonismError:
-            if isinstance(self.shelf, Store):
-                self.shelf.undo()
-            raise
-        except OSError as error:
-            self._unwritten(error)
-            raise
-
-    @contextmanager
     def _told_of_errors(self) -> Iterator[None]:
         try:
             yield
@@ -271,21 +242,7 @@ class _Run:
                     observer.on_error(error)
                 except Exception as second:  # must not hide the first
                     error.add_note(f"observer {observer.name!r} failed in on_error(): {second!r}")
-            if isinstance(error, RunError):
-                raise
-            if isinstance(error, AntagonismError):
-                raise RunError(str(error)) from error
-            if isinstance(error, OSError):
-                self._unwritten(error)
             raise
-
-    def _unwritten(self, error: OSError) -> None:
-        if error.strerror:
-            where = error.filename or self.out or "a file"
-            raise RunError(
-                f"can't read or write {where}: {error.strerror}; what was finished is kept: the same command goes on "
-                "from there"
-            ) from error
 
     def _tell(self, event: str, *values: Any) -> None:
         for observer in self.plan.observers:
@@ -364,11 +321,6 @@ class _Run:
         assert found is not None
         return found
 
-    def _write(self, name: str, value: Any, indent: int | None = None) -> None:
-        if self.out is not None:
-            text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
-            write_whole(self.out / name, text.encode())
-
     def _write_questions(self) -> None:
         """questions.jsonl: one line an example, with its task and the key of its file."""
         if self.out is None:
@@ -383,7 +335,8 @@ class _Run:
 
     def _write_neurons(self, done: Sequence[Job]) -> None:
         """neurons.csv: the chosen good and bad neurons of every task and scorer."""
-        assert self.out is not None
+        if self.out is None:
+            return
         chosen = {
             (job.name, s.name): self.part.of_scorer(job, tuple(done), self.shelf, s).candidates[0]
             for job in done

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from neuron_antagonism.documents import parsed
 from neuron_antagonism.errors import DataError, UsageError, unknown
 from neuron_antagonism.files import expanded, read_text
-from neuron_antagonism.parts.specs import Count, OfTasks, Part, Spec, fields_of
+from neuron_antagonism.parts.specs import PARTS, Count, OfTasks, Part, Spec
 
 SHIPPED = Path(__file__).parent / "specs"
 ENDINGS = (".yaml", ".yml")
@@ -74,8 +74,8 @@ def shipped() -> Iterator[Suite]:
 
 def _accepted(steps: Sequence[str | int]) -> str:
     """What the field accepts to which the steps of an error lead."""
-    part = fields_of(str(steps[2])) if len(steps) > 2 else None
-    fields = part or Suite.model_fields
+    part = PARTS.get(str(steps[2])) if len(steps) > 2 else None
+    fields = (part or Suite).model_fields
     described = (fields[str(step)].description for step in reversed(steps) if str(step) in fields)
     return next(filter(None, described), _FIELDS)
 
