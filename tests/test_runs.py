@@ -477,10 +477,13 @@ class TestAgain:
         assert na.run(model, out=one, **ALONE).results == read(where(alone) / "results.json")
 
     def test_a_manifest_that_can_not_be_read(self, model, one):
-        """It is named: what the run was, nobody knows any more."""
+        """It is named and written again; to be resumed it is needed: what the run was, nobody knows any more."""
         (one / "manifest.json").write_text("{]")
-        with pytest.raises(na.DataError, match=r"can't read .*manifest\.json: .*; accepted: "):
+        with pytest.raises(na.DataError, match=r"manifest\.json"):
+            na.run(model, out=one, resume=True)
+        with pytest.warns(na.AntagonismWarning, match=r"can't read .*manifest\.json: .*; it is written again"):
             na.run(model, out=one, **ALONE)
+        assert same_results(one, where(alone))
 
     def test_nobody_is_told(self, model, alone, monkeypatch, tmp_path):
         """Observers hear of runs, not of reading."""

@@ -239,11 +239,7 @@ def carry_bench(
 
 
 def finished(out: Path, key: str) -> BenchResult | None:
-    """The suite's results in a directory, where they are finished and of this key; no torch is imported.
-
-    Raises:
-        DataError: a damaged manifest.
-    """
+    """The suite's results in a directory, where they are finished and of this key; no torch is imported."""
     manifest = finished_manifest(out, key)
     if manifest is None:
         return None

@@ -131,11 +131,7 @@ def load_run(path: str | Path) -> RunResult:
 
 
 def finished(path: Path, key: str) -> RunResult | None:
-    """The run in a directory, where it is finished and of this key, with all its files whole; no torch is imported.
-
-    Raises:
-        DataError: a damaged manifest.
-    """
+    """The run in a directory, where it is finished and of this key, with all its files whole; no torch is imported."""
     manifest = finished_manifest(path, key)
     if manifest is None:
         return None
