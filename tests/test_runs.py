@@ -476,7 +476,7 @@ class TestAgain:
         one_file(one, name).unlink()
         assert na.run(model, out=one, **ALONE).results == read(where(alone) / "results.json")
 
-    def test_a_manifest_that_can_not_be_read(self, model, one):
+    def test_a_manifest_that_can_not_be_read(self, model, alone, one):
         """It is named and written again; to be resumed it is needed: what the run was, nobody knows any more."""
         (one / "manifest.json").write_text("{]")
         with pytest.raises(na.DataError, match=r"manifest\.json"):
