@@ -503,7 +503,7 @@ class TestProcess:
 
     @pytest.mark.parametrize("command", [[], ["run"], ["plugins"], ["doctor"], ["bench"]])
     def test_help_is_quick(self, tmp_path, command):
-        """--help of any command needs under half a second of processor time, or ten starts of Python if that is slow.
+        """--help of any command needs under half a second of processor time, ten starts of Python where that is slow.
 
         The best of three: other programs on the machine, the tests' own among them, slow its processors down.
         """
