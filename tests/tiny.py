@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -138,6 +139,13 @@ def hf(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: 
                 if parameter.ndim == 1:
                     parameter.add_(0.2 * torch.randn_like(parameter))
     return model.to(dtype).eval()
+
+
+def save(name: str, path: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
+    """The same model with its tokenizer as a checkpoint's directory."""
+    hf(name, dtype, **changes).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
 
 
 def load(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> HookedModel:
