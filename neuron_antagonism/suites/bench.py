@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -314,11 +315,11 @@ class _Bench:
         rows: dict[str, dict[Job, list[dict[str, Any]]]] = {}
         for kind in dict.fromkeys(type(part) for part in self.parts.values()):
             rows |= kind.joined({name: found[name] for name, part in self.parts.items() if type(part) is kind})
-        label = self.plan.label
+        label, about = self.plan.label, self.plan.about
         each = [(job, payload.meta) for own in found.values() for job, payload in own.items()]
         result = BenchResult(
             manifest | {"finished": not failed},
-            {name: [self.plan.about(job) | row for job, own in rows[name].items() for row in own] for name in found},
+            {name: _plain([about(job) | row for job, own in rows[name].items() for row in own]) for name in found},
             {label(job): dict(meta["left_out"]) for job, meta in each if "left_out" in meta},
             list(dict.fromkeys(f"{label(job)}: {note}" for job, meta in each for note in meta["notes"])),
             {label(job): str(error) for job, error in failed.items()},
@@ -376,6 +377,12 @@ class _Bench:
             "data": data,
             "timings": {},
         }
+
+
+def _plain(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as results.json holds them: the same whether they were measured just now or read."""
+    found: list[dict[str, Any]] = json.loads(json.dumps(rows))
+    return found
 
 
 def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
