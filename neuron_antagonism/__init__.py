@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from neuron_antagonism.plugin.base import Intervention, Observer, Options, Scorer, Target, Task
     from neuron_antagonism.plugin.hookspecs import hookimpl
     from neuron_antagonism.plugin.manager import target_of
-    from neuron_antagonism.runs.run import run
-    from neuron_antagonism.runs.store import RunResult, load_run
     from neuron_antagonism.settings import Settings
     from neuron_antagonism.suites.bench import BenchResult, bench
+    from neuron_antagonism.suites.result import RunResult, load_run
+    from neuron_antagonism.suites.run import run
     from neuron_antagonism.suites.spec import Suite
     from neuron_antagonism.tasks.concepts import ConceptSplit, concept_split
     from neuron_antagonism.tasks.load import LoadedTask, load_task
@@ -69,7 +69,7 @@ _LAZY = {
     "Moments": "method.moments",
     "NeuronSet": "neurons",
     "Observation": "method.observe",
-    "RunResult": "runs.store",
+    "RunResult": "suites.result",
     "Settings": "settings",
     "Split": "tasks.splits",
     "Suite": "suites.spec",
@@ -92,11 +92,11 @@ _LAZY = {
     "export": "exports.export",
     "gaussian_overlap": "method.moments",
     "load_model": "model.load",
-    "load_run": "runs.store",
+    "load_run": "suites.result",
     "load_task": "tasks.load",
     "observe": "method.observe",
     "perplexity": "method.perplexity",
-    "run": "runs.run",
+    "run": "suites.run",
     "target_of": "plugin.manager",
     "value_statistics": "method.observe",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from rich.console import Console
 import neuron_antagonism as na
 from neuron_antagonism.metrics.bootstrap import Resamples
 from neuron_antagonism.metrics.interaction import example_log_odds, interaction, log_odds, mean_interval, verdict
-from neuron_antagonism.parts.antagonism import PAIRS, Pair, Pairs, random_pairs
-from neuron_antagonism.suites import bench as benching
+from neuron_antagonism.parts.antagonism import PAIRS, AntagonismRows, Pair, random_pairs
+from neuron_antagonism.report.suite_tables import tables
+from neuron_antagonism.runs.unit import Memory
+from neuron_antagonism.runs.work import Desk, Order, Wanted, Workshop, work
+from neuron_antagonism.suites.bench import parts_of, plan_bench
 from neuron_antagonism.suites.spec import Suite
-from neuron_antagonism.suites.tables import tables
 
 one_thread = tiny.one_thread
 
@@ -35,14 +38,7 @@ def model() -> Any:
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A task whose texts are words of the tiny tokenizer."""
-    folder = tmp_path_factory.mktemp("task")
-    rows = [
-        (("w39", "w16", "w30")[i % 3], tiny.question(3 + i % 5, seed=i).prompt.removesuffix(" Answer:"))
-        for i in range(40)
-    ]
-    (folder / "texts.csv").write_text("".join(f"{label},{text}\n" for label, text in rows), encoding="utf-8")
-    (folder / "mine.yaml").write_text(tiny.LABELLED, encoding="utf-8")
-    return folder / "mine.yaml"
+    return tiny.labelled(tmp_path_factory.mktemp("task"))
 
 
 def suite(task: Path, **changes: Any) -> Suite:
@@ -50,10 +46,16 @@ def suite(task: Path, **changes: Any) -> Suite:
     return Suite.of({"name": "own", "tasks": [str(task)], "parts": [part]}, "suite")
 
 
-def learned(task: Path, model: Any, seed: int = 0, **changes: Any) -> Pairs:
-    found = benching.plan_bench(suite(task, **changes), model, seed=seed).learned["a"]
-    assert isinstance(found, Pairs)
-    return found
+def chosen(task: Path, model: Any, seed: int = 0) -> tuple[Pair, ...]:
+    """The pairs of sets of the suite's only scorer."""
+    plan = plan_bench(suite(task), model, seed=seed)
+    (part,), (job,), shelf = parts_of(plan).values(), plan.every, Memory()
+    assert isinstance(part, AntagonismRows)
+    workshop = Workshop()
+    for _ in ("examples", "scores"):
+        only = frozenset(unit.key for unit in part.units(job, (job,), shelf))
+        work(Order(job, (Wanted(part, (job,)),), only), shelf, workshop, None)
+    return part.chosen(Desk(job, shelf, workshop), "ace")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +207,7 @@ def test_positions(task, sets, model):
     split, good, _ = sets
     (row,) = (
         row
-        for row in na.bench(suite(task, positions="all"), model).parts["a"]
+        for row in na.bench(suite(task, positions="all", draws=2), model).parts["a"]
         if (row["mode"], row["pair"]) == ("enhance", "2G")
     )
     change = [odds(model, split, e) for e in (None, na.edit(good, "excite", positions="all"), na.edit(good, "excite"))]
@@ -213,12 +215,24 @@ def test_positions(task, sets, model):
     assert row["delta_both"] != pytest.approx((change[2] - change[0]).mean(), abs=1e-3)
 
 
+def test_other_interventions(task, rows, model):
+    """`strengthen` and `weaken` reach the edits: the other way round, an enhancer is a degrader; ranges are learned."""
+    swapped = na.bench(suite(task, strengthen="silence", weaken="excite", draws=2), model).parts["a"]
+    for mode, other in (("enhance", "degrade"), ("degrade", "enhance")):
+        for pair in PAIRS[:-1]:
+            (one,) = (row for row in swapped if (row["mode"], row["pair"]) == (mode, pair))
+            (same,) = (row for row in rows if (row["mode"], row["pair"]) == (other, pair))
+            assert one["delta_both"] == pytest.approx(-same["delta_both"], abs=1e-6)
+    gated = na.bench(suite(task, weaken="range", draws=2), model).parts["a"]
+    assert [row["delta_both"] for row in gated[:5]] != pytest.approx([row["delta_both"] for row in rows[:5]], abs=1e-3)
+
+
 # --- pairs ---------------------------------------------------------------------------------------------------------
 
 
 def test_controls_are_disjoint_and_of_one_size(task, model):
     """Every pair is of twice n neurons, none in both sets; the doubled kinds are one another's neurons dealt anew."""
-    (pairs,) = learned(task, model).chosen.values()
+    pairs = chosen(task, model)
     assert [pair.name for pair in pairs] == ["G+B", "G+G", "2G", "B+B", "2B", *["random"] * DRAWS]
     for pair in pairs:
         assert (len(pair.first), len(pair.second)) == (N, N)
@@ -231,7 +245,7 @@ def test_controls_are_disjoint_and_of_one_size(task, model):
     assert named["2B"].first == named["G+B"].second
 
 
-def drawn(pairs: list[Pair]) -> list[tuple[Any, ...]]:
+def drawn(pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
     return [(*pair.first, *pair.second) for pair in pairs]
 
 
@@ -250,8 +264,8 @@ def test_random_draws():
 def test_the_seed_draws_the_pairs(task, model):
     """A bench's seed is that of the random sets."""
     for seed in (0, 5):
-        (pairs,) = learned(task, model, seed).chosen.values()
-        assert drawn([p for p in pairs if p.name == "random"]) == drawn(random_pairs(N, N, DRAWS, 3, 24, seed=seed))
+        pairs = [pair for pair in chosen(task, model, seed) if pair.name == "random"]
+        assert drawn(pairs) == drawn(random_pairs(N, N, DRAWS, 3, 24, seed=seed))
 
 
 def test_scorers_that_run_short(task, model):
@@ -274,7 +288,7 @@ def test_scorers_that_run_short(task, model):
     assert rows["kn", "random"]["n_first"] == kn["n_first"]
     assert rows["kn", "2G"]["reason"] == f"kn has {kn['n_first']} good neurons, none for a second set"
     assert rows["kn", "G+G"]["n_first"] + rows["kn", "G+G"]["n_second"] == kn["n_first"]
-    text = printed(asked, result)
+    text = printed(result.manifest["suite"], result.parts)
     assert "2B: act has no bad neurons, none for a second set" in text
     assert f"G+B: {kn['n_first']} and {kn['n_second']} neurons" in text
 
@@ -282,15 +296,15 @@ def test_scorers_that_run_short(task, model):
 # --- the table, and what is refused --------------------------------------------------------------------------------
 
 
-def printed(asked: Suite, result: na.BenchResult) -> str:
+def printed(asked: Any, parts: Any) -> str:
     out = io.StringIO()
-    Console(file=out, width=80).print(*tables(asked, result))
+    Console(file=out, width=80).print(*tables(asked, parts))
     return out.getvalue()
 
 
 def test_the_table_fits_eighty_columns(task, rows):
     """Each row's figures and word stand on a line of at most 80 columns, nothing cut off."""
-    lines = printed(suite(task), na.BenchResult({}, {"a": rows})).splitlines()
+    lines = printed(suite(task).model_dump(mode="json"), {"a": rows}).splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]
     assert "mine, a: ace, 3 + 3 neurons, at the last position" in lines[0]
@@ -317,10 +331,12 @@ def test_the_table_fits_eighty_columns(task, rows):
         ({"budget": 5}, "parts.0.antagonism.budget: .*; accepted: the fields of a shipped suite"),
         ({"n": 37}, "part 'a' asks for two sets of 37 neurons; accepted: 1 to 36 of the 72 of this model"),
         ({"scorers": ["acee"]}, "unknown scorer 'acee'; did you mean 'ace'?"),
+        ({"weaken": "silent"}, "unknown intervention 'silent'; did you mean 'silence'?"),
     ],
 )
 def test_what_is_refused(changes, said, task, model):
     """A part that can't be measured is one line that says what is accepted."""
     with pytest.raises(na.AntagonismError, match=said) as caught:
-        benching.plan_bench(suite(task, **changes), model)
+        na.bench(suite(task, **changes), model)
+    assert not isinstance(caught.value, na.RunError)
     assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import test_cli
+import tiny
 import yaml
 from test_cli import refused, tree
 
@@ -19,18 +20,21 @@ call, _one_thread = test_cli.call, test_cli._one_thread
 
 OWN = {
     "name": "own",
-    "tasks": ["sentiment"],
-    "identify": 2,
+    "tasks": ["mine.yaml"],
+    "identify": 8,
     "evaluate": 1,
-    "least": 2,
+    "least": 6,
     "parts": [{"part": "masking", "name": "one", "layers": [2], "perplexity": True}],
 }
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """A suite, texts and bad files, in the directory where the command is run."""
+def files(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A suite, its task, a model, texts and bad files, in the directory where the command is run."""
+    (tmp_path / "tiny").symlink_to(checkpoint)
+    tiny.labelled(tmp_path, labels=(*tiny.LABELS, "w5"), first=300, count=60)
     write(tmp_path, "own.yaml", OWN)
+    write(tmp_path, "moods.yaml", {**OWN, "tasks": ["sentiment"]})
     write(tmp_path, "gates.yaml", {**OWN, "parts": [GATING]})
     for name, text in {
         "text.txt": "the cat was good\n\nthe dog was bad\n",
@@ -44,12 +48,15 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "latin.txt").write_bytes("schön\n".encode("latin-1"))
     (tmp_path / "latin.yaml").write_bytes("name: schön\n".encode("latin-1"))
     (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "manifest.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "taken" / "manifest.json").write_text("{]", encoding="utf-8")
     return tmp_path
 
 
 def write(where: Path, name: str, suite: object) -> None:
     (where / name).write_text(yaml.safe_dump(suite), encoding="utf-8")
+
+
+SMALL = ("bench", "--suite", "own.yaml", "--model", "tiny")
 
 
 # --- what it prints ------------------------------------------------------------------------------------------------
@@ -79,29 +86,27 @@ def test_show_prints_a_spec_to_start_from(call, tmp_path):
 
 def test_json(call, files):
     """--json prints exactly one document, the files' own content; progress is plain lines on stderr."""
-    done = call("bench", "--suite", "own.yaml", "--json", "--out", "x", "--text", "text.txt", "--seed", "3")
+    done = call(*SMALL, "--json", "--out", "x", "--text", "text.txt", "--seed", "3")
     document = json.loads(done.out)
     assert (done.code, document["path"]) == (0, "x")
     assert document["manifest"] == json.loads((files / "x" / "manifest.json").read_text("utf-8"))
     assert document["parts"] == json.loads((files / "x" / "results.json").read_text("utf-8"))["parts"]
-    assert (document["manifest"]["finished"], document["manifest"]["seed"]) == (True, 3)
+    assert (document["manifest"]["finished"], document["manifest"]["seeds"]) == (True, [3])
     assert document["manifest"]["text"] == "text.txt"
     lines = done.err.splitlines()
-    assert all(re.fullmatch(r"sentiment: .+: \d+ in \d+\.\d s", line) for line in lines)
+    assert all(re.fullmatch(r"mine: .+: \d+ in \d+\.\d s", line) for line in lines)
     assert any("one" in line for line in lines)
-    split = na.concept_split("sentiment", identify=2, evaluate=1, seed=3, fits=na.load_model("demo"))
-    assert len(split.evaluate) == 4
-    expected = na.perplexity(na.load_model("demo"), ["the cat was good", "the dog was bad"])
+    expected = na.perplexity(na.load_model("tiny"), ["the cat was good", "the dog was bad"])
     assert document["parts"]["one"][0]["perplexity"] == pytest.approx(expected)
 
 
 def test_table(call, files):
     """Without --json a table of every class; --quiet says nothing else; the directory is named for suite and date."""
-    done = call("bench", "--suite", "own.yaml", "--quiet")
+    done = call(*SMALL, "--quiet")
     assert (done.code, done.err) == (0, "")
     (path,) = (files / "runs").iterdir()
     assert re.fullmatch(r"own-\d{8}-\d{6}", path.name)
-    assert "sentiment, one: accuracy %" in done.out
+    assert "mine, one: accuracy %" in done.out
     assert f"runs/{path.name} holds every figure with its interval" in done.out
     rows = json.loads((path / "results.json").read_text("utf-8"))["parts"]["one"]
     for concept in {row["concept"] for row in rows}:
@@ -113,36 +118,28 @@ def test_table(call, files):
 
 def test_tasks_and_data_of_ones_own(call, files):
     """--task puts a task in the place of the suite's, a task file too, and --data reads its files."""
-    lines = [f"{label},{'so ' * (i % 3)}{word} {i}" for i in range(12) for label, word in ((1, "good"), (2, "bad"))]
-    (files / "mood.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (files / "mood.yaml").write_text(
-        "data: gone.csv\nheader: [label, text]\ncolumns: {text: text, answer: label}\n"
-        "labels: {1: positive, 2: negative}\nfillers: [neutral, not sure]\nrole: You judge the feeling of a text.\n"
-        'stems: ["Text: {text}\\nWhat is the feeling of this text?"]\n',
-        encoding="utf-8",
-    )
-    write(files, "more.yaml", {**OWN, "identify": 6})
-    words = ("--task", "mood.yaml", "--data", "mood=mood.csv", "--out", "x", "--json", "--quiet")
-    done = call("bench", "--suite", "more.yaml", *words)
+    tiny.labelled(files, "mood").rename(files / "mood.txt")
+    tiny.labelled(files, "gone", first=300)
+    (files / "gone.csv").rename(files / "mood.csv")
+    words = ("--task", "gone.yaml", "--data", "gone=mood.csv", "--out", "x", "--json", "--quiet")
+    done = call(*SMALL, *words)
     assert done.code == 0, done.err
     document = json.loads(done.out)
-    assert document["manifest"]["data"] == {"mood": {"source": "mood.csv", "train": None}}
-    assert {(row["task"], row["concept"]) for row in document["parts"]["one"]} == {
-        ("mood", "positive"),
-        ("mood", "negative"),
-    }
+    told = document["manifest"]["data"]["gone"]
+    assert (told["source"], told["train"]) == ("mood.csv", None)
+    assert {row["task"] for row in document["parts"]["one"]} == {"gone"}
 
 
 def test_interrupted(call, files, monkeypatch):
-    """Ctrl-C says where the finished parts are, and exits with 130."""
+    """Ctrl-C says where what was finished is, and exits with 130."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("neuron_antagonism.suites.bench.masking", interrupt)
-    done = call("bench", "--suite", "own.yaml", "--out", "x", "--quiet")
+    monkeypatch.setattr("neuron_antagonism.parts.masking.masking", interrupt)
+    done = call(*SMALL, "--out", "x", "--quiet")
     assert (done.code, done.out) == (130, "")
-    assert done.err == "interrupted; the parts that were finished are in x\n"
+    assert done.err == ("interrupted; what was finished is kept: the same command with --out x goes on from there\n")
     assert json.loads((files / "x" / "manifest.json").read_text("utf-8"))["finished"] is False
 
 
@@ -159,7 +156,7 @@ def test_interrupted(call, files, monkeypatch):
         (["--suite", "list.yaml"], "list.yaml holds a list; accepted: the fields of a shipped suite"),
         (["--suite", "bad.yaml"], "bad.yaml: no YAML: while parsing"),
         (["--suite", "latin.yaml"], "latin.yaml: bytes that are not UTF-8; accepted: a YAML file"),
-        (["--out", "taken"], "taken holds a run already; accepted: another directory"),
+        (["--out", "taken"], "can't read taken/manifest.json: "),
         (["--out", "text.txt"], "can't write to text.txt: "),
         (["--out", "text.txt/x"], "can't write to text.txt/x: "),
         (["--out", "x" * 300], "can't write to xxx"),
@@ -170,15 +167,22 @@ def test_interrupted(call, files, monkeypatch):
         (["--task", "sentimant"], "unknown task 'sentimant'; did you mean 'sentiment'?"),
         (["--task", "commonsense"], "the answers of task 'commonsense' are no classes; accepted: a task with concepts"),
         (["--task", "sentiment", "--task", "sentiment"], "task 'sentiment' was given twice"),
-        (["--data", "ner=text.txt"], "data was given for unknown task 'ner'; accepted: sentiment"),
-        (["--data", "sentiment"], "--data 'sentiment' is malformed"),
-        (["--data", "sentiment=text.txt"], "text.txt, line 1: "),
-        (["--data", "sentiment=sst.txt"], "task 'sentiment' has"),
+        (["--data", "ner=text.txt"], "data was given for unknown task 'ner'; accepted: mine"),
+        (["--data", "mine"], "--data 'mine' is malformed"),
+        (["--suite", "moods.yaml", "--data", "sentiment=text.txt"], "text.txt, line 1: "),
+        (["--suite", "moods.yaml", "--data", "sentiment=sst.txt"], "task 'sentiment' has"),
         (["--suite", "gates.yaml", "--data", "sentiment=text.txt"], "text.txt, line 1: "),
         (["--suite", "gates.yaml", "--data", "chunking=bad.conll"], "bad.conll, line 2: found 'dog NN'; accepted: "),
         (["--seed", "-1"], "seed is -1; accepted: a whole number from 0"),
         (["--seed", "x"], "Invalid value for '--seed'"),
+        (["--seed", "1", "--seed", "1"], "seed '1' was given twice; accepted: each once"),
         (["--model", "demoo"], "unknown model 'demoo'; did you mean 'demo'?"),
+        (["--model", "tiny"], "model 'tiny' was given twice; accepted: each once"),
+        (["--model", "demo", "--model", "demoo"], "unknown model 'demoo'; did you mean 'demo'?"),
+        (["--backend", "threads"], "unknown back end 'threads'; accepted: processes, ray, serial"),
+        (["--workers", "0"], "workers is 0; accepted: a whole number from 1"),
+        (["--workers", "2"], "back end 'serial' has 1 worker, 2 were asked for"),
+        (["--cache", "text.txt"], "can't write to text.txt: "),
         (["--dtype", "float23"], "unknown dtype 'float23'"),
         (["--nonsense"], "No such option: --nonsense"),
     ],
@@ -187,7 +191,7 @@ def test_interrupted(call, files, monkeypatch):
 def test_wrong_arguments(words, said, call, files):
     """Whatever is wrong is found before anything is created, and is one line."""
     suite = [] if "--suite" in words else ["--suite", "own.yaml"]
-    assert said in refused(call, files, "bench", *suite, *words)
+    assert said in refused(call, files, "bench", *suite, "--model", "tiny", *words)
 
 
 def test_a_directory_that_can_not_be_written(call, files):
@@ -196,30 +200,31 @@ def test_a_directory_that_can_not_be_written(call, files):
     if os.access(files / "locked", os.W_OK):
         (files / "locked").rmdir()
         (files / "locked").write_text("root may write anywhere but into a file")
-    assert "can't write to locked/x: " in refused(call, files, "bench", "--suite", "own.yaml", "--out", "locked/x")
+    assert "can't write to locked/x: " in refused(call, files, *SMALL, "--out", "locked/x")
 
 
 def test_too_few_right_answers(call, files):
     """Fewer rightly answered questions of two classes than `least`: one line that counts them."""
     write(files, "least.yaml", {**OWN, "least": 7})
-    line = refused(call, files, "bench", "--suite", "least.yaml", "--quiet")
+    line = refused(call, files, "bench", "--suite", "least.yaml", "--model", "tiny", "--quiet")
+    counts = ", ".join(rf"{name} \d" for name in (*tiny.LABELS, "w5"))
     assert re.search(
-        r"of task 'sentiment' demo answers too few questions rightly \(positive \d, negative \d, neutral \d, not sure "
-        r"\d\); accepted: at least 7 of each of two classes",
+        rf"of task 'mine' tiny answers too few questions rightly \({counts}\); accepted: at least 7 of each of two ",
         line,
     )
 
 
-@pytest.mark.parametrize("layer", [6, 99])
+@pytest.mark.parametrize("layer", [3, 99])
 def test_blocks_that_are_not_there(layer, call, files):
     """A part that names a block beyond the model's is refused by its name."""
     for part in ("masking", "distributions"):
         write(files, "deep.yaml", {**OWN, "parts": [{"part": part, "name": "deep", "layers": [0, layer]}]})
-        line = refused(call, files, "bench", "--suite", "deep.yaml", "--quiet")
-        assert f"part 'deep' names block {layer}; accepted: 0 to 5 of this model" in line
+        line = refused(call, files, "bench", "--suite", "deep.yaml", "--model", "tiny", "--quiet")
+        assert f"part 'deep' names block {layer}; accepted: 0 to 2 of this model" in line
 
 
 MASKING = {"part": "masking", "name": "m"}
+EFFECTS = {"part": "effects", "name": "e"}
 GATING = {"part": "gating", "name": "a", "tasks": ["sentiment", "chunking"], "scorers": ["act"], "taus": [1]}
 
 
@@ -270,30 +275,44 @@ GATING = {"part": "gating", "name": "a", "tasks": ["sentiment", "chunking"], "sc
         ({"parts": [{**GATING, "ratio": 1.1}]}, ", parts.0.gating.ratio: "),
         ({"parts": [{**GATING, "identify": 0}]}, ", parts.0.gating.identify: "),
         ({"parts": [{**GATING, "evaluate": 1}]}, ", parts.0.gating.evaluate: "),
+        ({"seeds": []}, ", seeds: "),
+        ({"seeds": [0, -1]}, ", seeds.1: "),
+        ({"models": "demo"}, ", models: "),
+        ({"parts": [{**EFFECTS, "select": 1}]}, ", parts.0.effects.select: "),
+        ({"parts": [{**EFFECTS, "options": []}]}, ", parts.0.effects.options: "),
+        *(
+            ({"parts": [{**EFFECTS, "options": {name: value}}]}, f"options name '{name}'; accepted: options, budget, ")
+            for name, value in {"model": "demo", "reference": "demo", "site": "up", "buget": 5, "dtype": "x"}.items()
+        ),
+        ({"parts": [{**EFFECTS, "options": {"budget": 0}}]}, "budget=0: "),
         ({"sote": "post"}, ", sote: "),
     ],
     ids=str,
 )
-def test_malformed_suites(changes, said, call, files):
-    """Every field says in one line where it is wrong; --show shows no wrong suite either."""
-    write(files, "wrong.yaml", {**OWN, **changes})
-    line = refused(call, files, "bench", "--suite", "wrong.yaml")
-    assert line.startswith(("error: wrong.yaml, ", "error: wrong.yaml: "))
+def test_malformed_suites(changes, said, tmp_path, monkeypatch):
+    """Every field says in one line where it is wrong."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "wrong.yaml", {**OWN, **changes})
+    with pytest.raises(na.DataError) as caught:
+        find_suite("wrong.yaml")
+    line = str(caught.value)
+    assert line.startswith(("wrong.yaml, ", "wrong.yaml: "))
     assert said in line
     assert "accepted: " in line
-    assert said in refused(call, files, "bench", "--suite", "wrong.yaml", "--show")
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize("field", ["name", "tasks", "parts"])
 def test_missing_fields(field, call, files):
-    """A suite needs a name, tasks and parts."""
+    """A suite needs a name, tasks and parts; --show shows no wrong suite either."""
     write(files, "wrong.yaml", {name: value for name, value in OWN.items() if name != field})
-    assert f"wrong.yaml, {field}: field required" in refused(call, files, "bench", "--suite", "wrong.yaml")
+    for words in ([], ["--show"]):
+        assert f"wrong.yaml, {field}: field required" in refused(call, files, "bench", "--suite", "wrong.yaml", *words)
 
 
 @pytest.mark.parametrize("site", ["posts", "attn"])
 def test_unknown_sites(site, call, files):
     """Units are at a site that the model has."""
     write(files, "wrong.yaml", {**OWN, "site": site})
-    line = refused(call, files, "bench", "--suite", "wrong.yaml", "--quiet")
+    line = refused(call, files, "bench", "--suite", "wrong.yaml", "--model", "tiny", "--quiet")
     assert f"unknown site '{site}'" in line

@@ -17,7 +17,7 @@ import tiny
 import neuron_antagonism as na
 from neuron_antagonism import files
 from neuron_antagonism.cli.streams import readable
-from neuron_antagonism.runs.claim import LOCK, claimed
+from neuron_antagonism.runs.lock import LOCK, claimed
 
 one_thread = tiny.one_thread
 
@@ -38,7 +38,7 @@ def call(*words: str, cwd: Path, env: dict[str, str] | None = None, **rest: obje
 def test_the_second_run_is_refused_and_changes_nothing(tmp_path, checkpoint):
     """While a directory is claimed, a run, a resumed run and a suite there are one line each; afterwards it is free."""
     out = tmp_path / "runs" / "x"
-    with claimed(out, resume=False):
+    with claimed(out):
         before = sorted(path.name for path in out.iterdir())
         for use in (
             lambda: na.run(str(checkpoint), **SMALL, out=out),
@@ -59,8 +59,8 @@ def test_the_second_run_is_refused_and_changes_nothing(tmp_path, checkpoint):
 def test_a_lock_ends_with_its_process(tmp_path, checkpoint):
     """A killed run leaves the lock's file, not the lock."""
     code = (
-        "import os, pathlib; from neuron_antagonism.runs.claim import claimed\n"
-        "with claimed(pathlib.Path('x'), resume=False): os.kill(os.getpid(), 9)"
+        "import os, pathlib; from neuron_antagonism.runs.lock import claimed\n"
+        "with claimed(pathlib.Path('x')): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
     assert (tmp_path / "x" / LOCK).is_file()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 import neuron_antagonism as na
 from neuron_antagonism.method.edits import Edit, Part, n_good
+from neuron_antagonism.method.evaluate import evaluate_sets
 from neuron_antagonism.types import as_examples
 
 one_thread = tiny.one_thread
@@ -159,6 +160,29 @@ def test_the_size_of_a_forward_changes_nothing(monkeypatch):
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("engine", ["auto", "rows", "reference"])
+def test_a_set_of_edits_does_not_depend_on_the_others(engine, dtype):
+    """To the last bit what it gives alone, whatever stands beside it: unedited, edits at the end, edits everywhere."""
+    model = tiny.load("llama", dtype)
+    ends = [na.enhancer(FIRST, SECOND, budget=4, ratio=ratio / 10) for ratio in range(11)]
+    clamped = na.edit(FIRST, Clamp())
+    sets = [
+        [None],
+        ends,
+        ends[:2],
+        [None, clamped],
+        [edit.at("all") for edit in ends[:2]],
+        [ends[3], ends[4].at("all")],
+    ]
+    together = evaluate_sets(model, asked(), sets, engine=engine)
+    assert [len(each) for each in together] == [len(each) for each in sets]
+    for each, found in zip(sets, together, strict=True):
+        for a, b in zip(na.evaluate_many(model, asked(), each, engine=engine), found, strict=True):
+            assert torch.equal(a.log_probabilities, b.log_probabilities)
+            assert torch.equal(a.confidence, b.confidence)
 
 
 def test_answers_and_metrics_by_hand():

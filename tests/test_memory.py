@@ -11,6 +11,7 @@ from neuron_antagonism.engine import memory
 from neuron_antagonism.engine.copies import Copies
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.prefix import _repeated
 
 one_thread = tiny.one_thread
 
@@ -173,3 +174,13 @@ def test_copies_are_split_evenly():
     limit = TokenLimit(tiny.shared("llama"), 9, "replay", given=10)
     limit._copies = 10
     assert [limit.copies(n) for n in (1, 10, 11, 30, 31)] == [1, 10, 6, 10, 8]
+
+
+@pytest.mark.parametrize(("prompts", "n", "taken"), [(1, 5, 1), (3, 1, 3), (3, 2, 6)])
+def test_a_prefix_takes_memory_only_where_several_prompts_are_repeated(prompts, n, taken):
+    """Rows stand prompt by prompt; of one prompt, or once each, they are views of the keys and values kept."""
+    kept = torch.arange(prompts * 24.0).reshape(prompts, 3, 2, 4).transpose(1, 2)
+    rows = _repeated(kept, n)
+    assert torch.equal(rows, kept.repeat_interleave(n, 0))
+    assert rows.untyped_storage().nbytes() == taken * kept[0].nbytes
+    assert (rows.data_ptr() == kept.data_ptr()) is (taken == prompts)

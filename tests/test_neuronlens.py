@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import cache
 from statistics import NormalDist
+from typing import Any
 
 import classes
 import numpy as np
@@ -16,10 +19,35 @@ import neuron_antagonism as na
 
 one_thread = tiny.one_thread
 
+Seen = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
-@pytest.fixture(autouse=True)
-def _exact(monkeypatch):
-    tiny.exact_softmax(monkeypatch)
+
+@pytest.fixture(scope="module", autouse=True)
+def _exact() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        tiny.exact_softmax(monkeypatch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def module() -> Any:
+    return tiny.hf("llama")
+
+
+@pytest.fixture(scope="module")
+def model() -> na.HookedModel:
+    return tiny.load("llama")
+
+
+@pytest.fixture(scope="module")
+def asked(module: Any) -> list[na.LabelQuestion]:
+    return classes.questions(module)
+
+
+@pytest.fixture(scope="module")
+def seen(module: Any, asked: list[na.LabelQuestion]) -> Seen:
+    """By site, what plain hooks see on the questions; computed once."""
+    return cache(lambda site: classes.seen(module, asked, site))
 
 
 def lens(model, asked, site="post", budget=5, max_tokens=None, **options) -> na.Attribution:
@@ -30,11 +58,9 @@ def lens(model, asked, site="post", budget=5, max_tokens=None, **options) -> na.
 
 @pytest.mark.parametrize(("concept", "max_tokens"), [(classes.LABELS[0], None), (classes.LABELS[1], 25), ("", None)])
 @pytest.mark.parametrize("site", plain.GATED)
-def test_it_equals_numpy(site, concept, max_tokens):
+def test_it_equals_numpy(seen, model, asked, site, concept, max_tokens):
     """Scores, selected units, mean, std and shape are numpy's over the questions of the concept answered rightly."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked = classes.questions(module)
-    values, right, concepts = classes.seen(module, asked, site)
+    values, right, concepts = seen(site)
     own = values[right & ((concepts == concept) | (not concept))]
     assert 3 < len(own) < right.sum() or not concept
     got = lens(model, asked, site, max_tokens=max_tokens, **({"concept": concept} if concept else {}))
@@ -59,11 +85,9 @@ def test_it_equals_numpy(site, concept, max_tokens):
         assert np.allclose(got.extras[name], value, rtol=0, atol=1e-6)
 
 
-def test_overlaps_are_those_of_the_gaussians():
+def test_overlaps_are_those_of_the_gaussians(seen, model, asked):
     """For each other concept an extra holds, unit by unit, the overlap of the two concepts' Gaussians."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked = classes.questions(module)
-    values, right, concepts = classes.seen(module, asked, "post")
+    values, right, concepts = seen("post")
     own, *others = classes.LABELS
     got = lens(model, asked, concept=own)
     assert {name for name in got.extras if name.startswith("overlap.")} == {f"overlap.{name}" for name in others}
@@ -76,11 +100,9 @@ def test_overlaps_are_those_of_the_gaussians():
     assert not any(name.startswith("overlap.") for name in lens(model, asked).extras)
 
 
-def test_example_scores_are_means_over_an_examples_right_answers():
+def test_example_scores_are_means_over_an_examples_right_answers(seen, model, asked):
     """Proxies that the model fails, or of another concept, don't count; an example without any scores zero."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked = classes.questions(module)
-    values, right, concepts = classes.seen(module, asked, "post")
+    values, right, concepts = seen("post")
     examples = [na.Example(None, tuple(asked[i : i + 4])) for i in range(0, len(asked), 4)]
     concept = classes.LABELS[0]
     got = lens(model, examples, concept=concept).example_scores.numpy()
@@ -93,34 +115,31 @@ def test_example_scores_are_means_over_an_examples_right_answers():
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.25, 6), (0.3, 7), (1, 24), (0.001, 1), (0.29, 6), (7 / 24, 7)])
-def test_the_share_is_of_each_layer(share, count):
+def test_the_share_is_of_each_layer(model, asked, share, count):
     """As many units of every layer score as the share holds, rounded down, at least one."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    got = lens(model, classes.questions(module), share=share, budget=3)
+    got = lens(model, asked, share=share, budget=3)
     assert (got.scores > 0).sum(1).tolist() == [count] * 3
 
 
-def test_layers_bound_the_choice():
+def test_layers_bound_the_choice(model, asked):
     """Only units of the blocks named score, the same as among all; the extras are of every unit all the same."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked = classes.questions(module)
     everywhere, some = lens(model, asked), lens(model, asked, layers=(2, 0))
     assert torch.equal(some.scores[[0, 2]], everywhere.scores[[0, 2]])
     assert not some.scores[1].any()
     assert torch.equal(some.extras["mean"], everywhere.extras["mean"])
 
 
-def test_there_is_no_bad_set():
+def test_there_is_no_bad_set(model, asked):
     """A large value says nothing of harm: the bad set is refused."""
-    got = lens(tiny.shared("llama"), classes.questions(tiny.hf("llama")))
+    got = lens(model, asked)
     assert got.roles == ("good",)
     with pytest.raises(na.UsageError, match=r"'neuronlens'.*bad|bad.*'neuronlens'"):
         got.bad(3)
 
 
-def test_what_it_found_can_be_stored(tmp_path):
+def test_what_it_found_can_be_stored(model, asked, tmp_path):
     """Scores, options, site and extras come back from a file."""
-    got = lens(tiny.shared("llama"), classes.questions(tiny.hf("llama")), "resid_post", concept="w14", layers=(1,))
+    got = lens(model, asked, "resid_post", concept="w14", layers=(1,))
     got.save(tmp_path)
     back = na.Attribution.load(tmp_path)
     assert (back.site, back.good(3)) == ("resid_post", got.good(3))
@@ -142,26 +161,25 @@ def test_what_it_found_can_be_stored(tmp_path):
         ({"share": float("nan")}, "option neuronlens.share=nan: .*accepted: "),
     ],
 )
-def test_impossible_options_are_named(options, said):
+def test_impossible_options_are_named(model, asked, options, said):
     """One line names the option and what is accepted."""
     with pytest.raises(na.AntagonismError, match=said) as caught:
-        lens(tiny.shared("llama"), classes.questions(tiny.hf("llama")), **options)
+        lens(model, asked, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_answers_that_are_no_classes_are_refused():
+def test_answers_that_are_no_classes_are_refused(model):
     """A concept among more than a hundred different answers is one line, as long as any."""
     asked = [na.Question("w1 w2 Answer:", (f"a{i}", "b", "c", "d"), 0) for i in range(101)]
     with pytest.raises(na.UsageError, match="concept='a7': 101 different answers are no classes; ") as caught:
-        lens(tiny.shared("llama"), asked, concept="a7")
+        lens(model, asked, concept="a7")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
-def test_a_concept_that_is_never_answered_is_named():
+def test_a_concept_that_is_never_answered_is_named(model, asked):
     """Without a right answer there is nothing to learn: one line, with the concept where one was asked for."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    wrong = classes.questions(module)[::3]
+    wrong = asked[::3]
     for options, of in (({}, ""), ({"concept": wrong[0].concept}, f" of the concept '{wrong[0].concept}'")):
         with pytest.raises(na.DataError, match=f"answers none of the 12 questions{of} rightly; accepted: ") as caught:
             lens(model, wrong, **options)

@@ -73,7 +73,7 @@ def test_values_are_right_on_other_architectures(name):
 
 def test_proxies_of_examples_are_questions():
     """Questions are counted through the examples, in order; ties go as in evaluate with that seed."""
-    model, asked = tiny.shared("llama"), questions()
+    model, asked = tiny.load("llama"), questions()
     examples = [na.Example(None, tuple(asked[:3])), asked[3], na.Example(None, tuple(asked[4:]))]
     values, right, _ = seen(model, examples)
     alone, _, _ = seen(model, asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,15 +21,16 @@ from neuron_antagonism.model.hooked import HookedModel
 
 WORDS = [f"w{i}" for i in range(40)]
 VOCABULARY = ["<unk>", "Answer", ":", "A", "B", "C", "D", "E", "F", "G", "H", *WORDS]
+LABELS = ("w39", "w16", "w30")
 LABELLED = """\
-name: mine
-data: texts.csv
+name: {name}
+data: {name}.csv
 header: [label, text]
-columns: {text: text, answer: label}
-labels: [w39, w16, w30]
+columns: {{text: text, answer: label}}
+labels: [{labels}]
 fillers: [w0]
 role: w9
-stems: "{text} w10"
+stems: "{{text}} w10"
 """
 """A task file over labelled texts of these words, without a line of column names."""
 
@@ -141,6 +142,13 @@ def hf(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: 
     return model.to(dtype).eval()
 
 
+def save(name: str, path: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
+    """The same model with its tokenizer as a checkpoint's directory."""
+    hf(name, dtype, **changes).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
+
+
 def load(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> HookedModel:
     """The same model with hooks."""
     return na.load_model(hf_model=hf(name, dtype, seed, **changes), tokenizer=tokenizer())
@@ -174,6 +182,27 @@ def saved(path: Path, name: str = "llama", dtype: torch.dtype = torch.float32, *
     hf(name, dtype, **changes).save_pretrained(path)
     tokenizer().save_pretrained(path)
     return path
+
+
+def text(i: int) -> str:
+    """Three to seven random words."""
+    return question(3 + i % 5, seed=i).prompt.removesuffix(" Answer:")
+
+
+def labelled(
+    folder: Path,
+    name: str = "mine",
+    labels: Sequence[str] = LABELS,
+    first: int = 0,
+    count: int = 40,
+    right: Callable[[str], str] | None = None,
+) -> Path:
+    """A task file, and its data: `count` texts from a number on, labelled in turn, or by a function of the text."""
+    texts = [text(i) for i in range(first, first + count)]
+    lines = [f"{right(t) if right else labels[i % len(labels)]},{t}\n" for i, t in enumerate(texts)]
+    (folder / f"{name}.csv").write_text("".join(lines), encoding="utf-8")
+    (folder / f"{name}.yaml").write_text(LABELLED.format(name=name, labels=", ".join(labels)), encoding="utf-8")
+    return folder / f"{name}.yaml"
 
 
 def question(n_words: int, seed: int = 0, answer: int | None = None, letters: str = "ABCD") -> na.Question:

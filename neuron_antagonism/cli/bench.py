@@ -5,33 +5,39 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from neuron_antagonism.cli.common import (
     Adapter,
+    BackendOption,
+    Cache,
     ChatTemplate,
     Data,
     Debug,
     Device,
     DeviceMap,
+    DryRun,
     Dtype,
     Json,
-    Model,
     Quantize,
     Quiet,
     Revision,
     TrustRemoteCode,
+    Workers,
     note,
     parsed_map,
     print_json,
     quiet_libraries,
     task_data,
 )
+from neuron_antagonism.cli.interrupt import Terminated, interruptible
+from neuron_antagonism.errors import RunError
 
 if TYPE_CHECKING:
-    from neuron_antagonism.suites.bench import BenchResult
+    from neuron_antagonism.progress import Progress
+    from neuron_antagonism.suites.bench import BenchPlan, BenchResult
     from neuron_antagonism.suites.spec import Suite
 
 
@@ -40,7 +46,10 @@ def bench(
         str | None,
         typer.Option("--suite", help="A suite's name, or a YAML file that states one. Left out: lists them."),
     ] = None,
-    model: Model = "demo",
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="'demo' (embedded), a local directory, or a Hub id; repeatable. Default: demo."),
+    ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option("--task", help="A task, or a file like task.yaml, instead of the suite's; repeatable."),
@@ -50,13 +59,19 @@ def bench(
         Path | None,
         typer.Option(help="Plain text for perplexity, a text on each line. Default: the examples' own texts."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", help="Seed of every draw; repeatable. Default: the suite's, or 0.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The results' directory. Default: runs/<suite>-<date>-<time>.")
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Print the suite's spec, to start a file of your own from.")
     ] = False,
+    cache: Cache = None,
+    backend: BackendOption = "serial",
+    workers: Workers = 1,
+    dry_run: DryRun = False,
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
@@ -81,18 +96,13 @@ def bench(
         return
     sources = task_data(data or [])
     start = time.monotonic()
-    # torch and TransformerLens take seconds to import: only once the arguments can be right
-    if not quiet and sys.stderr.isatty():
-        note("loading …")
     from neuron_antagonism.cli.progress import reporter
     from neuron_antagonism.files import expanded
-    from neuron_antagonism.runs.claim import claimed
     from neuron_antagonism.runs.config import RunConfig
-    from neuron_antagonism.suites.bench import plan_bench, run_bench
+    from neuron_antagonism.suites.bench import carry_bench, finished, plan_bench
 
     quiet_libraries()
     loading = RunConfig.of(
-        model=model,
         dtype=dtype,
         device=device,
         device_map=parsed_map(device_map),
@@ -103,19 +113,47 @@ def bench(
         chat_template=chat_template,
     ).loading()
     directory = expanded(out or Path("runs") / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    with claimed(directory, resume=None), reporter(quiet) as progress:
-        ready = plan_bench(
-            spec, model, tasks=task or (), data=sources, text=text, seed=seed, loading=loading, progress=progress
-        )
+    plan = plan_bench(spec, model or (), tasks=task or (), data=sources, text=text, seed=seed or (), loading=loading)
+    there = None if dry_run else finished(directory, plan.key)
+    # torch and TransformerLens take seconds to import
+    if there is None and not quiet and sys.stderr.isatty():
+        note("loading …")
+    failure: RunError | None = None
+    with reporter(quiet) as progress, interruptible():
+        if dry_run:
+            _dry_run(plan, directory, cache, json=json, progress=progress)
+            return
+        how: dict[str, Any] = {"cache": cache, "backend": backend, "workers": workers, "progress": progress}
         try:
-            result = run_bench(ready, directory)
-        except KeyboardInterrupt:
-            note(f"interrupted; the parts that were finished are in {directory}")
-            raise typer.Exit(130) from None
+            result = there or carry_bench(plan, directory, **how)
+        except KeyboardInterrupt as interrupt:
+            note(f"interrupted; what was finished is kept: the same command with --out {directory} goes on from there")
+            raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
+        except RunError as error:
+            if error.result is None:
+                raise
+            failure, result = error, error.result
     if json:
         print_json({"path": str(directory), "manifest": result.manifest, **result.to_json()})
     else:
-        _print(spec, result, time.monotonic() - start)
+        _print(result, None if there is not None else time.monotonic() - start)
+    if failure is not None:
+        raise failure
+
+
+def _dry_run(plan: BenchPlan, out: Path, cache: Path | None, *, json: bool, progress: Progress | None) -> None:
+    """What is there and what is missing of every part; nothing is written."""
+    from neuron_antagonism.suites.cost import missing_of
+
+    found = missing_of(plan, out, cache, progress)
+    if json:
+        print_json(found)
+        return
+    print(f"{'part':16}{'model':28}{'task':16}{'seed':>5}  {'there':>6}{'missing':>9}")
+    for row in found["jobs"]:
+        about = f"{row['part']:16}{row['model']:28.27}{row['task']:16}{row['seed']:5}"
+        print(f"{about}  {row['failed']}" if "failed" in row else f"{about}  {row['there']:6}{row['missing']:9}")
+    print(f"units there {found['there']}, missing {found['missing']} and what they lead to")
 
 
 def _list(suites: list[Suite], json: bool) -> None:
@@ -127,20 +165,21 @@ def _list(suites: list[Suite], json: bool) -> None:
     print("\nneuron-antagonism bench --suite NAME measures one; --show prints its spec.")
 
 
-def _print(suite: Suite, result: BenchResult, seconds: float) -> None:
+def _print(result: BenchResult, seconds: float | None) -> None:
     from rich.console import Console
     from rich.text import Text
 
     from neuron_antagonism.report.run_table import WIDTH
-    from neuron_antagonism.suites.tables import tables
+    from neuron_antagonism.report.suite_tables import tables
 
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     for task, classes in result.left_out.items():
         if classes:
             shown = ", ".join(f"{name} ({count})" for name, count in classes.items())
             console.print(Text(f"{task}: too few questions answered rightly to learn a range from: {shown}"))
-    for line in result.notes:
+    for line in (*result.notes, *(f"{job}: failed: {reason}" for job, reason in result.failed.items())):
         console.print(Text(line))
-    for table in tables(suite, result):
+    for table in tables(result.manifest["suite"], result.parts):
         console.print(table)
-    console.print(Text(f"{result.path} holds every figure with its interval ({seconds:.0f} s)"))
+    took = "" if seconds is None else f" ({seconds:.0f} s)"
+    console.print(Text(f"{result.path} holds every figure with its interval{took}"))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from logging import ERROR, getLogger
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +41,19 @@ ChatTemplate = Annotated[
 ]
 
 
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Units that several runs share. Default: what NEURON_ANTAGONISM_CACHE names, or none."),
+]
+BackendOption = Annotated[
+    str, typer.Option("--backend", metavar="serial|processes|ray", help="Where tasks are carried out.")
+]
+Workers = Annotated[int, typer.Option(help="Tasks at a time, for processes and ray.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show prompts, sizes, what is there and what is missing; run nothing.")
+]
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     narrow = not is_unicode(sys.stdout.encoding)
@@ -47,11 +62,14 @@ def print_json(value: Any) -> None:
 
 def quiet_libraries() -> None:
     """Silence the bars and notices of the libraries below; ours say what is going on."""
-    from transformers.utils import logging
+    # transformers takes a second to import, which commands that only read do without
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if "transformers" in sys.modules:
+        from transformers.utils import logging
 
-    theirs: Any = logging
-    theirs.disable_progress_bar()
-    theirs.set_verbosity_error()
+        theirs: Any = logging
+        theirs.disable_progress_bar()
+        theirs.set_verbosity_error()
     # a notice for every product
     getLogger("bitsandbytes").setLevel(ERROR)
     warnings.filterwarnings("ignore", module=r"transformer_lens|transformers|torch|huggingface_hub")
@@ -108,7 +126,7 @@ def parsed_map(value: str | None) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f'--device-map {value!r}: {error}; accepted: auto, … or JSON such as {{"": 0}}') from None
 
 

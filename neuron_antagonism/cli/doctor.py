@@ -96,7 +96,7 @@ def doctor(
 def _checks(config: RunConfig, *, estimated: bool) -> Iterator[Check]:
     from neuron_antagonism.model.load import examine_model
     from neuron_antagonism.model.loading import Loading
-    from neuron_antagonism.runs.health import installation, model_checks, run_checks
+    from neuron_antagonism.suites.health import installation, model_checks, run_checks
 
     quiet_libraries()
     yield from (Check(*row) for row in installation())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +11,14 @@ import typer
 
 from neuron_antagonism.cli.common import (
     Adapter,
+    BackendOption,
+    Cache,
     ChatTemplate,
     Data,
     Debug,
     Device,
     DeviceMap,
+    DryRun,
     Dtype,
     Json,
     Model,
@@ -24,6 +26,7 @@ from neuron_antagonism.cli.common import (
     Quiet,
     Revision,
     TrustRemoteCode,
+    Workers,
     note,
     pairs,
     parsed_map,
@@ -31,13 +34,15 @@ from neuron_antagonism.cli.common import (
     quiet_libraries,
     task_data,
 )
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.cli.interrupt import Terminated, interruptible
+from neuron_antagonism.errors import AntagonismError, UsageError
 from neuron_antagonism.files import expanded
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.config import RunConfig
-    from neuron_antagonism.runs.plan import Plan
-    from neuron_antagonism.runs.store import RunResult
+    from neuron_antagonism.suites.cost import Estimate
+    from neuron_antagonism.suites.plan import Plan
+    from neuron_antagonism.suites.result import RunResult
 
 
 def run(
@@ -88,9 +93,14 @@ def run(
     positions: Annotated[str, typer.Option(help="Where edits act: last or all.")] = "last",
     strengthen: Annotated[str, typer.Option(help="Intervention on neurons that should act more.")] = "excite",
     weaken: Annotated[str, typer.Option(help="Intervention on neurons that should act less.")] = "silence",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show three prompts, the sizes and the cost; run nothing.")
-    ] = False,
+    protocols: Annotated[
+        list[str] | None,
+        typer.Option("--protocols", help="held-out; also paper, matched, or all: every ratio is evaluated then."),
+    ] = None,
+    cache: Cache = None,
+    backend: BackendOption = "serial",
+    workers: Workers = 1,
+    dry_run: DryRun = False,
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,
@@ -111,40 +121,36 @@ def run(
         raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
     out = None if out is None else expanded(out)
     asked = _config({**ctx.params, "out": out}, {name for name in ctx.params if _was_given(ctx, name)})
-    start = time.monotonic()
-    # torch and TransformerLens take seconds to import: only once the arguments can be right
-    if not quiet and sys.stderr.isatty():
-        note("loading …")
-    from neuron_antagonism.cli.progress import reporter
-    from neuron_antagonism.runs.claim import claimed
-    from neuron_antagonism.runs.plan import make_out, make_plan
-    from neuron_antagonism.runs.run import execute
-    from neuron_antagonism.runs.store import RunDirectory
+    from neuron_antagonism.suites.plan import make_plan
 
+    start = time.monotonic()
+    directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     quiet_libraries()
-    directory = RunDirectory(out or Path("runs") / time.strftime("%Y%m%d-%H%M%S"))
-    # a dry run writes nothing, beside whoever does
-    claim = nullcontext() if dry_run else claimed(directory.path, resume=resume)
-    with claim, reporter(quiet) as progress:
-        plan = make_plan(asked, stored=directory.read_splits() if resume else None, progress=progress)
-        if dry_run:
-            cost = _cost(plan)
-            print_json(cost) if json else _print_dry(plan, cost)
-            return
-        other = _changed(asked, directory.path) if resume else []
-        if other:
-            changed = ", ".join(other)
-            note(f"{out} was run with other {changed}: what depends on them is computed anew, and replaced")
-        make_out(directory.path)
+    plan = make_plan(asked)
+    if dry_run:
+        _dry_run(plan, directory, cache, json=json, quiet=quiet)
+        return
+    from neuron_antagonism.cli.progress import reporter
+    from neuron_antagonism.suites.result import finished
+    from neuron_antagonism.suites.run import carry
+
+    there = finished(directory, plan.key)
+    # torch and TransformerLens take seconds to import
+    if there is None and not quiet and sys.stderr.isatty():
+        note("loading …")
+    other = _changed(asked, directory)
+    if there is None and other:
+        note(f"{directory} was run with other {', '.join(other)}: its tables are replaced, what still fits is used")
+    with reporter(quiet) as progress, interruptible():
         try:
-            result = execute(plan, directory, progress)
-        except KeyboardInterrupt:
-            note(f"interrupted; what was finished is kept: --resume --out {directory.path} goes on from there")
-            raise typer.Exit(130) from None
+            result = there or carry(plan, directory, cache=cache, backend=backend, workers=workers, progress=progress)
+        except KeyboardInterrupt as interrupt:
+            note(f"interrupted; what was finished is kept: the same command with --out {directory} goes on from there")
+            raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
     if json:
-        print_json({"path": str(directory.path), "manifest": result.manifest, "results": result.results})
+        print_json({"path": str(directory), "manifest": result.manifest, "results": result.results})
     else:
-        _print_result(result, time.monotonic() - start)
+        _print_result(result, None if there is not None else time.monotonic() - start)
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:
@@ -193,6 +199,7 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         "data": data,
         "options": options,
         **({"stratified": False} if given["unstratified"] else {}),
+        **({"protocols": _protocols(given["protocols"])} if given["protocols"] else {}),
     }
     join = resumed if given["config"] is None else merged
     return RunConfig.of(**join(file, asked))
@@ -203,7 +210,11 @@ def _changed(asked: RunConfig, out: Path) -> list[str]:
     from neuron_antagonism.runs.config import RunConfig
     from neuron_antagonism.runs.runfile import stored_options
 
-    stored = stored_options(out)
+    try:
+        stored = stored_options(out)
+    except AntagonismError:
+        # whatever is there, it is no run of this version: nothing of it is replaced but tables
+        return []
     before = RunConfig.of(**stored) if stored else asked
     return [name for name in RunConfig.model_fields if getattr(asked, name) != getattr(before, name)]
 
@@ -214,42 +225,59 @@ def _value(text: str) -> Any:
 
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
-def _cost(plan: Plan) -> dict[str, Any]:
-    from neuron_antagonism.runs.cost import estimate
+def _protocols(asked: list[str]) -> tuple[str, ...]:
+    """All of them for "all", and always the one that is shown."""
+    every = ("paper", "matched", "held-out")
+    chosen = every if "all" in asked else (*(name for name in every if name in asked), *set(asked) - set(every))
+    return chosen if "held-out" in chosen else (*chosen, "held-out")
+
+
+def _dry_run(plan: Plan, directory: Path, cache: Path | None, *, json: bool, quiet: bool) -> None:
+    """Three prompts, the sizes, what is there and what the rest will cost; nothing is written."""
+    if not quiet and sys.stderr.isatty():
+        note("loading …")
+    from neuron_antagonism.cli.progress import reporter
+    from neuron_antagonism.suites.cost import Estimate
     from neuron_antagonism.tasks.qatt import N_PROXIES
 
+    with reporter(quiet) as progress:
+        estimate = Estimate(plan, directory, cache, progress)
+        cost = estimate.cost()
     # one a task; of fewer than three tasks further wordings of the same example
     prompts = [
-        {"task": task.name, "prompt": task.split.identify[0].proxies[wording].prompt}
+        {"task": job.name, "prompt": estimate.split(job).identify[0].proxies[wording].prompt}
         for wording in range(N_PROXIES)
-        for task in plan.tasks
+        for job in plan.jobs
     ]
-    return {"prompts": prompts[:3], **estimate(plan)}
+    cost = {"prompts": prompts[:3], **cost}
+    print_json(cost) if json else _print_dry(estimate, cost)
 
 
-def _print_dry(plan: Plan, cost: dict[str, Any]) -> None:
+def _print_dry(estimate: Estimate, cost: dict[str, Any]) -> None:
     for number, shown in enumerate(cost["prompts"], start=1):
         print(f"--- prompt {number} ({shown['task']}) ---\n{shown['prompt']}")
     print("--- cost ---")
-    print(f"model      {plan.model!r}")
-    print(f"engine     {plan.engine.name} ({plan.engine.reason})")
-    for task in plan.tasks:
-        split = task.split
+    print(f"model      {estimate.plan.jobs[0].model.name}")
+    print(f"engine     {estimate.engine['name']} ({estimate.engine['reason']})")
+    for job in estimate.plan.jobs:
+        split = estimate.split(job)
         sizes = f"identify {len(split.identify)}, select {len(split.select)}, evaluate {len(split.evaluate)} examples"
-        print(f"{task.name:10s} {sizes}")
+        print(f"{job.name:10s} {sizes}")
         for line in split.report.notes:
             print(f"{'':10s} {line}")
-    print(f"gradients  {cost['gradient_questions']} questions, {cost['gradient_passes']:,} layer-steps")
-    print(f"edits      {cost['edits_per_task']} per task, {cost['edited_answers']:,} answers from cached prefixes")
+    there = ", ".join(f"{count} of {kind}" for kind, count in cost["there"].items())
+    print(f"there      {there or 'nothing yet'}")
+    print(f"gradients  {cost['gradient_questions']} questions")
+    print(f"edits      {cost['edited_answers']:,} answers from cached prefixes")
     print(f"full       {cost['full_passes']:,} full forward passes")
     print(f"estimate   about {cost['seconds']:.0f} s on this machine")
 
 
-def _print_result(result: RunResult, seconds: float) -> None:
+def _print_result(result: RunResult, seconds: float | None) -> None:
     from rich.console import Console
 
     from neuron_antagonism.report.run_notes import notes
@@ -259,10 +287,10 @@ def _print_result(result: RunResult, seconds: float) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(result.table)
     first = next(iter(result.results["tasks"].values()))["attribution"]
-    scorer = "ace" if "ace" in first else next(iter(first))
+    scorer = next(iter(first))
     print(f"Neurons of {scorer} by layer (0 first)")
     for line in layer_lines(result.results, scorer):
         print(f"  {line}")
     for line in notes(result.results):
         print(line)
-    print(f"written to {result.path} in {seconds:.0f} s")
+    print(f"written to {result.path} in {seconds:.0f} s" if seconds is not None else f"read from {result.path}")

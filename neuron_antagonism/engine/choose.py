@@ -16,7 +16,7 @@ from neuron_antagonism.engine.reference import ReferenceEngine
 from neuron_antagonism.engine.replay import CopiesEngine
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.model.agreement import BATCHED, difference
-from neuron_antagonism.model.prefix import Prefix
+from neuron_antagonism.model.sharing import run_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +44,17 @@ class Choice:
 _proved: WeakKeyDictionary[HookedModel, dict[tuple[str, int], Choice]] = WeakKeyDictionary()
 
 
+def checked_engine(engine: str) -> str:
+    """An engine's name.
+
+    Raises:
+        UsageError: an unknown one.
+    """
+    if engine not in ENGINES:
+        raise UsageError(unknown("engine", engine, ENGINES))
+    return engine
+
+
 def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "auto") -> Choice:
     """The engine to use for these prompts.
 
@@ -56,8 +67,7 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
         UsageError: an unknown engine, or one that was asked for and does not hold for this model.
         ModelError: not even a single prompt fits into memory.
     """
-    if engine not in ENGINES:
-        raise UsageError(unknown("engine", engine, ENGINES))
+    checked_engine(engine)
     if engine == "reference":
         return Choice("reference", "asked for")
     if model.edited_at_last:
@@ -115,7 +125,7 @@ def _difference(model: HookedModel, ids: Sequence[int], kind: str, start: int = 
             first = len(ids) // 2
             prompts = [ids, ids[: first + 1]]
             clean = torch.cat([model.last_logits([prompt]) for prompt in prompts])
-            shared = Prefix(model, torch.tensor([ids[:first]], device=model.device))
+            shared = run_prefix(model, torch.tensor([ids[:first]], device=model.device))
             batches = [prompts] if kind == "replay" else [[prompt] for prompt in prompts]
             copies = [_untouched(Copies(model, batch, kind, shared), start) for batch in batches]
             whole = model.last_logits(prompts, shared)[:, None]

@@ -13,9 +13,9 @@ from neuron_antagonism.errors import AntagonismWarning, ModelError, UsageError
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
-from neuron_antagonism.runs.choose import chosen_edit
 from neuron_antagonism.runs.config import RunConfig
-from neuron_antagonism.runs.store import RunResult, load_run
+from neuron_antagonism.suites.choose import chosen_edit
+from neuron_antagonism.suites.result import RunResult, load_run
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def choose(what: RunResult | Edit | str | Path, task: str | None, scorer: str | 
     return Chosen(edit.at("all"), names, effect, what.manifest)
 
 
-def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | None) -> HookedModel:
+def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | None, trust: bool) -> HookedModel:
     """The model whose weights an export is made for: the one given, or the run's own, loaded again.
 
     Raises:
@@ -70,7 +70,8 @@ def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | No
         raise UsageError("an edit is exported for a model; accepted: model=, the one it was made for")
     else:
         config = RunConfig.of(**manifest["config"]) if manifest else RunConfig()
-        loading = config.loading()
+        # a run may be somebody else's: that it trusted its model says nothing here
+        loading = config.loading(trust_remote_code=trust)
         if device is not None:
             loading |= {"device": device, "device_map": None}
         if model is not None:
@@ -96,10 +97,8 @@ def _same(model: HookedModel, manifest: dict[str, Any]) -> None:
             f"{model!r} is not the run's model; accepted: {ran['name']} ({ran['architecture']}, {ran['layers']} x "
             f"{ran['neurons_per_layer']} neurons)"
         )
-    # sums depend on dtype, device and the number of threads: elsewhere a fingerprint says nothing
-    here = (str(model.dtype).removeprefix("torch."), str(model.device), torch.get_num_threads())
-    there = (ran["dtype"], manifest["machine"]["device"], manifest["machine"]["threads"])
-    if here == there and model.fingerprint() != ran["fingerprint"]:
+    # in another precision the same weights are other bytes
+    if str(model.dtype).removeprefix("torch.") == ran["dtype"] and model.fingerprint() != ran["fingerprint"]:
         warnings.warn(
             f"the weights of {model.name} are not those that the run was made with: its neurons may mean nothing here",
             AntagonismWarning,

@@ -21,6 +21,7 @@ from neuron_antagonism.neurons import check_count
 from neuron_antagonism.plugin.base import Scorer, Target
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry, run_check
+from neuron_antagonism.plugin.scorers import own_target, passes_of_its_own
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.settings import COMPLETENESS_TOLERANCE, Settings
 from neuron_antagonism.types import Example, Question, as_examples, whole
@@ -109,16 +110,6 @@ def _plain(settings: Settings) -> Settings:
     return replace(settings, **{name: number for name, number in numbers.items() if number is not None})
 
 
-def own_target(scorer: Scorer) -> Target | None:
-    """A scorer's target, which may be a property of the plugin's; None where it has no gradient.
-
-    Raises:
-        PluginError: it fails.
-    """
-    with foreign(f"scorer {scorer.name!r} failed in target"):
-        return scorer.target
-
-
 def _scorer(scorer: str | Scorer, options: Mapping[str, Any] | None) -> Scorer:
     if isinstance(scorer, str):
         return registry().make(Scorer, scorer, options)
@@ -139,7 +130,7 @@ def attribute_each(
     scorers = [_with_settings(scorer, model, settings) for scorer in scorers]
     for scorer in scorers:
         run_check(scorer, model, asked, settings.site)
-    own = [_passes_of_its_own(scorer) for scorer in scorers]
+    own = [passes_of_its_own(scorer) for scorer in scorers]
     shared = [scorer for scorer, mine in zip(scorers, own, strict=True) if not mine]
     questions = _encoded(model, asked)
     found = _gradients(model, questions, shared, settings) if shared else None
@@ -176,7 +167,7 @@ def settled_steps(
         scorers: all that will score them.
         settings: how they will.
     """
-    integrating = [s for s in scorers if not _passes_of_its_own(s) and own_target(s) is not None]
+    integrating = [s for s in scorers if not passes_of_its_own(s) and own_target(s) is not None]
     if settings.steps != "auto" or not integrating:
         return settings.steps
 
@@ -188,10 +179,6 @@ def settled_steps(
     while steps < MAX_AUTO_STEPS and not all(complete(examples, steps) for examples in sets):
         steps *= 2
     return steps
-
-
-def _passes_of_its_own(scorer: Scorer) -> bool:
-    return type(scorer).attribute is not Scorer.attribute
 
 
 def _encoded(model: HookedModel, examples: Sequence[Example]) -> list[Asked]:

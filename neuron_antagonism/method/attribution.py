@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange, repeat
 
 from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
-from neuron_antagonism.files import expanded, write_whole
+from neuron_antagonism.files import expanded
 from neuron_antagonism.functional import ranked
 from neuron_antagonism.neurons import NeuronSet, check_count
+from neuron_antagonism.tensors import read, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,9 +124,9 @@ class Attribution:
         rank[ranked(self.scores)] = torch.arange(1, n_layers * n_neurons + 1)
         return pd.DataFrame(
             {
-                "layer": torch.arange(n_layers).repeat_interleave(n_neurons).numpy(),
-                "neuron": torch.arange(n_neurons).repeat(n_layers).numpy(),
-                "score": self.scores.flatten().numpy(),
+                "layer": repeat(torch.arange(n_layers), "layer -> (layer neuron)", neuron=n_neurons).numpy(),
+                "neuron": repeat(torch.arange(n_neurons), "neuron -> (layer neuron)", layer=n_layers).numpy(),
+                "score": rearrange(self.scores, "layer neuron -> (layer neuron)").numpy(),
                 "rank": rank.numpy(),
             }
         )
@@ -134,27 +136,39 @@ class Attribution:
         path = expanded(directory)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self.save_as(path / "attribution.safetensors")
+            write(path / "attribution.safetensors", *self.packed())
         except OSError as error:
             raise DataError(
                 f"can't write scores to {directory}: {error.strerror}; accepted: a writable directory"
             ) from None
 
-    def save_as(self, file: Path, key: str = "") -> None:
-        """Write one safetensors file, atomically; everything that is no tensor goes into its metadata.
-
-        Args:
-            file: its path.
-            key: what the scores were computed from, for `stored_key`.
-        """
-        from safetensors.torch import save
-
+    def packed(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All tensors as arrays by name, everything else as plain JSON values; `unpacked` makes the same of them."""
         tensors = {"scores": self.scores, "example_scores": self.example_scores}
         tensors |= {name: t for name in ("completeness", "change") if (t := getattr(self, name)) is not None}
         tensors |= {f"extras.{name}": tensor for name, tensor in self.extras.items()}
-        meta = {"key": key} | {name: json.dumps(getattr(self, name)) for name in _TEXT}
-        meta |= {} if self.filtered is None else {"filtered": json.dumps(asdict(self.filtered))}
-        write_whole(file, save({k: v.contiguous() for k, v in tensors.items()}, metadata=meta))
+        # by way of JSON text: options may hold tuples and infinities, which come back as lists and texts
+        text = {name: json.loads(json.dumps(getattr(self, name), default=str)) for name in _TEXT}
+        text["filtered"] = None if self.filtered is None else asdict(self.filtered)
+        # numpy has no bfloat16
+        plain = {n: t.float() if t.dtype == torch.bfloat16 else t for n, t in tensors.items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in plain.items()}, text
+
+    @classmethod
+    def unpacked(cls, arrays: Mapping[str, Any], text: Mapping[str, Any]) -> Attribution:
+        """What `packed` was given.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        # what comes from another process can't be written to, which torch wants
+        own_memory = {name: array if array.flags.writeable else array.copy() for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in own_memory.items()}
+        extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
+        own: dict[str, Any] = {name: t for name, t in tensors.items() if not name.startswith("extras.")}
+        kept: dict[str, Any] = {name: text[name] for name in _TEXT} | {"roles": tuple(text["roles"])}
+        filtered = None if text["filtered"] is None else Filtered(**text["filtered"])
+        return cls(**own, **kept, extras=extras, filtered=filtered)
 
     @classmethod
     def load(cls, source: str | Path) -> Attribution:
@@ -163,33 +177,13 @@ class Attribution:
         Raises:
             DataError: no such file, or one that is not such scores.
         """
-        from safetensors import SafetensorError, safe_open
-
         path = expanded(source)
         path = path / "attribution.safetensors" if path.is_dir() else path
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-                meta = file.metadata() or {}
-            text = {name: json.loads(meta[name]) for name in _TEXT}
-            text["roles"] = tuple(text["roles"])
-            filtered = Filtered(**json.loads(meta["filtered"])) if "filtered" in meta else None
-            extras = {name.removeprefix("extras."): t for name, t in tensors.items() if name.startswith("extras.")}
-            own = {name: t for name, t in tensors.items() if not name.startswith("extras.")}
-            return cls(**own, **text, extras=extras, filtered=filtered)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"can't read scores from {path}: {error}; accepted: what Attribution.save wrote") from None
-
-    @staticmethod
-    def stored_key(file: Path) -> str | None:
-        """The key that a file of scores was saved with; None where there is no such file."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(file, framework="pt") as opened:
-                return (opened.metadata() or {}).get("key")
-        except (OSError, SafetensorError):
-            return None
+            return cls.unpacked(*read(path))
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            reason = f"{error}".partition("; accepted")[0].removeprefix(f"can't read {path}: ")
+            raise DataError(f"can't read scores from {path}: {reason}; accepted: what Attribution.save wrote") from None
 
     def __repr__(self) -> str:
         """Scorer and shape, and how many neurons were dropped as ambiguous."""

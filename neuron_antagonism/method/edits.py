@@ -278,3 +278,7 @@ def _intervention(what: str | Intervention, options: Mapping[str, Any] | None) -
     if not isinstance(what, Intervention):
         raise UsageError(f"{what!r:.80} is no intervention; accepted: a registered name or an instance")
     return what.with_options(**options) if options else what
+
+
+MAKERS = {"enhance": enhancer, "degrade": degrader}
+"""What makes an edit, by mode."""

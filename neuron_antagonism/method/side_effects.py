@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,10 @@ import torch
 from neuron_antagonism.demo import plain_text
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.perplexity import MOST, Windows
-from neuron_antagonism.metrics.compare import check_same
 from neuron_antagonism.model.hooked import check_model
-from neuron_antagonism.progress import Progress, prefixed
-from neuron_antagonism.types import Example, Question
+from neuron_antagonism.progress import Progress
+from neuron_antagonism.types import Example
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -29,8 +26,7 @@ if TYPE_CHECKING:
 EMBEDDED, OWN = "embedded sample", "the examples' own texts"
 """Where a run's plain text comes from."""
 
-Key = tuple[str, str, str]
-"""Task, scorer and mode of an edit."""
+COUNTS = ("questions", "right_before", "right_after", "chosen_before", "chosen_after")
 
 
 @dataclass(frozen=True)
@@ -138,122 +134,25 @@ def _divergence(log_p: Float[Tensor, "token vocab"], log_q: Float[Tensor, "token
     return terms.sum(-1).double().sum()
 
 
-def answers_changed(before: Evaluation, after: Evaluation) -> float:
-    """Share of questions whose chosen option is another one, right or wrong, 0 to 1.
-
-    Raises:
-        UsageError: evaluations of different examples.
-    """
-    check_same(before.outcomes, after.outcomes)
-    return float((before.chosen != after.chosen).double().mean())
-
-
-def accuracy_by_letter(evaluation: Evaluation) -> dict[str, tuple[int, int]]:
-    """By letter: how many questions whose right letter it is were answered rightly, and how many there are."""
-    asked = Counter(_named(evaluation, evaluation.answers))
-    rightly = zip(_named(evaluation, evaluation.answers), evaluation.right.tolist(), strict=True)
-    right = Counter(letter for letter, ok in rightly if ok)
-    return {letter: (right[letter], asked[letter]) for letter in _letters(evaluation)}
-
-
-def letter_shares(evaluation: Evaluation) -> dict[str, float]:
-    """By letter: the share of all questions for which it is chosen, rightly or not, 0 to 1."""
-    chosen = Counter(_named(evaluation, evaluation.chosen))
-    return {letter: chosen[letter] / len(evaluation.chosen) for letter in _letters(evaluation)}
-
-
-def _letters(evaluation: Evaluation) -> list[str]:
-    """Every letter of the questions (of label questions: every label), in their order."""
-    return list(dict.fromkeys(letter for e in evaluation.examples for q in e.proxies for letter in q.letters))
-
-
-def _named(evaluation: Evaluation, indices: Int[Tensor, " question"]) -> list[str]:
-    """The letter of each question at its index."""
-    questions = (q for e in evaluation.examples for q in e.proxies)
-    return [q.letters[index] for q, index in zip(questions, indices.tolist(), strict=True)]
-
-
-def side_effects(
-    before: Evaluation,
-    after: Evaluation,
-    text: TextEffect | None = None,
-    others: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """What one edit did besides its purpose, as plain JSON values.
+def changes(examples: Sequence[Example], before: Sequence[int], after: Sequence[int]) -> dict[str, Any]:
+    """How many answers an edit changed, and of which letters, as plain JSON values.
 
     Args:
-        before, after: the same examples, unedited and edited.
-        text: what it does to plain text; None = not measured.
-        others: by task, what it does to the accuracy on other tasks, in percentage points.
+        examples: what was asked.
+        before, after: index of the option that was chosen of each question, unedited and edited.
 
     Returns:
-        `answers_changed` (share), `by_letter` (by letter, counts: `questions` whose right letter it is, of those
-        `right_before` and `right_after`, and of all questions `chosen_before` and `chosen_after`), `kl` (nats),
-        `perplexity_ratio` (both None where not measured), `other_tasks` (percentage points by task).
-
-    Raises:
-        UsageError: evaluations of different examples.
+        `answers_changed` (share of questions whose chosen option is another one, right or wrong, 0 to 1), and
+        `by_letter`: by letter (of label questions: label) counts: `questions` whose right letter it is, of those
+        `right_before` and `right_after`, and of all questions `chosen_before` and `chosen_after`.
     """
-    changed = answers_changed(before, after)
-    old, new = accuracy_by_letter(before), accuracy_by_letter(after)
-    chosen_before, chosen_after = (Counter(_named(one, one.chosen)) for one in (before, after))
-    return {
-        "answers_changed": changed,
-        "by_letter": {
-            letter: {
-                "questions": questions,
-                "right_before": right,
-                "right_after": new[letter][0],
-                "chosen_before": chosen_before[letter],
-                "chosen_after": chosen_after[letter],
-            }
-            for letter, (right, questions) in old.items()
-        },
-        "kl": None if text is None else text.kl,
-        "perplexity_ratio": None if text is None else text.perplexity_ratio,
-        "other_tasks": dict(others or {}),
-    }
-
-
-def other_tasks(
-    model: HookedModel,
-    edits: Mapping[Key, Edit],
-    examples: Mapping[str, Sequence[Example | Question]],
-    *,
-    seed: int = 0,
-    engine: str = "auto",
-    max_tokens: int | None = None,
-    progress: Progress | None = None,
-) -> dict[Key, dict[str, float]]:
-    """What each edit does to the accuracy on the tasks that it was not made for.
-
-    Each task's examples are gone through once: edits at `last` stand side by side there as copies of the last token,
-    the unedited model among them. Edits at `all` cost a pass each.
-
-    Args:
-        model: the model; restored afterwards.
-        edits: by task, scorer and mode.
-        examples: evaluation examples by task.
-        seed, engine, max_tokens: as in `evaluate_many`.
-        progress: called with what is being done, how much is done and how much there is.
-
-    Returns:
-        For each edit, by other task: accuracy edited − unedited in percentage points.
-    """
-    found: dict[Key, dict[str, float]] = {key: {} for key in edits}
-    for task, asked in examples.items():
-        foreign = [key for key in edits if key[0] != task]
-        if not foreign:
-            continue
-        before, *after = evaluate_many(
-            model,
-            asked,
-            [None, *(edits[key] for key in foreign)],
-            seed=seed,
-            engine=engine,
-            max_tokens=max_tokens,
-            progress=prefixed(progress, f"other tasks' edits on {task}: "),
-        )
-        for key, answers in zip(foreign, after, strict=True):
-            found[key][task] = 100.0 * (answers.outcomes.n_right - before.outcomes.n_right) / before.outcomes.n_proxies
-    return found
+    questions = [question for example in examples for question in example.proxies]
+    letters = list(dict.fromkeys(letter for question in questions for letter in question.letters))
+    found = {letter: dict.fromkeys(COUNTS, 0) for letter in letters}
+    for question, *answers in zip(questions, before, after, strict=True):
+        found[question.letters[question.answer]]["questions"] += 1
+        for when, answer in zip(("before", "after"), answers, strict=True):
+            found[question.letters[answer]][f"chosen_{when}"] += 1
+            found[question.letters[answer]][f"right_{when}"] += answer == question.answer
+    changed = sum(old != new for old, new in zip(before, after, strict=True)) / len(questions)
+    return {"answers_changed": changed, "by_letter": found}

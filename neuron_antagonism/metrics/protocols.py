@@ -196,11 +196,15 @@ def rule_of(sweeps: Sequence[Sweep], protocol: str, method: str, enabled: Collec
             if GOOD_ONLY not in made:
                 raise UsageError(f"{sweep.scorer!r} has no good-only edit; accepted under paper: ratio 1")
             return [GOOD_ONLY]
-        if len(made) == 1:
-            return made
+        offers = sweep.offers(mode)
+        if len(offers) == 1:
+            return [offers[0]]
         if sweep.selection is None:
             raise UsageError(f"{sweep.scorer!r} has no selection set; accepted under held-out: one")
-        return [best_ratio(sweep.selection, mode, made)]
+        chosen = best_ratio(sweep.selection, mode, offers)
+        if chosen not in made:
+            raise UsageError(f"{sweep.scorer!r} was not evaluated at the ratio that held-out chooses, {chosen / 10}")
+        return [chosen]
 
     return rule
 
@@ -241,7 +245,7 @@ def _cell(
 ) -> Cell:
     swept = sweep.evaluation
     tenths = best_ratio(swept, mode, offer)
-    chosen = protocol == "held-out" and len(sweep.ratios(mode)) > 1
+    chosen = protocol == "held-out" and len(sweep.offers(mode)) > 1
     chosen_on = "evaluate" if len(offer) > 1 else "select" if chosen else ""
     used = None if sweep.used is None else sweep.used[MODES.index(mode), tenths]
     draws = None if chosen_on == "evaluate" else resamples

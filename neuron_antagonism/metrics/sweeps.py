@@ -63,7 +63,8 @@ class Sweep:
         scorer: whose neurons; several sweeps of one scorer are its draws (RANDOM).
         evaluation: what is reported on.
         selection: what `held-out` chooses on; None = there is none.
-        available: which edits were made; what the others' entries hold is ignored. Default: all.
+        available: which edits were made on the evaluation set; what the others' entries hold is ignored. Default: all.
+        offered: which edits were made on the selection set. Default: the same.
         used: good and bad neurons that each edit really had, by mode, ratio and (good, bad); passed on.
         draw: tells the sweeps of one scorer apart.
         task: passed on.
@@ -79,23 +80,36 @@ class Sweep:
     used: Integer[np.ndarray, "mode ratio 2"] | None = None
     draw: int = 0
     task: str = ""
+    offered: Bool[np.ndarray, "mode ratio"] | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes once, and that what was made is finite."""
         shape = (len(MODES), N_RATIOS)
-        if self.available is not None and self.available.shape != shape:
-            raise DataError(f"available of {self.scorer!r} has shape {self.available.shape}; accepted: {shape}")
+        for name in ("available", "offered"):
+            mask = getattr(self, name)
+            if mask is not None and mask.shape != shape:
+                raise DataError(f"{name} of {self.scorer!r} has shape {mask.shape}; accepted: {shape}")
         if self.used is not None and self.used.shape != (*shape, 2):
             raise DataError(f"used of {self.scorer!r} has shape {self.used.shape}; accepted: {(*shape, 2)}")
-        made = np.ones(shape, bool) if self.available is None else self.available
-        for swept in filter(None, (self.evaluation, self.selection)):
-            if not np.isfinite(swept.cross_entropy[made]).all():
+        every = np.ones(shape, bool)
+        made = every if self.available is None else self.available
+        offered = made if self.offered is None else self.offered
+        for swept, mask in ((self.evaluation, made), (self.selection, offered)):
+            if swept is not None and not np.isfinite(swept.cross_entropy[mask]).all():
                 raise DataError(f"a cross-entropy of {self.scorer!r} is NaN or infinite; accepted: finite")
 
     def ratios(self, mode: str) -> list[int]:
-        """The ratios in tenths that were made, the preferred first; none for a mode that wasn't."""
-        row = MODES.index(mode)
-        return [tenths for tenths in PREFERENCE if self.available is None or self.available[row, tenths]]
+        """The ratios in tenths that were evaluated, the preferred first; none for a mode that wasn't."""
+        return _preferred(self.available, mode)
+
+    def offers(self, mode: str) -> list[int]:
+        """The ratios in tenths that `held-out` chooses from, the preferred first."""
+        return _preferred(self.available if self.offered is None else self.offered, mode)
+
+
+def _preferred(mask: Bool[np.ndarray, "mode ratio"] | None, mode: str) -> list[int]:
+    row = MODES.index(mode)
+    return [tenths for tenths in PREFERENCE if mask is None or mask[row, tenths]]
 
 
 def best_ratio(swept: Swept, mode: str, ratios: Sequence[int]) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from neuron_antagonism import demo
 from neuron_antagonism.errors import AntagonismWarning, ModelError, UsageError, unknown
+from neuron_antagonism.model.source import directory
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.loading import Loading
@@ -39,7 +38,7 @@ def read_checkpoint(name: str, loading: Loading) -> tuple[Any, Any]:
         UsageError: arguments that contradict each other.
     """
     arguments, target = loading.arguments()
-    path = demo.directory() if name == "demo" else Path(name)
+    path = directory(name)
     if path.is_dir():
         if loading.revision is not None:
             raise UsageError(f"revision {loading.revision!r} was given for {name}, a directory; accepted: for a Hub id")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neuron_antagonism.errors import ModelError
 
@@ -18,6 +18,9 @@ NEGLIGIBLE = 0.1
 
 SAMPLE = 4
 """Prompts of each ending on which the model is asked where it writes the letters."""
+
+REMEMBERED = 1024
+"""Prompts whose tokens are remembered, so that what is asked twice is tokenised once."""
 
 Tokenize = Callable[[str], list[int]]
 
@@ -103,9 +106,21 @@ class Letters:
         self._tokenize = tokenize
         self._tokenizer_name = tokenizer_name
         self._weigh = weigh
+        self._tried: dict[tuple[str, tuple[str, ...], str, bool], Encoded | None] = {}
         self.chosen: dict[tuple[str, tuple[str, ...], bool], LetterForm] = {}
         # of how many prompts: a prompt that was asked alone must not decide for those of a run
         self._asked: dict[tuple[str, tuple[str, ...], bool], int] = {}
+
+    def told(self) -> list[list[Any]]:
+        """What has been chosen, as plain JSON values for `recall`."""
+        return [[*key, form.suffix, form.form, form.mass, self._asked.get(key, 0)] for key, form in self.chosen.items()]
+
+    def recall(self, told: Iterable[Sequence[Any]]) -> None:
+        """Forget every choice, and take those that were `told`."""
+        self.chosen, self._asked = {}, {}
+        for ending, letters, whole, suffix, form, mass, asked in told:
+            key = (ending, tuple(letters), whole)
+            self.chosen[key], self._asked[key] = LetterForm(suffix, form, mass), asked
 
     def settle(self, asked: Iterable[Asked]) -> None:
         """Let the model choose where the answer is read, for each ending of a prompt that is not settled yet.
@@ -205,6 +220,15 @@ class Letters:
 
     def _try(self, framed: str, letters: tuple[str, ...], between: str, *, whole: bool) -> Encoded | None:
         """Tokens where this text stands between; None where the letters are no tokens of their own then."""
+        asked = (framed, letters, between, whole)
+        if asked not in self._tried:
+            # whether a prompt fits is asked before the prompt is: its tokens are then known
+            if len(self._tried) >= REMEMBERED:
+                self._tried.pop(next(iter(self._tried)))
+            self._tried[asked] = self._tokens(framed, letters, between, whole=whole)
+        return self._tried[asked]
+
+    def _tokens(self, framed: str, letters: tuple[str, ...], between: str, *, whole: bool) -> Encoded | None:
         rows = [self._tokenize(framed + between + letter) for letter in letters]
         same = 0
         for column in zip(*rows, strict=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from neuron_antagonism import demo
-from neuron_antagonism.errors import AntagonismError, ModelError, UsageError
-from neuron_antagonism.files import homed
-from neuron_antagonism.model.adapters import CONFIG, is_adapted, merged, named_base, with_adapter
+from neuron_antagonism.documents import parsed_json
+from neuron_antagonism.errors import AntagonismError, DataError, ModelError, UsageError
+from neuron_antagonism.files import TABLE, read_text
+from neuron_antagonism.model.adapters import is_adapted, merged, with_adapter
+from neuron_antagonism.model.agreement import Proof
 from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
-from neuron_antagonism.model.proofs import Proof, given_logits, probe, prove, refuse
+from neuron_antagonism.model.proofs import given_logits, probe, prove, refuse
+from neuron_antagonism.model.source import base_and_adapter, directory
 from neuron_antagonism.model.turn import Turn
 from neuron_antagonism.neurons import NeuronSet
 
@@ -130,17 +131,11 @@ def _examined(
             f"the model's name is a {type(name).__name__}; accepted: {ACCEPTED}, or hf_model= and tokenizer= for one "
             "in memory"
         )
-    name = homed(str(name))
-    here = Path(name)
-    if here.is_dir() and (here / CONFIG).is_file() and not (here / "config.json").is_file():
-        if loading.adapter is not None:
-            raise UsageError(f"the model {name} is an adapter itself; accepted: its base model's name, with adapter=")
-        name, loading = named_base(here), replace(loading, adapter=str(here))
+    name, adapter = base_and_adapter(str(name), loading.adapter)
     base = replace(loading, adapter=None)
     loaded, own = read_checkpoint(name, base)
-    adapter = loading.adapter
     if adapter is not None:
-        loaded = with_adapter(loaded, homed(adapter))
+        loaded = with_adapter(loaded, adapter)
     # a directory by its full path: the working directory may be another one by the time it is loaded again
     here = Path(name)
     source = str(here.resolve()) if name != "demo" and here.is_dir() else name
@@ -310,7 +305,7 @@ def _key(hf_model: Any, source: str | None, loading: Loading | None) -> Any:
     """What tells a checkpoint, and how it is loaded, apart from others; None where nothing does."""
     if source is None or loading is None or loading.trust_remote_code:
         return None
-    folder = demo.directory() if source == "demo" else Path(source)
+    folder = directory(source)
     commit = getattr(hf_model.config, "_commit_hash", None)
     if folder.is_dir():
         files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -332,13 +327,13 @@ def _embeddings(hf_model: Any) -> int:
 
 def _planted(name: str) -> dict[str, NeuronSet] | None:
     """The neurons that a checkpoint's planted.json names, where it has one."""
-    file = (demo.directory() if name == "demo" else Path(name)) / "planted.json"
+    file = directory(name) / "planted.json"
     if not file.is_file():
         return None
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = parsed_json(read_text(file, "lists of neurons", TABLE))
         return {role: NeuronSet.of([(int(a), int(b)) for a, b in stored[role]]) for role in ("good", "bad")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{file} is malformed: {error}; accepted: lists of [layer, neuron] under good and bad"
         ) from None

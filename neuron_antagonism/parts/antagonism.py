@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float
 
-from neuron_antagonism.method.attribute import attribute
+from neuron_antagonism.errors import UsageError
 from neuron_antagonism.method.edits import Edit, Part
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.metrics.bootstrap import Resamples, percentile_interval
 from neuron_antagonism.metrics.interaction import example_log_odds, interaction, mean_interval, verdict
 from neuron_antagonism.metrics.outcomes import MODES, sign
-from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.parts.of_tasks import TaskRows
+from neuron_antagonism.parts.specs import Antagonism
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.progress import Progress, prefixed
-from neuron_antagonism.runs.store import candidate_of
-from neuron_antagonism.suites.spec import Antagonism
-from neuron_antagonism.tasks.load import LoadedTask
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.unit import Payload
 from neuron_antagonism.tasks.splits import Split
 
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.work import Desk
+
 PAIRS = ("G+B", "G+G", "B+B", "2G", "2B", "random")
-ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "silence", "bad": "excite"}}
-"""By mode, what is done to good and to bad neurons."""
 
 BUDGET = 100
 """The selection depth of a default run: scores depend on it, and the neurons are to be those of a run."""
@@ -43,71 +44,24 @@ class Pair:
     second: NeuronSet
     reason: str = ""
 
-    def edits(self, mode: str, positions: str, site: str) -> tuple[Edit, Edit, Edit]:
-        """The first set's edit, the second's, and that of both."""
+    def edits(self, acts: Mapping[str, Intervention], positions: str, site: str) -> tuple[Edit, Edit, Edit]:
+        """The first set's edit, the second's, and that of both.
+
+        Args:
+            acts: by role, what is done to neurons.
+            positions: where edits act.
+            site: where the neurons are.
+        """
         one, two = (
-            Part(registry().make(Intervention, ACTS[mode][role]), neurons)
-            for role, neurons in zip(self.roles, (self.first, self.second), strict=True)
+            Part(acts[role], neurons) for role, neurons in zip(self.roles, (self.first, self.second), strict=True)
         )
         alone, other, both = (Edit(parts, positions, site) for parts in ((one,), (two,), (one, two)))
         return alone, other, both
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """The pairs of sets of some tasks: their neurons are chosen by the identification examples."""
-
-    spec: Antagonism
-    model: HookedModel
-    splits: Mapping[str, Split]
-    chosen: Mapping[tuple[str, str], tuple[Pair, ...]]
-    site: str
-    seed: int
-    progress: Progress | None
-
-    @classmethod
-    def of(
-        cls,
-        spec: Antagonism,
-        tasks: Sequence[LoadedTask],
-        model: HookedModel,
-        site: str,
-        *,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Choose examples, attribute, and draw the random sets.
-
-        Evaluation examples are taken as they come, not half of them understood: the mean over them is that of the task.
-
-        Args:
-            spec: what is measured.
-            tasks: the tasks.
-            model: the unedited model.
-            site: where the neurons are.
-            seed: of every draw.
-            progress: called with what is being done, how much is done and how much there is.
-
-        Raises:
-            AntagonismError: data that can't be read, or a scorer that can't score.
-        """
-        splits = {task.name: task.split(spec.identify, 0, spec.evaluate, seed=seed, fits=model) for task in tasks}
-        budget = min(max(BUDGET, 2 * spec.n), model.n_layers * model.units(site))
-        chosen = {}
-        for name, split in splits.items():
-            for scorer in spec.scorers:
-                told = prefixed(progress, f"{spec.name}: {name}, {scorer}, ")
-                a = attribute(model, split.identify, scorer, site=site, budget=budget, seed=seed, progress=told)
-                found = candidate_of(a, 2 * spec.n)
-                pairs = _pairs(found.good, found.bad or NeuronSet.of([], site), spec.n, scorer)
-                first, second = len(pairs[0].first) or spec.n, len(pairs[0].second) or spec.n
-                drawn = random_pairs(first, second, spec.draws, model.n_layers, model.units(site), site, seed)
-                chosen[name, scorer] = (*pairs, *drawn)
-        return cls(spec, model, splits, chosen, site, seed, progress)
-
-
-def antagonism(learned: Pairs) -> list[dict[str, Any]]:
-    """One row for each task, scorer, direction and pair of sets; the random pairs share one.
+class AntagonismRows(TaskRows):
+    """The part `antagonism`: one row for each task, scorer, direction and pair of sets; the random pairs share one.
 
     A row holds the change Δ of the right letter's log-odds (nats, mean over examples; its sign turned for degraders, so
     that + is what the edit is for) under the first set's edit, the second's, and both at once; the interaction
@@ -120,10 +74,84 @@ def antagonism(learned: Pairs) -> list[dict[str, Any]]:
     - 2G, 2B: the same neurons, the n strongest in one set and the next n in the other;
     - random: two disjoint sets of as many neurons as G+B, edited as good and as bad ones, drawn from all neurons.
 
-    Args:
-        learned: the sets.
+    Evaluation examples are taken as they come, not half of them understood: the mean over them is that of the task.
     """
-    return [row for task in learned.splits for row in _rows(learned, task)]
+
+    kind = "antagonism"
+    stratified = False
+    spec: Antagonism
+
+    def depth(self, n_units: int) -> int:
+        """As in a default run, whose neurons these are to be."""
+        return min(max(BUDGET, 2 * self.spec.n), n_units)
+
+    def check(self, desk: Desk) -> None:
+        """Neurons enough, and scorers that fit."""
+        n_units = desk.model.n_layers * desk.model.units(self.classes.site)
+        if 2 * self.spec.n > n_units:
+            raise UsageError(
+                f"part {self.name!r} asks for two sets of {self.spec.n} neurons; accepted: 1 to {n_units // 2} of the "
+                f"{n_units} of this model"
+            )
+        super().check(desk)
+
+    def chosen(self, desk: Desk, scorer: str) -> tuple[Pair, ...]:
+        """A scorer's pairs of sets, and the random ones."""
+        spec, model, site = self.spec, desk.model, self.classes.site
+        found = self.candidate(desk, scorer, 2 * spec.n)
+        pairs = _pairs(found.good, found.bad or NeuronSet.of([], site), spec.n, scorer)
+        first, second = len(pairs[0].first) or spec.n, len(pairs[0].second) or spec.n
+        drawn = random_pairs(first, second, spec.draws, model.n_layers, model.units(site), site, desk.job.seed)
+        return (*pairs, *drawn)
+
+    def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
+        """The rows of a task."""
+        split = self.sizes.at(desk).split
+        return Payload({"rows": list(self._rows(desk, split)), "notes": split.report.notes})
+
+    def _acts(self, mode: str) -> dict[str, Intervention]:
+        """By role, what is done to neurons."""
+        strong, weak = ("good", "bad") if mode == "enhance" else ("bad", "good")
+        names = {strong: self.spec.strengthen, weak: self.spec.weaken}
+        return {role: registry().make(Intervention, name) for role, name in names.items()}
+
+    def _rows(self, desk: Desk, split: Split) -> Iterator[dict[str, Any]]:
+        spec, site, seed, examples = self.spec, self.classes.site, desk.job.seed, split.evaluate
+        groups = [
+            (scorer, mode, [pair for pair in pairs if pair.name == name])
+            for scorer, pairs in ((scorer, self.chosen(desk, scorer)) for scorer in spec.scorers)
+            for mode in MODES
+            for name in PAIRS
+        ]
+        acts = {mode: self._acts(mode) for mode in MODES}
+        edits = [
+            [
+                edit.fit(desk.model, split.identify)
+                for pair in pairs
+                if not pair.reason
+                for edit in pair.edits(acts[mode], spec.positions, site)
+            ]
+            for _, mode, pairs in groups
+        ]
+        every = [None, *(edit for own in edits for edit in own)]
+        answers = iter(evaluate_many(desk.model, examples, every, seed=seed, progress=desk.told(self.name)))
+        before = example_log_odds(next(answers))
+        units = np.unique([example.unit for example in examples], return_inverse=True)[1]
+        draws = Resamples(np.zeros(len(units)), units, seed=seed)
+        good_and_bad: Float[np.ndarray, " example"] | None = None
+        for (scorer, mode, pairs), own in zip(groups, edits, strict=True):
+            pair, levels = pairs[0], np.array([example_log_odds(next(answers)) for _ in own])
+            row: dict[str, Any] = {"task": desk.job.name, "scorer": scorer, "mode": mode, "pair": pair.name}
+            row |= {"positions": spec.positions, "n_first": len(pair.first), "n_second": len(pair.second)}
+            row["reason"] = pair.reason
+            if not pair.reason:
+                by_draw = rearrange(levels, "(draw edit) example -> draw edit example", edit=3)
+                row |= _figures(before, by_draw, sign(mode), draws)
+            if pair.name == "G+B":
+                good_and_bad = None if pair.reason else levels[2]
+            elif good_and_bad is not None and not pair.reason:
+                row |= _named("ahead", sign(mode) * (good_and_bad - levels[2::3]), draws)
+            yield row
 
 
 def _pairs(good: NeuronSet, bad: NeuronSet, n: int, scorer: str) -> list[Pair]:
@@ -160,40 +188,6 @@ def random_pairs(
         one, two = (NeuronSet.of(part, site) for part in (units[:first], units[first:]))
         pairs.append(Pair("random", ("good", "bad"), one, two))
     return pairs
-
-
-def _rows(learned: Pairs, task: str) -> Iterator[dict[str, Any]]:
-    spec, examples = learned.spec, learned.splits[task].evaluate
-    groups = [
-        (scorer, mode, [pair for pair in pairs if pair.name == name])
-        for (owner, scorer), pairs in learned.chosen.items()
-        if owner == task
-        for mode in MODES
-        for name in PAIRS
-    ]
-    edits = [
-        [edit for pair in pairs if not pair.reason for edit in pair.edits(mode, spec.positions, learned.site)]
-        for _, mode, pairs in groups
-    ]
-    told = prefixed(learned.progress, f"{spec.name}: {task}, ")
-    every = [None, *(edit for own in edits for edit in own)]
-    answers = iter(evaluate_many(learned.model, examples, every, seed=learned.seed, progress=told))
-    before = example_log_odds(next(answers))
-    units = np.unique([example.unit for example in examples], return_inverse=True)[1]
-    draws = Resamples(np.zeros(len(units)), units, seed=learned.seed)
-    good_and_bad: Float[np.ndarray, " example"] | None = None
-    for (scorer, mode, pairs), own in zip(groups, edits, strict=True):
-        pair, levels = pairs[0], np.array([example_log_odds(next(answers)) for _ in own])
-        row: dict[str, Any] = {"task": task, "scorer": scorer, "mode": mode, "pair": pair.name}
-        row |= {"positions": spec.positions, "n_first": len(pair.first), "n_second": len(pair.second)}
-        row["reason"] = pair.reason
-        if not pair.reason:
-            row |= _figures(before, levels.reshape(len(pairs), 3, -1), sign(mode), draws)
-        if pair.name == "G+B":
-            good_and_bad = None if pair.reason else levels[2]
-        elif good_and_bad is not None and not pair.reason:
-            row |= _named("ahead", sign(mode) * (good_and_bad - levels[2::3]), draws)
-        yield row
 
 
 def _figures(

@@ -2,23 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neuron_antagonism.files import write_whole
+from neuron_antagonism.files import file_name, write_whole
 from neuron_antagonism.method.moments import gaussian_overlap
 from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.neurons import NeuronSet
-from neuron_antagonism.parts.subject import Concept, Subject
-from neuron_antagonism.suites.rows import write_rows
-from neuron_antagonism.suites.spec import Distributions
+from neuron_antagonism.parts.rows import Rows
+from neuron_antagonism.parts.specs import Distributions
+from neuron_antagonism.parts.subject import Concept, Subject, check_layers
+from neuron_antagonism.report.rows import write_rows
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.unit import Payload
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.work import Desk
 
 SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class DistributionRows(Rows):
+    """The part `distributions`."""
+
+    kind = "distributions"
+    aside = Rows.aside | {"tau"}  # of the plots alone
+    spec: Distributions
+
+    def ingredients(self) -> list[Any]:
+        """The classes too."""
+        return [*super().ingredients(), asdict(self.classes)]
+
+    def check(self, desk: Desk) -> None:
+        """Two classes to learn from, and blocks that are there."""
+        check_layers(self.name, self.spec.layers, desk.model.n_layers)
+        Subject.at(desk, self.classes, self.text).check()
+
+    def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
+        """See `distributions`; beside the rows the values of the units that are shown."""
+        subject = Subject.at(desk, self.classes, self.text)
+        rows = distributions(self.spec, subject)
+        meta = {"rows": rows, "left_out": subject.left_out, "notes": subject.split.report.notes}
+        return Payload(meta | {"values": list(_values(subject, shown_units(rows)))})
+
+    def finish(self, found: Iterable[tuple[Mapping[str, Any], Payload]], out: Path) -> None:
+        """Write the values of each class's shown unit as CSV, and a plot of them by class as PNG."""
+        from neuron_antagonism.report.plots import plot_values
+
+        folder = out / "plots"
+        folder.mkdir(parents=True, exist_ok=True)
+        for about, payload in found:
+            values = payload.meta["values"]
+            told = [str(value) for value in about.values()]
+            name = file_name(".".join([*told, self.name]))
+            write_rows(folder / f"{name}.csv", [{**about, **value} for value in values])
+            picture = plot_values(payload.meta["rows"], values, self.spec.tau, ", ".join(told))
+            write_whole(folder / f"{name}.png", picture)
+
+
+def shown_units(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, ...]]:
+    """By class, layer and index of the unit that its row shows."""
+    return {row["concept"]: tuple(int(part) for part in row["shown"].split(".")) for row in rows}
 
 
 def distributions(spec: Distributions, subject: Subject) -> list[dict[str, Any]]:
@@ -54,16 +105,6 @@ def distributions(spec: Distributions, subject: Subject) -> list[dict[str, Any]]
     return rows
 
 
-def write_distributions(spec: Distributions, subject: Subject, rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write the values of each class's shown unit as CSV, and a plot of them by class with the range marked as PNG."""
-    from neuron_antagonism.report.plots import plot_values
-
-    units = {row["concept"]: tuple(int(part) for part in row["shown"].split(".")) for row in rows}
-    values = list(_values(subject, units))
-    write_rows(folder / f"{subject.name}.{spec.name}.csv", [{"task": subject.name, **value} for value in values])
-    write_whole(folder / f"{subject.name}.{spec.name}.png", plot_values(rows, values, spec.tau))
-
-
 def _values(subject: Subject, units: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, Any]]:
     """The shown units' values on every rightly answered identification question, in the questions' order."""
     questions = [question for example in subject.split.identify for question in example.proxies]
@@ -74,7 +115,7 @@ def _values(subject: Subject, units: Mapping[str, tuple[int, ...]]) -> Iterator[
             if seen.right[row]:
                 found[i] = torch.stack([seen.values[row, layer, unit] for layer, unit in units.values()])
 
-    observe(subject.model, subject.split.identify, see, site=subject.suite.site)
+    observe(subject.model, subject.split.identify, see, site=subject.classes.site)
     for number, (concept, (layer, unit)) in enumerate(units.items()):
         for i in sorted(found):
             where = {"unit_of": concept, "layer": layer, "unit": unit}

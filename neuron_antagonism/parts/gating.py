@@ -5,35 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.method.attribute import attribute
-from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.method.evaluate import evaluate_many
+from neuron_antagonism.method.edits import MAKERS, Edit
+from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.perplexity import perplexity
 from neuron_antagonism.metrics.compare import compare
-from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.neurons import check_count
+from neuron_antagonism.parts.of_tasks import TaskRows
+from neuron_antagonism.parts.specs import Gating
 from neuron_antagonism.plugin.base import Intervention
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.progress import Progress, prefixed
-from neuron_antagonism.runs.store import candidate_of
-from neuron_antagonism.runs.sweep import MAKERS
-from neuron_antagonism.suites.spec import Gating
-from neuron_antagonism.tasks.load import LoadedTask
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.unit import Payload
 from neuron_antagonism.tasks.splits import Split
+from neuron_antagonism.units.neurons import Candidate
 
-GATED = ("range-excite", "range")
-"""What strengthens and what weakens only within ranges."""
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.work import Desk
 
 
 @dataclass(frozen=True)
 class _Case:
     """One edit: of whose neurons, in which direction, gated at which τ (None = whole neurons); or why there is none."""
 
-    task: str
     scorer: str
     mode: str
     tau: float | None
@@ -42,117 +40,92 @@ class _Case:
 
 
 @dataclass(frozen=True)
-class Gates:
-    """Good and bad neurons of some tasks, and the edits to be compared, learned from the identification examples."""
-
-    spec: Gating
-    model: HookedModel
-    splits: Mapping[str, Split]
-    cases: tuple[_Case, ...]
-    seed: int
-    progress: Progress | None
-
-    @classmethod
-    def of(
-        cls,
-        spec: Gating,
-        tasks: Sequence[LoadedTask],
-        model: HookedModel,
-        site: str,
-        *,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Choose examples, attribute, and fit.
-
-        Args:
-            spec: what is measured.
-            tasks: the tasks.
-            model: the unedited model.
-            site: where the neurons are.
-            seed: of every draw.
-            progress: called with what is being done, how much is done and how much there is.
-
-        Raises:
-            AntagonismError: data that can't be read, or a scorer that can't score.
-        """
-        splits = {}
-        for task in tasks:
-            told = prefixed(progress, f"{spec.name}: {task.name}, ")
-            splits[task.name] = task.split(spec.identify, 0, spec.evaluate, seed=seed, reference=model, progress=told)
-        cases = [case for name, split in splits.items() for case in _cases(spec, name, split, model, site, seed)]
-        return cls(spec, model, splits, tuple(cases), seed, progress)
-
-
-def gating(learned: Gates, text: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """One row for each task, scorer, direction and way of editing, at one budget and ratio, at all positions.
+class GatingRows(TaskRows):
+    """The part `gating`: one row for each task, scorer, direction and way of editing, at one budget and ratio.
 
     A bad neuron's range is learned from wrongly answered identification questions, a good one's from rightly answered
-    ones. Beside RAC and RCC with 95 % intervals stand the side effects: what the edit does to the accuracy on the
-    other tasks (mean change, in points of 0 to 1), and to the perplexity of plain text (a ratio). Where no range can be
-    learned, because no identification question was answered wrongly for instance, a row holds the reason alone.
-
-    Args:
-        learned: the edits.
-        text: plain texts; () = the texts of all evaluation examples.
+    ones; edits act at all positions. Beside RAC and RCC with 95 % intervals stand the side effects: what the edit does
+    to the accuracy on the other tasks (mean change, in points of 0 to 1), and to the perplexity of plain text (a
+    ratio). Where no range can be learned, because no identification question was answered wrongly for instance, a row
+    holds the reason alone.
     """
-    spec, model, splits, seed = learned.spec, learned.model, learned.splits, learned.seed
-    texts = list(text) or [e.item.text for split in splits.values() for e in split.evaluate if e.item is not None]
-    learnable = [case for case in learned.cases if case.edit is not None]
-    edits = [None, *(case.edit for case in learnable)]
-    answers = {
-        name: evaluate_many(
-            model, split.evaluate, edits, seed=seed, progress=prefixed(learned.progress, f"{spec.name}: {name}, ")
-        )
-        for name, split in splits.items()
-    }
-    plain = perplexity(model, texts)
-    rows = []
-    for case in learned.cases:
-        about = {
-            "task": case.task,
-            "scorer": case.scorer,
-            "mode": case.mode,
-            "edit": "whole" if case.tau is None else "range",
-            "tau": case.tau,
-            "budget": spec.budget,
-            "reason": case.reason,
-        }
-        if case.edit is None:
-            rows.append(about)
-            continue
-        found, number = answers[case.task], 1 + learnable.index(case)
-        change = compare(found[0], found[number], case.mode, seed=seed)
-        others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != case.task]
-        rows.append(
-            about
-            | {"good": case.edit.n_good, "bad": case.edit.n_bad}
-            | {"accuracy_before": found[0].acc, "accuracy": found[number].acc}
-            | _metrics(change.to_json())
-            | {"other_tasks": float(np.mean(others)) if others else None}
-            | {"perplexity_ratio": perplexity(model, texts, case.edit) / plain}
-        )
-    return rows
 
+    kind = "gating"
+    of_group = True
+    spec: Gating
 
-def _cases(spec: Gating, task: str, split: Split, model: HookedModel, site: str, seed: int) -> list[_Case]:
-    cases = []
-    for scorer in spec.scorers:
-        a = attribute(model, split.identify, scorer, site=site, budget=spec.budget, seed=seed)
-        chosen = candidate_of(a, spec.budget)
+    def ingredients(self) -> list[Any]:
+        """The texts too."""
+        return [*super().ingredients(), self.text]
+
+    def depth(self, n_units: int) -> int:
+        """The edits' budget."""
+        return self.spec.budget
+
+    def check(self, desk: Desk) -> None:
+        """Neurons enough, and scorers that fit."""
+        check_count(self.spec.budget, desk.model.n_layers * desk.model.units(self.classes.site))
+        super().check(desk)
+
+    def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
+        """The rows of a task; its edits are tried on the other tasks of the group too."""
+        job, seed, model = desk.job, desk.job.seed, desk.model
+        split = self.sizes.at(desk).split
+        chosen = [self.candidate(desk, scorer, self.spec.budget) for scorer in self.spec.scorers]
+        cases = [case for one in chosen for case in self._cases(desk, split, one)]
+        learnable = [case for case in cases if case.edit is not None]
+        edits = [None, *(case.edit for case in learnable)]
+        answers: dict[str, list[Evaluation]] = {}
+        texts: list[str] = []
+        for one in group:
+            theirs = self.split_of(desk, one)
+            texts += [example.item.text for example in theirs.evaluate if example.item is not None]
+            told = desk.told(f"{self.name}, {one.name}")
+            answers[one.name] = evaluate_many(model, theirs.evaluate, edits, seed=seed, progress=told)
+        texts = list(self.text) or texts
+        plain = perplexity(model, texts)
+        rows = []
+        for case in cases:
+            about = {
+                "task": job.name,
+                "scorer": case.scorer,
+                "mode": case.mode,
+                "edit": "whole" if case.tau is None else "range",
+                "tau": case.tau,
+                "budget": self.spec.budget,
+                "reason": case.reason,
+            }
+            if case.edit is None:
+                rows.append(about)
+                continue
+            found, number = answers[job.name], 1 + learnable.index(case)
+            change = compare(found[0], found[number], case.mode, seed=seed)
+            others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != job.name]
+            rows.append(
+                about
+                | {"good": case.edit.n_good, "bad": case.edit.n_bad}
+                | {"accuracy_before": found[0].acc, "accuracy": found[number].acc}
+                | _metrics(change.to_json())
+                | {"other_tasks": float(np.mean(others)) if others else None}
+                | {"perplexity_ratio": perplexity(model, texts, case.edit) / plain}
+            )
+        return Payload({"rows": rows, "notes": split.report.notes})
+
+    def _cases(self, desk: Desk, split: Split, chosen: Candidate) -> list[_Case]:
+        spec, cases = self.spec, []
         good, bad = chosen.good, chosen.bad
         ratio = spec.ratio if bad is not None else 1.0
         for mode, maker in MAKERS.items():
             make = partial(maker, good, bad, budget=spec.budget, ratio=ratio, positions="all")
-            cases.append(_Case(task, scorer, mode, None, make()))
-            excite, silence = (registry().make(Intervention, name) for name in GATED)
+            cases.append(_Case(chosen.scorer, mode, None, make()))
+            excite, silence = (registry().make(Intervention, name) for name in (spec.strengthen, spec.weaken))
             try:
-                gated = make(strengthen=excite, weaken=silence).fit(model, split.identify)
+                gated = make(strengthen=excite, weaken=silence).fit(desk.model, split.identify)
             except DataError as error:
-                cases += [_Case(task, scorer, mode, tau, None, str(error)) for tau in spec.taus]
+                cases += [_Case(chosen.scorer, mode, tau, None, str(error)) for tau in spec.taus]
                 continue
-            cases += [_Case(task, scorer, mode, tau, _of_width(gated, tau)) for tau in spec.taus]
-    return cases
+            cases += [_Case(chosen.scorer, mode, tau, _of_width(gated, tau)) for tau in spec.taus]
+        return cases
 
 
 def _of_width(gated: Edit, tau: float) -> Edit:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,8 +14,14 @@ from neuron_antagonism.method.edits import Edit, edit
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.method.perplexity import perplexity
 from neuron_antagonism.metrics.bootstrap import Resamples, interval_around
-from neuron_antagonism.parts.subject import Concept, Subject
-from neuron_antagonism.suites.spec import Masking
+from neuron_antagonism.parts.rows import Found, Rows
+from neuron_antagonism.parts.specs import Masking
+from neuron_antagonism.parts.subject import Concept, Subject, check_layers
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.unit import Payload
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.work import Desk
 
 WHOLE = float("inf")
 METRICS = ("accuracy", "confidence")
@@ -44,6 +50,47 @@ class Masked:
 
     row: dict[str, Any]
     changed: Float[np.ndarray, " example"] | None = None
+
+
+@dataclass(frozen=True)
+class MaskingRows(Rows):
+    """The part `masking`."""
+
+    kind = "masking"
+    spec: Masking
+
+    def ingredients(self) -> list[Any]:
+        """The classes too, and the texts where they are read."""
+        return [*super().ingredients(), asdict(self.classes), self.text if self.spec.perplexity else None]
+
+    def check(self, desk: Desk) -> None:
+        """Two classes to learn from, and blocks that are there."""
+        check_layers(self.name, self.spec.layers, desk.model.n_layers)
+        Subject.at(desk, self.classes, self.text).check()
+
+    def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
+        """See `masking`; what each mask changed by example is kept for `add_rivals`."""
+        subject = Subject.at(desk, self.classes, self.text)
+        found = masking(self.spec, subject)
+        arrays = {str(i): one.changed for i, one in enumerate(found) if one.changed is not None}
+        meta = {"rows": [one.row for one in found], "left_out": subject.left_out, "notes": subject.split.report.notes}
+        return Payload(meta, arrays)
+
+    @classmethod
+    def joined(cls, found: Found) -> dict[str, dict[Job, list[dict[str, Any]]]]:
+        """The rows, range masks with their rivals: these may come from any part of the suite."""
+        masked = {(part, job): masked_of(payload) for part, own in found.items() for job, payload in own.items()}
+        groups: dict[tuple[str, int], list[Masked]] = {}
+        for (_, job), each in masked.items():
+            groups.setdefault((job.model.id, job.seed), []).extend(each)
+        for (_, seed), every in groups.items():
+            add_rivals(every, seed)
+        return {part: {job: [one.row for one in masked[part, job]] for job in own} for part, own in found.items()}
+
+
+def masked_of(payload: Payload) -> list[Masked]:
+    """What `MaskingRows.measure` found; its rows are copies."""
+    return [Masked(dict(row), payload.arrays.get(str(i))) for i, row in enumerate(payload.meta["rows"])]
 
 
 def masking(spec: Masking, subject: Subject) -> list[Masked]:
@@ -101,7 +148,8 @@ def _draws(size: int, seed: int) -> Resamples:
 def _edit(spec: Masking, subject: Subject, concept: Concept, share: float, tau: float) -> Edit:
     units = concept.saliency.top_share(share, spec.layers)
     inside = "zero" if tau == WHOLE else spec.inside
-    return edit(units, concept.ranges.with_options(tau=tau, inside=inside), positions="all")
+    mask = subject.mask(spec.mask, concept.name).with_options(tau=tau, inside=inside)
+    return edit(units, mask, positions="all")
 
 
 def _perplexity(spec: Masking, subject: Subject, mask: Edit | None) -> float | None:

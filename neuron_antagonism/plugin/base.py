@@ -272,6 +272,37 @@ class Intervention(Configurable):
         """
         return self
 
+    def state(self) -> dict[str, Any]:
+        """What a fitted copy has learned, by name: tensors, numbers, texts; enough for `with_state` to make it again.
+
+        Default: every attribute beside options and what this class itself defines.
+
+        Raises:
+            PluginError: it holds something else.
+        """
+        own = {name: value for name, value in vars(self).items() if name not in ("options", "fitted", "site")}
+        for name, value in own.items():
+            if not isinstance(value, int | float | str | None) and not hasattr(value, "detach"):
+                raise PluginError(
+                    f"intervention {self.name!r} has learned {name!r}, a {type(value).__name__}, which can't be "
+                    "stored; accepted: tensors, numbers and texts, or its own state() and with_state()"
+                )
+        return own
+
+    def with_state(self, state: Mapping[str, Any], site: str | None) -> Self:
+        """A fitted copy that has learned what `state` gave.
+
+        Args:
+            state: by name.
+            site: where it was learned.
+        """
+        import copy
+
+        other = copy.copy(self)
+        vars(other).update(state)
+        other.fitted, other.site = True, site
+        return other
+
     def edit(
         self,
         values: Float[Tensor, "batch position n"],

@@ -11,13 +11,16 @@ import numpy as np
 BINS = 24
 
 
-def plot_values(rows: Sequence[Mapping[str, Any]], values: Sequence[Mapping[str, Any]], tau: float) -> bytes:
+def plot_values(
+    rows: Sequence[Mapping[str, Any]], values: Sequence[Mapping[str, Any]], tau: float, title: str
+) -> bytes:
     """One panel for each class's unit: histograms of its values by class, and the class's range.
 
     Args:
         rows: of each class the unit shown, its μ and σ on the class, and its mean overlap.
         values: the units' values by class.
         tau: half the range's width in σ.
+        title: what it is of.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,7 +58,7 @@ def plot_values(rows: Sequence[Mapping[str, Any]], values: Sequence[Mapping[str,
         axis.set_axis_off()
     lines_by_class = [Line2D([], [], color=f"C{number % 10}", linewidth=4) for number in range(len(classes))]
     figure.legend(lines_by_class, classes, loc="outside lower center", ncols=min(8, len(classes)), frameon=False)
-    figure.suptitle(f"{rows[0]['task']}: values on rightly answered questions; grey: the class's range, τ = {tau:g}")
+    figure.suptitle(f"{title}: values on rightly answered questions; grey: the class's range, τ = {tau:g}")
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110, metadata={"Software": None})
     return out.getvalue()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import neuron_antagonism
-from neuron_antagonism.model.hooked import HookedModel
+
+if TYPE_CHECKING:
+    from neuron_antagonism.model.hooked import HookedModel
 
 PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "safetensors", "pluggy", "pydantic")
 
@@ -23,25 +23,32 @@ def software() -> dict[str, Any]:
     }
 
 
-def machine(model: HookedModel) -> dict[str, Any]:
-    """What it ran on."""
+def machine() -> dict[str, Any]:
+    """What it runs on."""
+    import torch
+
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
-        "device": str(model.device),
     }
 
 
-def described(model: HookedModel, fingerprint: str) -> dict[str, Any]:
-    """The model, and a hash of its weights."""
+def described(model: HookedModel) -> dict[str, Any]:
+    """The model, and a hash of its weights, as plain JSON values."""
+    from neuron_antagonism.model.hooked import SITES
+
+    planted = model.planted
     return {
         "name": model.name,
         "architecture": model.architecture,
         "layers": model.n_layers,
         "neurons_per_layer": model.n_neurons,
+        "units": {site: model.units(site) for site in SITES if _has(model, site)},
+        "planted": None if planted is None else {role: [list(pair) for pair in one] for role, one in planted.items()},
         "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
         "chat_template": model.chat is not None,
         "adapter": model.adapter,
         "proofs": {
@@ -49,8 +56,13 @@ def described(model: HookedModel, fingerprint: str) -> dict[str, Any]:
             name: {**vars(proof), "figure": proof.figure if isfinite(proof.figure) else None}
             for name, proof in model.proofs.items()
         },
-        "fingerprint": fingerprint,
+        "fingerprint": model.fingerprint(),
     }
+
+
+def _has(model: HookedModel, site: str) -> bool:
+    proof = model.proofs.get(site)
+    return model.has_site(site) and (proof is None or proof.holds)
 
 
 def _version(package: str) -> str:

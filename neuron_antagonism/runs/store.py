@@ -1,197 +1,168 @@
-"""A run's directory and its result in memory."""
+"""Units on disk. The only place that reads and writes them; nothing half-written, damaged or foreign is ever used."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import contextlib
+import os
+import shutil
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from neuron_antagonism.errors import AntagonismWarning, DataError
-from neuron_antagonism.files import expanded, write_whole
-from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.metrics.protocols import SHOWN
-from neuron_antagonism.plugin.base import Intervention
-from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.report.run_table import ResultTable
-from neuron_antagonism.runs.config import RunConfig
-from neuron_antagonism.runs.sweep import Act, Candidate, Editing
-from neuron_antagonism.tasks.splits import Split
+from neuron_antagonism import tensors
+from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
+from neuron_antagonism.files import expanded, there, unwritable
+from neuron_antagonism.runs.unit import Payload, Unit
+
+CACHE = "NEURON_ANTAGONISM_CACHE"
+"""The environment variable that names a cache where none is given."""
+
+SMALL = 2**20
+"""Payloads of at most so many bytes are kept in memory once read."""
 
 
 @dataclass
-class RunResult:
-    """What a run found.
+class Store:
+    """A directory of units, and perhaps a cache that other directories share.
 
-    Attributes:
-        manifest: versions, options, hashes, machine, engine, timings.
-        results: what results.json holds.
-        splits: by task, the examples.
-        attributions: by task and scorer.
-        edits: by task, scorer and mode ("enhance", "degrade"): the edit at the ratio that `held-out` chose.
-        path: the run's directory, or None.
+    What is found in the cache is put into the directory too, which stays whole by itself.
+
+    Args:
+        path: the directory; made when something is first put there.
+        cache: the shared directory, or None.
+        looks: whether it only looks: nothing is made, moved or put anywhere.
     """
 
-    manifest: dict[str, Any]
-    results: dict[str, Any]
-    splits: dict[str, Split] = field(default_factory=dict)
-    attributions: dict[str, dict[str, Attribution]] = field(default_factory=dict)
-    edits: dict[str, dict[str, dict[str, Edit]]] = field(default_factory=dict)
-    path: Path | None = None
+    path: Path
+    cache: Path | None = None
+    looks: bool = False
+    _placed: list[Path] = field(default_factory=list, repr=False)
+    _read: dict[str, Payload] = field(default_factory=dict, repr=False)
+    _known: set[str] = field(default_factory=set, repr=False)
 
-    @property
-    def table(self) -> ResultTable:
-        """The table of RAC and RCC; printing it gives text."""
-        return ResultTable(self.results)
+    def has(self, unit: Unit) -> bool:
+        """Whether a unit is there, whole and of this key."""
+        return unit.key in self._known or self.get(unit) is not None
 
+    def get(self, unit: Unit) -> Payload | None:
+        """What a unit holds; None where it is not there.
 
-class RunDirectory:
-    """Where a run is written; every file appears whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        """Nothing is written yet."""
-        self.path = path
-
-    def scores(self, task: str, scorer: str) -> Path:
-        """The file of one scorer's scores for one task."""
-        return self.path / "scores" / f"{task}.{scorer}.safetensors"
-
-    def sweeps(self, task: str) -> Path:
-        """The file of one task's sweep."""
-        return self.path / "sweeps" / f"{task}.safetensors"
-
-    def write_json(self, name: str, value: Any, indent: int | None = 1) -> None:
-        """Write one JSON file."""
-        self._write(name, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def write_questions(self, splits: Mapping[str, tuple[str, Split]]) -> None:
-        """Write questions.jsonl: one line an example, with its task and the key it was chosen by."""
-        rows = ({"task": t, "key": key, **row} for t, (key, split) in splits.items() for row in split.rows())
-        self._write("questions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-    def write_neurons(self, candidates: Mapping[str, list[Candidate]]) -> None:
-        """Write neurons.csv: the chosen good and bad neurons of every task and scorer."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        sets = [s for found in candidates.values() for c in found for s in (c.good, c.bad) if s is not None and len(s)]
-        site = [] if all(neurons.site == "post" for neurons in sets) else [sets[0].site]
-        columns = ["task", "scorer", "role", "rank", "layer", "neuron", "score"]
-        writer.writerow([*columns, *("site" for _ in site)])
-        for task, found in candidates.items():
-            for candidate in found:
-                if candidate.draw:
-                    continue
-                for role, neurons in (("good", candidate.good), ("bad", candidate.bad)):
-                    if neurons is None:
-                        continue
-                    for rank, (pair, score) in enumerate(zip(neurons, neurons.scores.tolist(), strict=True), 1):
-                        writer.writerow([task, candidate.scorer, role, rank, *pair, repr(score), *site])
-        self._write("neurons.csv", text.getvalue())
-
-    def read_splits(self) -> dict[str, tuple[str, Split]]:
-        """The key and split of each task in questions.jsonl; empty where there is none."""
-        file = self.path / "questions.jsonl"
-        if not file.exists():
-            return {}
-        lines: dict[str, list[str]] = {}
-        keys: dict[str, str] = {}
-        try:
-            # line by line as the file has them: texts may hold U+2028 and other ends of lines that are none in JSON
-            with file.open(encoding="utf-8", newline="\n") as stored:
-                for line in stored:
-                    row = json.loads(line)
-                    keys[row["task"]] = row.pop("key")
-                    lines.setdefault(row.pop("task"), []).append(json.dumps(row))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"can't read {file}: {error}; accepted: a file that a run wrote") from None
-        reports = self.read_json("splits.json") or {}
-        found = {}
-        for task, rows in lines.items():
-            split = Split.from_rows(rows, str(file))
-            for name, value in reports.get(task, {}).items():
-                setattr(split.report, name, value)
-            found[task] = (keys[task], split)
+        A damaged file, or another unit's, is named in a warning and set aside.
+        """
+        if unit.key in self._read:
+            return self._read[unit.key]
+        found = self._load(self.path / unit.file, unit)
+        if found is None and self.cache is not None:
+            found = self._load(self.cache / unit.file, unit)
+            if found is not None and not self.looks:
+                self._placed.append(self.path / unit.file)
+                _link(self.cache / unit.file, self.path / unit.file)
+        if found is not None:
+            self._keep(unit, found)
         return found
 
-    def read_json(self, name: str) -> Any:
-        """A JSON file of the run, or None."""
+    def put(self, unit: Unit, payload: Payload) -> None:
+        """Keep what a unit holds.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        file = self.path / unit.file
+        self._placed.append(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tensors.write(file, payload.arrays, {"kind": unit.kind, "key": unit.key, **payload.meta})
+        if self.cache is not None:
+            _link(file, self.cache / unit.file)
+        self._keep(unit, payload)
+
+    def undo(self) -> None:
+        """Take away again what this object has put into the directory; the cache keeps it."""
+        for file in self._placed:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+                file.parent.rmdir()
+        self._placed.clear()
+
+    def _load(self, file: Path, unit: Unit) -> Payload | None:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            if not there(file):
+                return None
+            arrays, document = tensors.read(file)
+            if document.pop("key", None) != unit.key or document.pop("kind", None) != unit.kind:
+                raise DataError(f"can't use {file}: it holds something else; accepted: what its name says")
+        except (DataError, OSError) as error:
+            if not self.looks:
+                _set_aside(file, error)
             return None
-        except (OSError, ValueError) as error:
-            raise DataError(f"can't read {self.path / name}: {error}; accepted: a file that a run wrote") from None
+        return Payload(document, arrays)
 
-    def read_kept(self, name: str, key: str) -> dict[str, Any] | None:
-        """A JSON file that holds this key; None where there is none, or only a damaged or another one."""
-        try:
-            kept = self.read_json(name)
-        except DataError:
-            return None
-        return kept if isinstance(kept, dict) and kept.get("key") == key else None
-
-    def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode("utf-8"))
+    def _keep(self, unit: Unit, payload: Payload) -> None:
+        self._known.add(unit.key)
+        if sum(array.nbytes for array in payload.arrays.values()) <= SMALL:
+            self._read[unit.key] = payload
 
 
-def candidate_of(a: Attribution, budget: int, draw: int = 0) -> Candidate:
-    """The neuron sets of one attribution."""
-    with warnings.catch_warnings():
-        # a short set is reported in the table and in results.json
-        warnings.simplefilter("ignore", AntagonismWarning)
-        return Candidate(a.scorer, draw, a.good(budget), a.bad(budget) if "bad" in a.roles else None)
+def store_of(out: str | Path, cache: str | Path | None, *, looks: bool = False) -> Store:
+    """The store of a directory, and of the cache that is given or that the environment names.
 
-
-def chosen_edits(
-    results: Mapping[str, Any], candidates: Mapping[str, Candidate], editing: Editing
-) -> dict[str, dict[str, Edit]]:
-    """By scorer and mode, the edit at the ratio that `held-out` chose (of a scorer that draws: of its first draw)."""
-    edits: dict[str, dict[str, Edit]] = {}
-    for cell in results["cells"][SHOWN]:
-        tenths = cell["draws"][0]["tenths"] if cell["draws"] else cell["tenths"]
-        edit = editing.edit(candidates[cell["scorer"]], cell["mode"], tenths)
-        edits.setdefault(cell["scorer"], {})[cell["mode"]] = edit
-    return edits
-
-
-def load_run(path: str | Path) -> RunResult:
-    """Read a run's directory.
-
-    Interventions that need fitting come back unfitted: they refuse to act until they are fitted again.
+    Args:
+        out: the directory.
+        cache: the shared directory, or None.
+        looks: see `Store`.
 
     Raises:
-        DataError: no such directory, or a run that did not finish.
+        UsageError: the cache can't be used.
     """
-    path = expanded(path)
+    given = cache if cache is not None else os.environ.get(CACHE) or None
+    return Store(expanded(out), None if given is None else checked_cache(given), looks)
+
+
+def checked_cache(path: str | Path) -> Path:
+    """The directory of a cache, which is made when something is put there.
+
+    Raises:
+        UsageError: it can't be.
+    """
+    found = expanded(path)
     try:
-        return _load(RunDirectory(path), path)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"{path} holds a damaged run ({reason}); accepted: a directory that a run wrote") from None
+        nearest = next(one for one in (found.absolute(), *found.absolute().parents) if there(one))
+    except OSError as error:
+        raise unwritable(found, error.strerror) from None
+    if not nearest.is_dir():
+        raise unwritable(found, f"{nearest} is not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"can't write to the cache {found}: no permission; accepted: a directory that can be written")
+    return found
 
 
-def _load(directory: RunDirectory, path: Path) -> RunResult:
-    manifest, results = directory.read_json("manifest.json"), directory.read_json("results.json")
-    if manifest is None or results is None or not manifest.get("finished"):
-        raise DataError(
-            f"{path} holds no finished run; accepted: a directory with the manifest.json and results.json of one, "
-            "or --resume to complete it"
-        )
-    config = RunConfig.of(**manifest["config"])
-    made = [
-        registry().make(Intervention, name, config.options.get(name)) for name in (config.strengthen, config.weaken)
-    ]
-    editing = Editing(config.budget, config.positions, config.site, *(Act(one, one) for one in made))
-    splits = {task: split for task, (_, split) in directory.read_splits().items()}
-    attributions: dict[str, dict[str, Attribution]] = {}
-    edits = {}
-    for task, found in results["tasks"].items():
-        attributions[task] = {name: Attribution.load(directory.scores(task, name)) for name in found["attribution"]}
-        candidates = {name: candidate_of(a, config.budget) for name, a in attributions[task].items()}
-        edits[task] = chosen_edits(found, candidates, editing)
-    return RunResult(manifest, results, splits, attributions, edits, path)
+def _link(source: Path, target: Path) -> None:
+    """The same file at a second place, as a link where the file system has them; nothing half-written stays.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(source, partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+        partial.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(target)) from error
+
+
+def _set_aside(file: Path, error: Exception) -> None:
+    """Damaged files stay, under another name, for whoever wants to know what happened."""
+    aside = file.with_name(f"{file.name}.damaged")
+    with contextlib.suppress(OSError):
+        file.replace(aside)
+    warnings.warn(
+        f"{' '.join(str(error).split())}; set aside as {aside.name}, to be computed again",
+        AntagonismWarning,
+        stacklevel=4,
+    )

@@ -1,36 +1,48 @@
-"""A suite from its spec to its results: everything that can be wrong is found before anything is created."""
+"""`na.bench`: a suite from its spec to its results, on a grid of models, tasks and seeds."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from neuron_antagonism.errors import AntagonismError, DataError, RunError, UsageError, unknown
-from neuron_antagonism.files import expanded
-from neuron_antagonism.model.hooked import HookedModel
-from neuron_antagonism.model.load import load_model
-from neuron_antagonism.neurons import check_count
-from neuron_antagonism.parts.antagonism import Pairs, antagonism
-from neuron_antagonism.parts.distributions import distributions, write_distributions
-from neuron_antagonism.parts.gating import Gates, gating
-from neuron_antagonism.parts.masking import Masked, add_rivals, masking
-from neuron_antagonism.parts.subject import Subject
-from neuron_antagonism.plugin.base import Scorer
-from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.errors import DataError, RunError, UsageError, unknown
+from neuron_antagonism.files import TABLE, expanded, read_text
+from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.runs.claim import claimed
-from neuron_antagonism.runs.environment import described, machine, software
-from neuron_antagonism.runs.plan import make_out, once
-from neuron_antagonism.runs.store import RunDirectory
-from neuron_antagonism.suites.rows import write_rows
-from neuron_antagonism.suites.spec import Antagonism, Distributions, Gating, Masking, OfTasks, Suite, find_suite
+from neuron_antagonism.report.rows import write_rows
+from neuron_antagonism.runs.backends import Backend
+from neuron_antagonism.runs.backends.choose import backend_of
+from neuron_antagonism.runs.environment import machine, software
+from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
+from neuron_antagonism.runs.keys import identity, key_of
+from neuron_antagonism.runs.lock import claimed
+from neuron_antagonism.runs.store import Store, store_of
+from neuron_antagonism.runs.unit import Memory, Payload
+from neuron_antagonism.suites.directory import (
+    MANIFEST,
+    RESULTS,
+    finished_manifest,
+    preparing,
+    read_json,
+    under_way,
+    write_json,
+)
+from neuron_antagonism.suites.plan import once
+from neuron_antagonism.suites.spec import Suite, find_suite
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.parts.rows import Rows
+    from neuron_antagonism.runs.execute import Work
+
+SCHEMA = 2
 
 Data = Mapping[str, tuple[str, str | None]]
 
@@ -40,10 +52,12 @@ class BenchResult:
     """What a suite measured.
 
     Attributes:
-        manifest: what was asked for, of which model, with which versions; and how long each part took, in seconds.
-        parts: rows by the part's name, as its module describes them.
-        left_out: by task, classes of which the model answers too few questions rightly to learn from, and how many.
+        manifest: what was asked for, of which models, with which versions; and seconds spent, by part and task.
+        parts: rows by the part's name, as its module describes them; of several models or seeds with these beside.
+        left_out: by job, classes of which the model answers too few questions rightly to learn from, and how many.
         notes: what a reader should know of the examples, a line each.
+        failed: by job, why it could not be finished. A job is named by its task, where there are several models or
+            seeds as model/seed/task.
         path: the directory it was written to, or None.
     """
 
@@ -51,186 +65,336 @@ class BenchResult:
     parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What results.json holds."""
-        return {"schema": SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
+        shown = {"schema": SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
+        return shown | ({"failed": self.failed} if self.failed else {})
+
+    def frame(self, part: str) -> pd.DataFrame:
+        """The rows of a part as a pandas frame; an interval is a column of pairs.
+
+        Raises:
+            UsageError: no such part.
+        """
+        import pandas as pd
+
+        if part not in self.parts:
+            raise UsageError(unknown("part", part, self.parts))
+        return pd.DataFrame(self.parts[part])
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A suite that can be measured."""
+class BenchPlan:
+    """A suite that can be prepared.
+
+    Args:
+        suite: what is measured.
+        jobs: by part's name, its jobs in order.
+        texts: plain texts for perplexity; () = the examples' own.
+        text: the file that they come from.
+    """
 
     suite: Suite
-    model: HookedModel
-    subjects: tuple[Subject, ...]
-    learned: Mapping[str, Gates | Pairs]
-    text: tuple[str, ...]
-    seed: int
-    manifest: dict[str, Any]
+    jobs: Mapping[str, tuple[Job, ...]]
+    texts: tuple[str, ...]
+    text: str | None
+
+    @cached_property
+    def every(self) -> list[Job]:
+        """All jobs, those of one model together."""
+        found = dict.fromkeys(job for jobs in self.jobs.values() for job in jobs)
+        models = list(dict.fromkeys(job.model for job in found))
+        return sorted(found, key=lambda job: models.index(job.model))
+
+    @property
+    def strict(self) -> bool:
+        """Whether a job that can't be prepared ends everything: of several models the others go on."""
+        return not self._several["model"]
+
+    @cached_property
+    def _several(self) -> dict[str, bool]:
+        return {name: len({getattr(job, name) for job in self.every}) > 1 for name in ("model", "seed")}
+
+    @property
+    def key(self) -> str:
+        """What determines the results, and nothing else."""
+        jobs = [[name, [[job.model.id, job.task.id, job.seed] for job in own]] for name, own in self.jobs.items()]
+        plugins = [identity(plugin) for part in self.suite.parts for plugin in part.plugins()]
+        return key_of("bench", self.suite.model_dump(mode="json"), jobs, self.texts, plugins)
+
+    def about(self, job: Job) -> dict[str, Any]:
+        """What tells a job's rows from others', beside the task, where the grid has several."""
+        values = {"model": job.model.name, "seed": job.seed}
+        return {name: value for name, value in values.items() if self._several[name]}
+
+    def label(self, job: Job) -> str:
+        """What people call a job: its task, after what tells it from others."""
+        return "/".join(str(value) for value in (*self.about(job).values(), job.name))
 
 
 def bench(
     suite: str | Path | Suite,
-    model: str | HookedModel = "demo",
+    model: str | HookedModel | Sequence[str | HookedModel] = (),
     *,
     tasks: Sequence[str | Path] = (),
     data: Data | None = None,
     text: str | Path | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = (),
     out: str | Path | None = None,
+    cache: str | Path | None = None,
+    backend: str = "serial",
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> BenchResult:
-    """Measure a suite on a model.
+    """Measure a suite on a grid of models, tasks and seeds.
+
+    What is in the directory or in the cache already is not computed again, whatever was asked before.
 
     Args:
         suite: a shipped suite's name, a YAML file that states one, or a `Suite`.
-        model: a name (see `load_model`) or a loaded model.
+        model: names (see `load_model`) or loaded models, one or several; default: the suite's, or the embedded one.
         tasks: tasks instead of all that the suite names: names or task files.
         data: by task, its own evaluation file and, or None, training file.
         text: a file of plain text for perplexity, a text on each line; None = the examples' own texts.
-        seed: of every draw.
+        seed: of every draw, one or several; default: the suite's.
         out: the directory for results; None = nothing is written.
+        cache, backend, workers: as in `run`.
         progress: called with what is being done, how much is done and how much there is.
 
     Raises:
         AntagonismError: something asked for is wrong; nothing has been created then.
-        RunError: it failed under way; what was finished is in `out`.
+        RunError: a job failed under way; what was finished is in `out`.
     """
-    directory = None if out is None else expanded(out)
-    with claimed(directory, resume=None) if directory is not None else nullcontext():
-        ready = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, progress=progress)
-        return run_bench(ready, directory)
+    plan = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed)
+    where = None if out is None else expanded(out)
+    return carry_bench(plan, where, cache=cache, backend=backend, workers=workers, progress=progress)
 
 
 def plan_bench(
     suite: str | Path | Suite,
-    model: str | HookedModel = "demo",
+    model: str | HookedModel | Sequence[str | HookedModel] = (),
     *,
     tasks: Sequence[str | Path] = (),
     data: Data | None = None,
     text: str | Path | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = (),
     loading: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-) -> Bench:
-    """Check everything, load the model, choose the examples and learn from them; arguments as in `bench`.
+) -> BenchPlan:
+    """Check what can be checked without a model, and read the data; arguments as in `bench`. Imports no torch.
 
     Args:
         loading: further arguments of `load_model`.
     """
     spec = suite if isinstance(suite, Suite) else find_suite(suite)
     texts = _texts(text)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
-    wanted = {part.name: tuple(tasks or part.tasks or spec.tasks) for part in _of_tasks(spec)}
-    about_concepts = tuple(tasks or spec.tasks) if len(wanted) < len(spec.parts) else ()
-    named = [about_concepts, *wanted.values()]
-    every = _loaded(dict.fromkeys(str(name) for names in named for name in names), data or {})
-    for names in named:
-        once("task", [every[str(name)].name for name in names])
-    for task in every.values():
-        task.items(seed)  # what is wrong with data is said before a model is loaded
-    for scorer in (scorer for part in _of_tasks(spec) for scorer in part.scorers):
-        registry().make(Scorer, scorer)
-    ready = model if isinstance(model, HookedModel) else load_model(model, **(loading or {}))
-    if ready.is_edited:
-        raise UsageError("a suite was started inside model.edited(); accepted: outside, it makes its own edits")
-    n_units = ready.n_layers * ready.units(spec.site)
-    for part in spec.parts:
-        if isinstance(part, Gating):
-            check_count(part.budget, n_units)
-        elif isinstance(part, Antagonism):
-            if 2 * part.n > n_units:
-                raise UsageError(
-                    f"part {part.name!r} asks for two sets of {part.n} neurons; accepted: 1 to {n_units // 2} of the "
-                    f"{n_units} of this model"
-                )
-        elif any(layer >= ready.n_layers for layer in part.layers):
-            raise UsageError(
-                f"part {part.name!r} names block {max(part.layers)}; accepted: 0 to {ready.n_layers - 1} of this model"
-            )
-    subjects = tuple(Subject(spec, every[str(name)], ready, texts, seed, progress) for name in about_concepts)
-    for subject in subjects:
-        subject.check()
-    manifest = {
-        "schema": SCHEMA,
-        "finished": False,
-        **software(),
-        "machine": machine(ready),
-        "suite": spec.model_dump(mode="json"),
-        "seed": seed,
-        "text": None if text is None else str(text),
-        "model": described(ready, ready.fingerprint()),
-        "data": {task.name: {"source": task.source, "train": task.train} for task in every.values()},
-        "timings": {},
+    seeds = _seeds(seed) or spec.seeds
+    models: Sequence[Any] = [model] if not isinstance(model, list | tuple) else model
+    models = models or spec.models or ("demo",)
+    wanted = {
+        part.name: tuple(tasks or (part.tasks if isinstance(part, OfTasks) else ()) or spec.tasks)
+        for part in spec.parts
     }
-    learned: dict[str, Gates | Pairs] = {}
-    for part in _of_tasks(spec):
-        theirs = [every[str(name)] for name in wanted[part.name]]
-        if isinstance(part, Gating):
-            learned[part.name] = Gates.of(part, theirs, ready, spec.site, seed=seed, progress=progress)
-        else:
-            learned[part.name] = Pairs.of(part, theirs, ready, spec.site, seed=seed, progress=progress)
-    return Bench(spec, ready, subjects, learned, texts, seed, manifest)
+    every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data or {})
+    for names in wanted.values():
+        once("task", [every[str(name)].name for name in names])
+    for part in spec.parts:
+        part.plugins()
+    read = {(name, s): TaskSource.of(task, s) for name, task in every.items() for s in seeds}
+    sources = [ModelSource.of(one, loading or {}) for one in models]
+    once("model", [source.name for source in sources])
+    names_of = {source.id: source.name for source in sources}
+    if len(names_of) < len(sources):
+        again = next(source for source in sources if names_of[source.id] != source.name)
+        raise UsageError(
+            f"the models {again.name!r} and {names_of[again.id]!r} are one and the same; accepted: each once"
+        )
+    jobs = {
+        name: tuple(Job(source, read[str(task), s], s) for source in sources for s in seeds for task in names)
+        for name, names in wanted.items()
+    }
+    return BenchPlan(spec, jobs, texts, None if text is None else str(text))
 
 
-def run_bench(ready: Bench, out: Path | None = None) -> BenchResult:
-    """Measure what was planned, and write each part as soon as it is there.
+def carry_bench(
+    plan: BenchPlan,
+    out: Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    backend: str = "serial",
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> BenchResult:
+    """Carry out a plan; arguments and errors as in `bench`."""
+    at = backend_of(backend, workers)
+    if out is None:
+        return _Bench(plan, None, Memory(), at, progress).result()
+    there = finished(out, plan.key)
+    if there is not None:
+        return there
+    store = store_of(out, cache)
+    with claimed(out):
+        return _Bench(plan, out, store, at, progress).result()
 
-    Raises:
-        RunError: it failed under way.
-    """
-    left_out = {subject.name: subject.left_out for subject in ready.subjects}
-    result = BenchResult(ready.manifest, left_out=left_out, notes=_notes(ready), path=out)
-    if out is not None:
-        make_out(out, ["plots"] if any(isinstance(part, Distributions) for part in ready.suite.parts) else [])
-    _write(out, result)
-    masked: list[Masked] = []
+
+def finished(out: Path, key: str) -> BenchResult | None:
+    """The suite's results in a directory, where they are finished and of this key; no torch is imported."""
+    manifest = finished_manifest(out, key)
+    if manifest is None:
+        return None
     try:
-        for part in ready.suite.parts:
-            start = time.perf_counter()
-            if isinstance(part, Masking):
-                found = [one for subject in ready.subjects for one in masking(part, subject)]
-                masked += found
-                rows = [one.row for one in found]
-            elif isinstance(part, Distributions):
-                rows = [row for subject in ready.subjects for row in distributions(part, subject)]
-            else:
-                rows = _of_learned(ready.learned[part.name], ready.text)
-            result.parts[part.name] = rows
-            result.manifest["timings"][part.name] = round(time.perf_counter() - start, 3)
-            if isinstance(part, Distributions) and out is not None:
-                for subject in ready.subjects:
-                    own = [row for row in rows if row["task"] == subject.name]
-                    write_distributions(part, subject, own, out / "plots")
-            _write(out, result)
-    except AntagonismError as error:
-        raise RunError(str(error)) from error
-    # a rival may come from any part
-    add_rivals(masked, ready.seed)
-    result.manifest["finished"] = True
-    _write(out, result)
-    return result
+        results = read_json(out / RESULTS)
+        found = BenchResult(manifest, results["parts"], results["left_out"], results["notes"], {}, out)
+        whole = all((out / f"{name}.csv").is_file() for name in found.parts)
+    except (DataError, KeyError, TypeError, AttributeError):
+        # what is damaged is collected again
+        return None
+    return found if whole else None
 
 
-def _notes(ready: Bench) -> list[str]:
-    reports = [(subject.name, subject.split.report) for subject in ready.subjects]
-    # of the same tasks, but other examples
-    reports += [(name, split.report) for one in ready.learned.values() for name, split in one.splits.items()]
-    return list(dict.fromkeys(f"{name}: {note}" for name, report in reports for note in report.notes))
+def parts_of(plan: BenchPlan) -> dict[str, Rows]:
+    """The parts by name; from here on torch is imported."""
+    from neuron_antagonism.parts.kinds import part_of
+
+    s = plan.suite
+    classes = Classes(s.form, s.identify, s.evaluate, s.least, s.shots, s.site)
+    return {spec.name: part_of(spec, classes, plan.texts) for spec in s.parts}
 
 
-def _of_tasks(suite: Suite) -> list[Gating | Antagonism]:
-    return [part for part in suite.parts if isinstance(part, OfTasks)]
+def work_of(plan: BenchPlan, parts: Mapping[str, Rows]) -> Work:
+    """Every job with its parts."""
+    from neuron_antagonism.parts.facts import Facts
+    from neuron_antagonism.runs.execute import Work
+
+    return Work(
+        {job: (Facts(), *(part for name, part in parts.items() if job in plan.jobs[name])) for job in plan.every}
+    )
 
 
-def _of_learned(learned: Gates | Pairs, text: Sequence[str]) -> list[dict[str, Any]]:
-    return gating(learned, text) if isinstance(learned, Gates) else antagonism(learned)
+class _Bench:
+    """The state of one bench."""
+
+    def __init__(
+        self, plan: BenchPlan, out: Path | None, shelf: Store | Memory, backend: Backend, progress: Progress | None
+    ) -> None:
+        self.plan, self.out, self.shelf, self.backend, self.progress = plan, out, shelf, backend, progress
+        self.parts = parts_of(plan)
+        self.work = work_of(plan, self.parts)
+
+    def result(self) -> BenchResult:
+        """Compute what is missing, and collect."""
+        from neuron_antagonism.runs.execute import carry_out, prepare
+
+        shelf, put, progress = self.shelf, self.shelf.put, self.progress
+        try:
+            with preparing(shelf, self.out):
+                found = prepare(self.work, shelf, self.backend, strict=self.plan.strict, made=put, progress=progress)
+            with under_way(self.out):
+                manifest = self._manifest()
+                write_json(self.out, MANIFEST, manifest, indent=1)
+                found = carry_out(
+                    self.work,
+                    shelf,
+                    self.backend,
+                    failed=found.failed,
+                    made=put,
+                    settled=lambda job: None,
+                    progress=progress,
+                )
+                for job, seconds in found.seconds.items():
+                    label = self.plan.label(job)
+                    manifest["timings"] |= {f"{label}: {kind}": round(spent, 3) for kind, spent in seconds.items()}
+                return self._collected(manifest, found.failed)
+        finally:
+            self.backend.close()
+
+    def _collected(self, manifest: dict[str, Any], failed: Mapping[Job, Exception]) -> BenchResult:
+        found = {name: self._found(name, failed) for name in self.parts}
+        rows: dict[str, dict[Job, list[dict[str, Any]]]] = {}
+        for kind in dict.fromkeys(type(part) for part in self.parts.values()):
+            rows |= kind.joined({name: found[name] for name, part in self.parts.items() if type(part) is kind})
+        label, about = self.plan.label, self.plan.about
+        each = [(job, payload.meta) for own in found.values() for job, payload in own.items()]
+        result = BenchResult(
+            manifest | {"finished": not failed},
+            {name: _plain([about(job) | row for job, own in rows[name].items() for row in own]) for name in found},
+            {label(job): dict(meta["left_out"]) for job, meta in each if "left_out" in meta},
+            list(dict.fromkeys(f"{label(job)}: {note}" for job, meta in each for note in meta["notes"])),
+            {label(job): str(error) for job, error in failed.items()},
+            self.out,
+        )
+        self._write(result, found)
+        if failed:
+            first = next(iter(failed.values()))
+            several = f"{', '.join(result.failed)} failed: " if len(self.plan.every) > 1 else ""
+            raise RunError(f"{several}{first}", result) from first
+        return result
+
+    def _found(self, name: str, failed: Mapping[Job, Exception]) -> dict[Job, Payload]:
+        """What there is of each job of a part, but for those that failed."""
+        part, found = self.parts[name], {}
+        for job in (job for job in self.plan.jobs[name] if job not in failed):
+            group = next(one.group for one in self.work.wanted(job, failed) if one.part is part)
+            payload = part.found(job, group, self.shelf)
+            assert payload is not None
+            found[job] = payload
+        return found
+
+    def _write(self, result: BenchResult, found: Mapping[str, Mapping[Job, Payload]]) -> None:
+        if self.out is None:
+            return
+        for name, part in self.parts.items():
+            write_rows(self.out / f"{name}.csv", result.parts[name])
+            payloads = found[name].items()
+            part.finish(((self.plan.about(job) | {"task": job.name}, payload) for job, payload in payloads), self.out)
+        write_json(self.out, RESULTS, result.to_json())
+        write_json(self.out, MANIFEST, result.manifest, indent=1)
+
+    def _manifest(self) -> dict[str, Any]:
+        from neuron_antagonism.parts.facts import Facts
+
+        every = self.plan.every
+        told = {job.model: facts for job in every if (facts := Facts().of(job, self.shelf)) is not None}
+        models = [{k: v for k, v in facts.items() if k not in ("units", "planted")} for facts in told.values()]
+        data: dict[str, Any] = {}
+        for job in every:
+            task = job.task.loaded
+            own = data.setdefault(job.name, {"source": task.source, "train": task.train, "sha256": []})
+            # a seed may draw other items
+            own["sha256"] += [job.task.data] if job.task.data not in own["sha256"] else []
+        return {
+            "schema": SCHEMA,
+            "key": self.plan.key,
+            "finished": False,
+            **software(),
+            "machine": machine(),
+            "suite": self.plan.suite.model_dump(mode="json"),
+            "seeds": list(dict.fromkeys(job.seed for job in every)),
+            "text": self.plan.text,
+            "models": models,
+            "data": data,
+            "timings": {},
+        }
 
 
-def _loaded(names: Iterable[str], data: Data) -> dict[str, LoadedTask]:
+def _plain(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as results.json holds them: the same whether they were measured just now or read."""
+    found: list[dict[str, Any]] = json.loads(json.dumps(rows))
+    return found
+
+
+def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
+    seeds = (given,) if not isinstance(given, list | tuple) else tuple(given)
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
+    once("seed", [str(seed) for seed in seeds])
+    return seeds
+
+
+def _loaded(names: Sequence[str] | Mapping[str, None], data: Data) -> dict[str, LoadedTask]:
     """Tasks by what they were asked for as."""
     made = {name: make_task(name) for name in names}
     there = sorted({task.name for task in made.values()})
@@ -244,22 +408,8 @@ def _loaded(names: Iterable[str], data: Data) -> dict[str, LoadedTask]:
 def _texts(path: str | Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
-    try:
-        lines = expanded(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise DataError(f"{path}: {reason}; accepted: a file of plain text, a text on each line") from None
-    texts = tuple(line for line in lines if line.strip())
+    accepted = "a file of plain text, a text on each line"
+    texts = tuple(line for line in read_text(expanded(path), accepted, TABLE).split("\n") if line.strip())
     if not texts:
-        raise DataError(f"{path}: holds no text; accepted: a file of plain text, a text on each line")
+        raise DataError(f"{path}: holds no text; accepted: {accepted}")
     return texts
-
-
-def _write(out: Path | None, result: BenchResult) -> None:
-    if out is None:
-        return
-    for name, rows in result.parts.items():
-        write_rows(out / f"{name}.csv", rows)
-    directory = RunDirectory(out)
-    directory.write_json("manifest.json", result.manifest)
-    directory.write_json("results.json", result.to_json())

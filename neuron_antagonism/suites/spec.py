@@ -6,81 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from neuron_antagonism.documents import parsed
 from neuron_antagonism.errors import DataError, UsageError, unknown
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import expanded, read_text
+from neuron_antagonism.parts.specs import PARTS, Count, OfTasks, Part, Spec
 
 SHIPPED = Path(__file__).parent / "specs"
 ENDINGS = (".yaml", ".yml")
-
-Share = Annotated[float, Field(gt=0, le=1)]
-Tau = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-
-
-class Spec(BaseModel):
-    """A piece of a suite; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Masking(Spec):
-    """By class: unedited, range-masked and whole-masked accuracy and confidence on the class and on the others."""
-
-    part: Literal["masking"]
-    name: str
-    shares: tuple[Share, ...] = Field(default=(0.3,), min_length=1, description="shares of each layer's units")
-    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the range's width, in σ")
-    inside: Literal["zero", "mean", "soft"] = Field(default="zero", description="'zero', 'mean' or 'soft'")
-    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
-    perplexity: bool = Field(default=False, description="whether plain text is read under each edit")
-
-
-class Distributions(Spec):
-    """How values are distributed by class: how Gaussian, how much they overlap; values and plots of some units."""
-
-    part: Literal["distributions"]
-    name: str
-    share: Share = Field(default=0.3, description="share of each layer's units that is looked at")
-    tau: Tau = Field(default=2.0, description="half the range's width in the plots, in σ")
-    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
-
-
-class OfTasks(Spec):
-    """A part on good and bad neurons of tasks, whose answers need not be classes."""
-
-    name: str
-    tasks: tuple[str, ...] = Field(default=(), description="tasks; unset: the suite's")
-    scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers of good and bad neurons")
-    identify: Count = Field(default=5, description="examples to learn from, at least 1")
-    evaluate: Annotated[int, Field(strict=True, ge=2)] = Field(
-        default=48, description="examples that are reported on, at least 2"
-    )
-
-
-class Gating(OfTasks):
-    """Good and bad neurons edited as a whole, and only within the ranges where they help and hinder."""
-
-    part: Literal["gating"]
-    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the ranges' width, in σ")
-    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
-    ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
-
-
-class Antagonism(OfTasks):
-    """Whether good and bad neurons do together what they do one by one, against other pairs of sets of their size."""
-
-    part: Literal["antagonism"]
-    n: Count = Field(default=20, description="neurons of each set, at least 1")
-    draws: Annotated[int, Field(strict=True, ge=2)] = Field(
-        default=20, description="pairs of random sets to compare with, at least 2"
-    )
-    positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
-
-
-Part = Annotated[Masking | Distributions | Gating | Antagonism, Field(discriminator="part")]
 
 
 class Suite(Spec):
@@ -91,6 +25,10 @@ class Suite(Spec):
     tasks: tuple[str, ...] = Field(
         min_length=1,
         description="tasks: names, or task files; for masking and distributions those whose answers are classes",
+    )
+    models: tuple[str, ...] = Field(default=(), description="models; unset: the one that is asked for")
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
+        default=(0,), min_length=1, description="seeds, whole numbers from 0"
     )
     form: Literal["letters", "label"] = Field(default="letters", description="'letters' or 'label'")
     identify: Count = Field(default=20, description="examples of each class to learn from, at least 1")
@@ -136,13 +74,7 @@ def shipped() -> Iterator[Suite]:
 
 def _accepted(steps: Sequence[str | int]) -> str:
     """What the field accepts to which the steps of an error lead."""
-    pieces: dict[str, type[Spec]] = {
-        "masking": Masking,
-        "distributions": Distributions,
-        "gating": Gating,
-        "antagonism": Antagonism,
-    }
-    part = pieces.get(str(steps[2])) if len(steps) > 2 else None
+    part = PARTS.get(str(steps[2])) if len(steps) > 2 else None
     fields = (part or Suite).model_fields
     described = (fields[str(step)].description for step in reversed(steps) if str(step) in fields)
     return next(filter(None, described), _FIELDS)
@@ -177,15 +109,12 @@ def suite_file(name: str) -> Path:
 
 def read_suite(file: Path) -> Suite:
     """The suite that a file states."""
-    accepted = "accepted: a YAML file that states a suite"
+    accepted = "a YAML file that states a suite"
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise DataError(f"{file}: {reason}; {accepted}") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split()).replace('"<unicode string>", ', "")
-        raise DataError(f"{file}: no YAML: {reason}; {accepted}") from None
+        values = parsed(read_text(file, accepted), ".yaml")
+    except ValueError as error:
+        reason = str(error).replace('"<unicode string>", ', "")
+        raise DataError(f"{file}: no YAML: {reason}; accepted: {accepted}") from None
     suite = Suite.of(values, str(file))
     parts = tuple(
         part.model_copy(update={"tasks": _beside(file, part.tasks)}) if isinstance(part, OfTasks) else part
@@ -197,4 +126,11 @@ def read_suite(file: Path) -> Suite:
 def _beside(file: Path, tasks: Sequence[str]) -> tuple[str, ...]:
     """Tasks whose files stand relative to the suite's own, as a task file's data does."""
     files = {name: file.parent / name for name in tasks if Path(name).suffix}
-    return tuple(str(files[name]) if name in files and files[name].is_file() else name for name in tasks)
+    return tuple(str(files[name]) if name in files and _is_file(files[name]) else name for name in tasks)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for one
+        return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismError, DataError
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import COMPUTED, expanded, read_text
 from neuron_antagonism.metrics.natural import Natural
 from neuron_antagonism.types import Example, Item, Question
 
@@ -109,32 +110,39 @@ class Split:
         Raises:
             DataError: no such file or a malformed line; names file and line.
         """
-        try:
-            # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
-            lines = expanded(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"can't read questions from {path}: {error}; accepted: a file that Split.save wrote"
-            ) from None
-        return cls.from_rows(lines, str(path))
+        text = read_text(expanded(path), "a file that Split.save wrote", COMPUTED)
+        # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
+        return cls.from_rows(text.removesuffix("\n").split("\n"), str(path))
 
     @classmethod
     def from_rows(cls, lines: Sequence[str], name: str) -> Split:
         """Read JSON lines as `rows` gives them; `name` stands in errors."""
-        split = cls([], [], [])
-        for number, line in enumerate(lines, start=1):
+
+        def parsed(number: int, line: str) -> Any:
             try:
-                row = json.loads(line)
+                return parsed_json(line)
+            except ValueError as error:
+                raise DataError(f"{name}, line {number}: {error}; accepted: a line that Split.save wrote") from None
+
+        return cls.of_rows((parsed(number, line) for number, line in enumerate(lines, start=1)), name)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Any], name: str = "examples") -> Split:
+        """The split of what `rows` gives; `name` stands in errors."""
+        split = cls([], [], [])
+        for number, row in enumerate(rows, start=1):
+            try:
                 if row["set"] == "natural":
                     split.natural = Natural.from_json({name: row[name] for name in vars(split.natural)})
                     continue
                 proxies = tuple(Question(**proxy) for proxy in row["proxies"])
                 item = Item(**row["item"]) if row["item"] is not None else None
                 if row["set"] not in SETS:
-                    raise DataError(f"unknown set {row['set']!r}")
-            except (ValueError, TypeError, KeyError, AntagonismError) as error:
+                    raise DataError(f"unknown set {row['set']!r:.80}")
+                example = Example(item, proxies, row["understood"])
+            except (ValueError, TypeError, KeyError, AttributeError, AntagonismError) as error:
                 raise DataError(f"{name}, line {number}: {error}; accepted: a line that Split.save wrote") from None
-            getattr(split, row["set"]).append(Example(item, proxies, row["understood"]))
+            getattr(split, row["set"]).append(example)
         return split
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from neuron_antagonism.errors import UsageError, unknown
-from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.runs.store import RunResult
+from neuron_antagonism.suites.result import RunResult
+
+if TYPE_CHECKING:
+    from neuron_antagonism.method.edits import Edit
 
 
 def chosen_edit(

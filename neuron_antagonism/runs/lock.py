@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.files import there, unwritable
-from neuron_antagonism.runs.plan import check_out
 
 LOCK = ".lock"
 ATTEMPTS = 5
@@ -19,36 +19,28 @@ PATIENCE = 0.2
 
 
 @contextmanager
-def claimed(out: Path, *, resume: bool | None) -> Iterator[None]:
+def claimed(out: Path) -> Iterator[None]:
     """Within the context the directory belongs to this run; what was made for that alone is gone afterwards.
 
-    The lock is the operating system's: it ends with the process, however that ends.
+    The lock is the operating system's: it ends with the process, however that ends, so that a file that stays behind
+    holds nobody up.
 
     Args:
         out: the directory; made where it is not there.
-        resume: see `check_out`.
 
     Raises:
-        UsageError: another run is writing there, or what `check_out` refuses; nothing has been created then.
+        UsageError: another run is writing there, or it can't be written; nothing has been created then.
     """
     from filelock import FileLock
 
-    try:
-        locked = there(out / LOCK)
-        if not locked:
-            # most refusals need no lock, and so leave no trace of one
-            check_out(out, resume=resume)
-        # the full path: somebody may change the working directory before it is released
-        out_here = out.absolute()
-        made = [path for path in (out_here, *out_here.parents) if not there(path)]
-    except OSError as error:
-        raise unwritable(out, error.strerror) from None
+    check_out(out)
+    # the full path: somebody may change the working directory before it is released
+    out_here = out.absolute()
+    made = [path for path in (out_here, *out_here.parents) if not there(path)]
     lock = FileLock(out_here / LOCK)
     try:
         _acquire(lock, out_here, out)
         try:
-            # again, now that nobody else can be writing a manifest
-            check_out(out, resume=resume)
             _sign(out_here / LOCK)
             yield
         finally:
@@ -61,6 +53,23 @@ def claimed(out: Path, *, resume: bool | None) -> Iterator[None]:
             # one that something was put into stays
             with contextlib.suppress(OSError):
                 path.rmdir()
+
+
+def check_out(out: Path) -> None:
+    """Check that a directory can be written; creates nothing.
+
+    Raises:
+        UsageError: it can't.
+    """
+    try:
+        # stat, not exists(): that hides why a path can't be reached
+        nearest = next(path for path in (out.absolute(), *out.absolute().parents) if there(path))
+    except OSError as error:
+        raise unwritable(out, error.strerror) from None
+    if not nearest.is_dir():
+        raise unwritable(out, f"{nearest} is not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise unwritable(out, "no permission")
 
 
 def _acquire(lock: object, folder: Path, shown: Path) -> None:
@@ -85,12 +94,13 @@ def _acquire(lock: object, folder: Path, shown: Path) -> None:
 def _sign(file: Path) -> None:
     """Say who holds the lock; whoever is refused reads it."""
     with contextlib.suppress(OSError):
-        file.write_text(f"{os.getpid()}\n", encoding="ascii")
+        file.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
 
 
 def _holder(file: Path) -> str:
     try:
-        number = file.read_text(encoding="ascii").strip()
+        number, _, host = file.read_text(encoding="utf-8").strip().partition(" ")
     except (OSError, UnicodeDecodeError):
         return ""
-    return f" (process {number})" if number.isdecimal() else ""
+    where = f" on {host}" if host and host != platform.node() else ""
+    return f" (process {number}{where})" if number.isdecimal() else ""

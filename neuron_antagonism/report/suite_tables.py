@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from neuron_antagonism.suites.bench import BenchResult
-from neuron_antagonism.suites.spec import Antagonism, Distributions, Gating, Masking, Part, Suite
-
 Row = Mapping[str, Any]
+Spec = Mapping[str, Any]
+"""A part's spec, as a suite's file states it."""
 
 
 CLASSES = (
@@ -47,36 +46,109 @@ TOGETHER = (
 )
 
 
-def tables(suite: Suite, result: BenchResult) -> Iterator[Table | Text]:
-    """The tables of every part, in the suite's order, those about classes one a task; then what their columns mean."""
+RUN = (
+    "Accuracy under the edit, its change where understood examples are as frequent as in the data, and that change "
+    "of accuracy beyond RANDOM's mean, + where the edit does what it is for: % and points; of several seeds the median "
+    "(smallest to largest). Planted: share of planted good and bad neurons found, mean."
+)
+
+
+def tables(suite: Spec, parts: Mapping[str, Sequence[Row]]) -> Iterator[Table | Text]:
+    """The tables of every part, in the suite's order, those about classes one a task; then what their columns mean.
+
+    Args:
+        suite: its spec, as its file states it.
+        parts: rows by part's name.
+    """
     legends: dict[str, None] = {}
-    for part in suite.parts:
-        rows = result.parts[part.name]
-        if isinstance(part, Gating):
-            legends[EDITS] = None
-            yield _gating(part, rows)
-            continue
-        if isinstance(part, Antagonism):
-            legends[TOGETHER] = None
-            for task, scorer in dict.fromkeys((row["task"], row["scorer"]) for row in rows):
-                yield _antagonism(part, [row for row in rows if (row["task"], row["scorer"]) == (task, scorer)])
-            continue
-        legends[SHAPES if isinstance(part, Distributions) else CLASSES] = None
-        for task in dict.fromkeys(row["task"] for row in rows):
-            own = [row for row in rows if row["task"] == task]
-            if isinstance(part, Distributions):
-                yield _distributions(part, task, own)
-            elif _is_grid(part):
-                legends[GRID] = None
-                yield _grid(part, task, own)
-            else:
-                yield _by_class(part, task, own)
-    for legend in legends:
-        yield Text(legend, style="dim")
+    for part in suite["parts"]:
+        shown, legend = KINDS[part["part"]]
+        for about, rows in _apart(parts[part["name"]], keep=part["part"] == "effects"):
+            if about:
+                yield Text(about, style="bold")
+            yield from shown(part, rows)
+        legends |= dict.fromkeys(legend(part))
+    for line in legends:
+        yield Text(line, style="dim")
 
 
-def _is_grid(part: Part) -> TypeGuard[Masking]:
-    return isinstance(part, Masking) and len(part.shares) * len(part.taus) > 1
+def _apart(rows: Sequence[Row], *, keep: bool) -> Iterator[tuple[str, list[Row]]]:
+    """Rows of one model and seed at a time, and what tells them apart; of one model alone where seeds are kept."""
+    names = ["model"] if keep else ["model", "seed"]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        about = ", ".join(f"{name} {row[name]}" for name in names if name in row)
+        groups.setdefault(about, []).append(row)
+    yield from groups.items()
+
+
+def _by_task(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["task"], []).append(row)
+    yield from groups.items()
+
+
+def _masking(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
+    shown = _grid if _is_grid(part) else _by_class
+    for task, own in _by_task(rows):
+        yield shown(part, task, own)
+
+
+def _is_grid(part: Spec) -> bool:
+    return len(part["shares"]) * len(part["taus"]) > 1
+
+
+def _distributed(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
+    for task, own in _by_task(rows):
+        yield _distributions(part, task, own)
+
+
+def _gated(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
+    yield _gating(part, rows)
+
+
+def _together(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
+    for scorer in dict.fromkeys((row["task"], row["scorer"]) for row in rows):
+        yield _antagonism(part, [row for row in rows if (row["task"], row["scorer"]) == scorer])
+
+
+def _effects(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
+    columns = ["Acc %", "as it comes", "net", "Planted"]
+    for task, own in _by_task(rows):
+        seeds = len({row.get("seed") for row in own})
+        natural = _spread([100 * row["natural"] for row in own if row["natural"] is not None])
+        title = f"{task}, {part['name']}: unedited {_spread([100 * row['acc_before'] for row in own])} %"
+        title += f", as examples come {natural} %" + (f"; {seeds} seeds" if seeds > 1 else "")
+        table = _table(title, ["Scorer"], columns)
+        for mode in dict.fromkeys(row["mode"] for row in own):
+            table.add_row(mode.capitalize())
+            for scorer in dict.fromkeys(row["scorer"] for row in own):
+                cells = [row for row in own if (row["scorer"], row["mode"]) == (scorer, mode)]
+                planted = [_mean_of(cells, f"planted_{role}") for role in ("good", "bad")]
+                table.add_row(
+                    f" {scorer}",
+                    _spread([100 * row["acc_after"] for row in cells]),
+                    _spread([row["population_acc"] for row in cells], sign="+"),
+                    _spread([row["net"] for row in cells], sign="+"),
+                    " ".join(planted) if any(one != "-" for one in planted) else "-",
+                )
+        yield table
+
+
+def _spread(values: Sequence[float | None], sign: str = "") -> str:
+    """One value, or the median of several with the smallest and the largest."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return "-"
+    if len(set(there)) == 1:
+        return f"{there[0]:{sign}.1f}"
+    return f"{np.median(there):{sign}.0f} ({min(there):{sign}.0f} to {max(there):{sign}.0f})"
+
+
+def _mean_of(rows: Sequence[Row], name: str) -> str:
+    there = [row[name] for row in rows if row[name] is not None]
+    return f"{np.mean(there):.2f}" if there else "-"
 
 
 def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
@@ -89,8 +161,9 @@ def _table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
     return table
 
 
-def _by_class(part: Masking, task: str, rows: Sequence[Row]) -> Table:
-    title = f"{task}, {part.name}: accuracy % (confidence %); {part.shares[0]:.0%} of each layer, τ = {part.taus[0]:g}"
+def _by_class(part: Spec, task: str, rows: Sequence[Row]) -> Table:
+    masks = f"{part['shares'][0]:.0%} of each layer, τ = {part['taus'][0]:g}"
+    title = f"{task}, {part['name']}: accuracy % (confidence %); {masks}"
     columns = ["On it", "Drop", "On others", "Drop", "Changed", "Perpl."]
     table = _table(title, ["Class", "Mask"], columns)
     for row in rows:
@@ -118,15 +191,15 @@ def _points(value: float | None, interval: Sequence[float] | None = None, sign: 
     return f"{round(100 * value):{sign}d}{ends}"
 
 
-def _grid(part: Masking, task: str, rows: Sequence[Row]) -> Table:
-    title = f"{task}, {part.name}: means over {len({row['concept'] for row in rows})} classes, in points"
+def _grid(part: Spec, task: str, rows: Sequence[Row]) -> Table:
+    title = f"{task}, {part['name']}: means over {len({row['concept'] for row in rows})} classes, in points"
     columns = ["Drop on it", "On others", "Changed", "Controls", "Matched", "Spared", "Better", "Worse"]
     table = _table(title, ["Share", "Mask"], columns)
-    for share in part.shares:
-        for tau in (*part.taus, None):
+    for share in part["shares"]:
+        for tau in (*part["taus"], None):
             cells = [row for row in rows if row["share"] == share and row["tau"] == tau]
             table.add_row(
-                f"{100 * share:.3g}%" if tau == part.taus[0] else "",
+                f"{100 * share:.3g}%" if tau == part["taus"][0] else "",
                 "whole" if tau is None else f"τ = {tau:g}",
                 *(_points(_mean(cells, f"{side}_accuracy_drop"), sign="+") for side in ("target", "complement")),
                 _points(_mean(cells, "complement_changed")),
@@ -150,8 +223,8 @@ def _mean(rows: Sequence[Row], name: str) -> float:
     return float(np.mean([row[name] for row in rows]))
 
 
-def _distributions(part: Distributions, task: str, rows: Sequence[Row]) -> Table:
-    title = f"{task}, {part.name}: values on rightly answered questions, {part.share:.0%} of each layer"
+def _distributions(part: Spec, task: str, rows: Sequence[Row]) -> Table:
+    title = f"{task}, {part['name']}: values on rightly answered questions, {part['share']:.0%} of each layer"
     columns = ["Answers", "Gaussian", "|Skew|", "Kurtosis", "Overlap", "(all)", "Shown", "Overlap"]
     table = _table(title, ["Class"], columns)
     for row in rows:
@@ -169,9 +242,10 @@ def _distributions(part: Distributions, task: str, rows: Sequence[Row]) -> Table
     return table
 
 
-def _gating(part: Gating, rows: Sequence[Row]) -> Table:
-    title = f"{part.name}: {', '.join(part.scorers)}, budget {part.budget}, ratio {part.ratio:g}, at all positions"
-    several = len(part.scorers) > 1
+def _gating(part: Spec, rows: Sequence[Row]) -> Table:
+    how = f"budget {part['budget']}, ratio {part['ratio']:g}, at all positions"
+    title = f"{part['name']}: {', '.join(part['scorers'])}, {how}"
+    several = len(part["scorers"]) > 1
     names = ["Task", *(["Scorer"] if several else []), "Mode", "Edit"]
     table = _table(title, names, ["Acc %", "RAC %", "RCC %", "Others", "Perpl."])
     reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
@@ -199,10 +273,10 @@ def _gating(part: Gating, rows: Sequence[Row]) -> Table:
     return table
 
 
-def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
+def _antagonism(part: Spec, rows: Sequence[Row]) -> Table:
     task, scorer = rows[0]["task"], rows[0]["scorer"]
-    where = "at the last position" if part.positions == "last" else "at all positions"
-    title = f"{task}, {part.name}: {scorer}, {part.n} + {part.n} neurons, {where}"
+    where = "at the last position" if part["positions"] == "last" else "at all positions"
+    title = f"{task}, {part['name']}: {scorer}, {part['n']} + {part['n']} neurons, {where}"
     table = _table(title, ["Pair"], ["First", "Second", "Both", "Interaction"])
     table.add_column("", no_wrap=True)
     notes: dict[str, None] = {}
@@ -214,7 +288,7 @@ def _antagonism(part: Antagonism, rows: Sequence[Row]) -> Table:
                 table.add_row(f" {row['pair']}", *"-----")
                 continue
             sizes = row["n_first"], row["n_second"]
-            if sizes != (part.n, part.n):
+            if sizes != (part["n"], part["n"]):
                 notes[f"{row['pair']}: {sizes[0]} and {sizes[1]} neurons"] = None
             low, high = row["interaction_interval"]
             table.add_row(
@@ -234,3 +308,15 @@ def _percent(value: float | None, interval: Sequence[float] | None) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
+
+
+Shown = Callable[[Spec, Sequence[Row]], Iterator[Table]]
+
+KINDS: dict[str, tuple[Shown, Callable[[Spec], list[str]]]] = {
+    "masking": (_masking, lambda part: [CLASSES, *([GRID] if _is_grid(part) else [])]),
+    "distributions": (_distributed, lambda part: [SHAPES]),
+    "gating": (_gated, lambda part: [EDITS]),
+    "antagonism": (_together, lambda part: [TOGETHER]),
+    "effects": (_effects, lambda part: [RUN]),
+}
+"""By the kind of a part, its tables and what their columns mean."""

@@ -11,8 +11,8 @@ from neuron_antagonism.model import proofs
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
-from neuron_antagonism.runs.cost import estimate, memory
-from neuron_antagonism.runs.plan import make_plan
+from neuron_antagonism.suites.cost import Estimate, memory
+from neuron_antagonism.suites.plan import make_plan
 from neuron_antagonism.types import Question
 
 Checked = tuple[bool, str]
@@ -30,7 +30,8 @@ def installation() -> Iterator[tuple[str, bool, str]]:
     yield "packages", True, f"Python {platform.python_version()}, {packages}"
     found = registry()
     counts = ", ".join(f"{len(found.names(kind))} {kind}s" for kind in ("scorer", "task", "intervention"))
-    yield "plugins", bool(found.names("scorer")), counts
+    left_out = ", ".join(dict.fromkeys(one.distribution for one in found.left_out))
+    yield "plugins", bool(found.names("scorer")), counts + (f"; left out: those of {left_out}" if left_out else "")
     for broken in found.broken:
         yield "plugin", False, f"{broken.entry_point} of {broken.distribution} is broken: {broken.error}"
     for line in found.conflicts.values():
@@ -59,12 +60,13 @@ def run_checks(model: HookedModel, config: RunConfig) -> Iterator[tuple[str, boo
     Raises:
         AntagonismError: the run can't be made.
     """
-    plan = make_plan(config, model=model)
-    for task in plan.tasks:
-        sizes = ", ".join(f"{len(getattr(task.split, part))} to {part}" for part in ("identify", "select", "evaluate"))
-        yield f"task {task.name}", True, "; ".join([f"examples: {sizes}", *task.split.report.notes])
-    cost = estimate(plan)
-    yield "engine of the run", True, f"{plan.engine.name}: {plan.engine.reason}"
+    estimate = Estimate(make_plan(config, model=model))
+    for job in estimate.plan.jobs:
+        split = estimate.split(job)
+        sizes = ", ".join(f"{len(getattr(split, part))} to {part}" for part in ("identify", "select", "evaluate"))
+        yield f"task {job.name}", True, "; ".join([f"examples: {sizes}", *split.report.notes])
+    cost = estimate.cost()
+    yield "engine of the run", True, f"{estimate.engine['name']}: {estimate.engine['reason']}"
     yield "memory of the run", *_fits(cost)
     yield "time of the run", True, f"about {cost['seconds']:.0f} s on this machine, examples already chosen"
 

@@ -1,0 +1,30 @@
+"""The parts that can be measured; imports torch."""
+
+from __future__ import annotations
+
+from neuron_antagonism.parts.antagonism import AntagonismRows
+from neuron_antagonism.parts.distributions import DistributionRows
+from neuron_antagonism.parts.gating import GatingRows
+from neuron_antagonism.parts.masking import MaskingRows
+from neuron_antagonism.parts.rows import Rows
+from neuron_antagonism.parts.runs import RunRows
+from neuron_antagonism.parts.specs import Antagonism, Classes, Distributions, Gating, Masking, PartSpec, Run
+
+KINDS: dict[type[PartSpec], type[Rows]] = {
+    Masking: MaskingRows,
+    Distributions: DistributionRows,
+    Gating: GatingRows,
+    Antagonism: AntagonismRows,
+    Run: RunRows,
+}
+
+
+def part_of(spec: PartSpec, classes: Classes, text: tuple[str, ...]) -> Rows:
+    """The part that a spec states.
+
+    Args:
+        spec: what is measured.
+        classes: how examples are drawn by class, and where units are.
+        text: plain texts for perplexity; () = the texts of the evaluation examples.
+    """
+    return KINDS[type(spec)](spec, classes, text)

@@ -1,0 +1,90 @@
+"""Parts on good and bad neurons of tasks: their examples and scores are those that a run would take."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from neuron_antagonism.parts.rows import Rows
+from neuron_antagonism.parts.specs import Antagonism, Gating
+from neuron_antagonism.plugin.base import Scorer
+from neuron_antagonism.plugin.manager import registry, run_check
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.unit import Shelf, Unit
+from neuron_antagonism.settings import Settings
+from neuron_antagonism.tasks.splits import Split
+from neuron_antagonism.units.examples import Prepared, Sizes
+from neuron_antagonism.units.neurons import Candidate, candidate_of
+from neuron_antagonism.units.scores import Scoring, read
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.work import Desk
+
+
+@dataclass(frozen=True)
+class TaskRows(Rows):
+    """A part on good and bad neurons."""
+
+    spec: Gating | Antagonism
+
+    stratified = True
+
+    @property
+    def sizes(self) -> Sizes:
+        """The examples."""
+        return Sizes(self.spec.identify, 0, self.spec.evaluate, self.stratified)
+
+    @abstractmethod
+    def depth(self, n_units: int) -> int:
+        """The largest number of neurons that is chosen, on which scores may depend.
+
+        Args:
+            n_units: how many the model has.
+        """
+
+    def ingredients(self) -> list[Any]:
+        """Where units are, too."""
+        return [*super().ingredients(), self.classes.site]
+
+    def first(self, job: Job) -> list[Unit]:
+        """The examples."""
+        return [self.sizes.unit(job)]
+
+    def needs(self, job: Job, group: Sequence[Job], shelf: Shelf) -> list[Unit]:
+        """Every scorer's scores."""
+        return [self.scores(job, shelf, name) for name in self.spec.scorers]
+
+    def scores(self, job: Job, shelf: Shelf, name: str) -> Unit:
+        """A scorer's scores of a job whose examples are there."""
+        prepared = self.sizes.of(job, shelf)
+        assert prepared is not None
+        settings = Settings(site=self.classes.site, budget=self.depth(prepared.units(self.classes.site)))
+        unit = Scoring(self.sizes, settings).unit(job, shelf, _seeded(name, job.seed))
+        assert unit is not None
+        return unit
+
+    def check(self, desk: Desk) -> None:
+        """Scorers that fit the model and the examples."""
+        examples = self.sizes.at(desk).split.identify
+        for name in self.spec.scorers:
+            run_check(registry().make(Scorer, name), desk.model, examples, self.classes.site)
+
+    def candidate(self, desk: Desk, name: str, count: int) -> Candidate:
+        """So many good and so many bad neurons of a scorer."""
+        payload = desk.shelf.get(self.scores(desk.job, desk.shelf, name))
+        assert payload is not None
+        return candidate_of(read(payload), count)
+
+    def split_of(self, desk: Desk, job: Job) -> Split:
+        """The examples of any job of the group."""
+        payload = desk.shelf.get(self.sizes.unit(job))
+        assert payload is not None
+        return Prepared(payload).split
+
+
+def _seeded(name: str, seed: int) -> Scorer:
+    """A scorer, with the job's seed where it draws."""
+    scorer = registry().make(Scorer, name)
+    return scorer.with_options(seed=seed) if scorer.draws else scorer

@@ -1,0 +1,79 @@
+"""A run as a part of a suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neuron_antagonism.metrics.protocols import SHOWN
+from neuron_antagonism.parts.effects import Effects
+from neuron_antagonism.parts.results import collected, task_results
+from neuron_antagonism.parts.rows import Rows
+from neuron_antagonism.parts.specs import Run
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.work import Desk
+
+CELL = (
+    *("scorer", "mode", "ratio", "n_good", "n_bad", "acc_before", "acc_after", "rac", "rac_interval"),
+    *("rcc", "rcc_interval", "population_acc", "population_acc_interval", "failed"),
+)
+
+
+@dataclass(frozen=True)
+class RunRows(Rows):
+    """The part `effects`: a row for each task, scorer and direction, under the protocol that a run shows.
+
+    A row holds the cell of a run's table: accuracy before and after, RAC, RCC and the change as examples come with
+    their 95 % intervals; `net`, the change of accuracy in points beyond RANDOM's mean, with its interval; `natural`,
+    the unedited accuracy as examples come; and the share of planted neurons that the scorer finds (None without).
+    """
+
+    kind = "effects"
+    spec: Run
+
+    @property
+    def effects(self) -> Effects:
+        """The run's part."""
+        return Effects(self.spec.config(self.classes.site), self.spec.chosen(), *self.spec.acts())
+
+    def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
+        """Nothing: a run's units have recipes of their own."""
+        raise NotImplementedError
+
+    def check(self, desk: Desk) -> None:
+        """As a run does."""
+        self.effects.check_options()
+        self.effects.check(desk)
+
+    def first(self, job: Job) -> list[Unit]:
+        """The examples."""
+        return self.effects.first(job)
+
+    def units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> list[Unit]:
+        """See `Part.units`."""
+        return self.effects.units(job, group, shelf)
+
+    def found(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Payload | None:
+        """A job's rows; None where something of it is not there."""
+        part = self.effects
+        if not part.answered(job, group, shelf):
+            return None
+        own = collected(part, job, tuple(group), shelf)
+        results = task_results(own, own.sweeps())
+        net = {(one["method"], one["mode"]): one for one in results["net"] if one["metric"] == "rac"}
+        rows = []
+        for cell in results["cells"][SHOWN]:
+            beyond = net.get((cell["scorer"], cell["mode"]), {})
+            planted = (results["planted"] or {}).get(cell["scorer"], {})
+            rows.append(
+                {"task": job.name}
+                | {name: cell[name] for name in CELL}
+                | {"net": beyond.get("points"), "net_interval": beyond.get("points_interval")}
+                | {"natural": results["natural"]["acc"], "above_chance": results["natural"]["above_chance"]}
+                | {"planted_good": planted.get("good"), "planted_bad": planted.get("bad")}
+            )
+        return Payload({"rows": rows, "notes": results["split"]["notes"]})

@@ -1,0 +1,200 @@
+"""What the parts of a suite measure, as their specs say it; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from neuron_antagonism.errors import UsageError
+from neuron_antagonism.plugin.base import Configurable, Intervention, Scorer
+from neuron_antagonism.plugin.manager import registry
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.config import RunConfig
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Tau = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """How a task's examples are drawn by class, for parts about classes.
+
+    Args:
+        form: "letters" or "label".
+        identify, evaluate: examples of each class to learn from, and to report on.
+        least: rightly answered questions that a class must have to be learned.
+        shots: of form label, answered examples of each class at the head of a prompt.
+        site: where units are.
+    """
+
+    form: Literal["letters", "label"]
+    identify: int
+    evaluate: int
+    least: int
+    shots: int
+    site: str
+
+
+class Spec(BaseModel):
+    """A piece of a suite; unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PartSpec(Spec):
+    """What a part of a suite measures."""
+
+    name: str
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers and interventions whose code the rows depend on.
+
+        Raises:
+            PluginError, UsageError: an unknown name or option, or a plugin that fails.
+        """
+        return []
+
+
+class Masking(PartSpec):
+    """By class: unedited, range-masked and whole-masked accuracy and confidence on the class and on the others."""
+
+    part: Literal["masking"]
+    shares: tuple[Share, ...] = Field(default=(0.3,), min_length=1, description="shares of each layer's units")
+    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the range's width, in σ")
+    inside: Literal["zero", "mean", "soft"] = Field(default="zero", description="'zero', 'mean' or 'soft'")
+    mask: str = Field(default="range", description="an intervention with options concept, answered, tau and inside")
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
+    perplexity: bool = Field(default=False, description="whether plain text is read under each edit")
+
+    def plugins(self) -> list[Configurable]:
+        """The mask."""
+        return [registry().make(Intervention, self.mask, {"answered": "right", "inside": self.inside})]
+
+
+class Distributions(PartSpec):
+    """How values are distributed by class: how Gaussian, how much they overlap; values and plots of some units."""
+
+    part: Literal["distributions"]
+    share: Share = Field(default=0.3, description="share of each layer's units that is looked at")
+    tau: Tau = Field(default=2.0, description="half the range's width in the plots, in σ")
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), description="blocks; unset: all")
+
+
+class OfTasks(PartSpec):
+    """A part on good and bad neurons of tasks, whose answers need not be classes."""
+
+    tasks: tuple[str, ...] = Field(default=(), description="tasks; unset: the suite's")
+    scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers of good and bad neurons")
+    identify: Count = Field(default=5, description="examples to learn from, at least 1")
+    evaluate: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=48, description="examples that are reported on, at least 2"
+    )
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers."""
+        return [registry().make(Scorer, name) for name in self.scorers]
+
+
+class Gating(OfTasks):
+    """Good and bad neurons edited as a whole, and only within the ranges where they help and hinder."""
+
+    part: Literal["gating"]
+    taus: tuple[Tau, ...] = Field(default=(2.0,), min_length=1, description="half the ranges' width, in σ")
+    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
+    ratio: float = Field(default=0.5, ge=0, le=1, description="share of good neurons, 0 to 1")
+    strengthen: str = Field(default="range-excite", description="an intervention with an option tau")
+    weaken: str = Field(default="range", description="an intervention with an option tau")
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers, and what is done to neurons within ranges."""
+        acts = self.strengthen, self.weaken
+        return [*super().plugins(), *(registry().make(Intervention, name, {"tau": self.taus[0]}) for name in acts)]
+
+
+class Antagonism(OfTasks):
+    """Whether good and bad neurons do together what they do one by one, against other pairs of sets of their size."""
+
+    part: Literal["antagonism"]
+    n: Count = Field(default=20, description="neurons of each set, at least 1")
+    draws: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=20, description="pairs of random sets to compare with, at least 2"
+    )
+    positions: Literal["last", "all"] = Field(default="last", description="'last' or 'all'")
+    strengthen: str = Field(default="excite", description="an intervention")
+    weaken: str = Field(default="silence", description="an intervention")
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers, and what is done to neurons."""
+        return [*super().plugins(), *(registry().make(Intervention, name) for name in (self.strengthen, self.weaken))]
+
+
+OF_A_RUN = (
+    *("options", "budget", "stratified", "random_draws", "engine", "steps", "quadrature", "max_tokens", "positions"),
+    *("strengthen", "weaken"),
+)
+"""The options of a run that neither the suite nor the command line says."""
+
+
+class Run(OfTasks):
+    """A run: the effects of editing the neurons of several scorers."""
+
+    part: Literal["effects"]
+    scorers: tuple[str, ...] = Field(
+        default=("ace", "tn", "qrnca", "kn", "act", "random"), min_length=1, description="scorers"
+    )
+    select: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=32, description="examples that choose the ratio, at least 2"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description=f"options of a run: {', '.join(OF_A_RUN)}")
+
+    @field_validator("options")
+    @classmethod
+    def _of_a_run(cls, options: dict[str, Any]) -> dict[str, Any]:
+        from neuron_antagonism.runs.config import RunConfig
+
+        for name in options:
+            if name not in OF_A_RUN:
+                raise ValueError(f"options name {name!r}; accepted: {', '.join(OF_A_RUN)}")
+        try:
+            RunConfig.of(**options)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return options
+
+    def config(self, site: str = "post") -> RunConfig:
+        """The run's options; the suite says where units are."""
+        from neuron_antagonism.runs.config import RunConfig
+
+        sizes = {"identify": self.identify, "select": self.select, "evaluate": self.evaluate}
+        return RunConfig.of(**self.options, **sizes, scorers=self.scorers, site=site)
+
+    def acts(self) -> tuple[Intervention, Intervention]:
+        """What strengthens neurons, and what weakens them."""
+        c = self.config()
+        one, other = (registry().make(Intervention, name, c.options.get(name)) for name in (c.strengthen, c.weaken))
+        return one, other
+
+    def chosen(self) -> tuple[Scorer, ...]:
+        """The scorers."""
+        c = self.config()
+        return tuple(registry().make(Scorer, name, c.options.get(name)) for name in self.scorers)
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers, and what is done to neurons."""
+        return [*self.chosen(), *self.acts()]
+
+
+PARTS: dict[str, type[PartSpec]] = {
+    "masking": Masking,
+    "distributions": Distributions,
+    "gating": Gating,
+    "antagonism": Antagonism,
+    "effects": Run,
+}
+"""By the name that the field `part` has, what states a part."""
+
+Part = Annotated[Masking | Distributions | Gating | Antagonism | Run, Field(discriminator="part")]

@@ -1,0 +1,21 @@
+"""What the core asks of a scorer before it computes anything; imports no torch."""
+
+from __future__ import annotations
+
+from neuron_antagonism.plugin.base import Scorer, Target
+from neuron_antagonism.plugin.foreign import foreign
+
+
+def own_target(scorer: Scorer) -> Target | None:
+    """A scorer's target, which may be a property of the plugin's; None where it has no gradient.
+
+    Raises:
+        PluginError: it fails.
+    """
+    with foreign(f"scorer {scorer.name!r} failed in target"):
+        return scorer.target
+
+
+def passes_of_its_own(scorer: Scorer) -> bool:
+    """Whether a scorer attributes by passes of its own, and takes no part in those that are shared."""
+    return type(scorer).attribute is not Scorer.attribute
