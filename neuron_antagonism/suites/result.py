@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism import tensors
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import expanded, there
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.run_table import ResultTable
 from neuron_antagonism.runs.unit import Payload
@@ -128,6 +128,12 @@ def finished(path: Path, key: str) -> RunResult | None:
     Raises:
         DataError: a damaged manifest.
     """
+    try:
+        if not there(path / MANIFEST):
+            return None
+    except OSError:
+        # whoever writes there says why it can't be
+        return None
     manifest = read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("key") != key or not manifest.get("finished"):
         return None
