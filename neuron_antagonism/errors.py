@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,10 @@ class AntagonismError(Exception):
     """Base of all deliberate errors. The command line prints the message and exits with `exit_code`."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """One line, whatever stands in the names and values of others that it repeats: nothing moves a terminal."""
+        return "".join(map(_shown, " ".join(super().__str__().splitlines())))
 
 
 class UsageError(AntagonismError):
@@ -49,6 +54,12 @@ class ExportError(AntagonismError):
     """An export that failed under way, or that does not do what the live edit does; nothing of it is left."""
 
     exit_code = 1
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def unknown(kind: str, name: str, accepted: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Paths as people write them; files that appear whole or not at all, and saying where that can't be."""
+"""Paths as people write them; files that appear whole or not at all, and that are read only up to a size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,53 @@ import os
 import re
 from pathlib import Path
 
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import DataError, UsageError
+
+WRITTEN = 2**18
+"""Bytes of a document that somebody writes by hand (a run file, a suite, an adapter's config), at most."""
+TABLE = 2**26
+"""Bytes of a list of neurons or a plain text, at most."""
+COMPUTED = 2**30
+"""Bytes of a JSON document that a run wrote, at most."""
+
+
+def read_text(path: Path, accepted: str, most: int = WRITTEN) -> str:
+    """The text of a UTF-8 file, with `\\n` as ends of lines and without a byte order mark.
+
+    Args:
+        path: the file.
+        accepted: what is read, for the errors.
+        most: bytes; what is larger is refused before it is read, or after as many bytes of what has no size (a pipe).
+
+    Raises:
+        DataError: it can't be read, is larger, or holds something else than UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = b"" if size > most else file.read(most + 1)
+    except (OSError, ValueError) as error:  # of a path with a null byte a ValueError
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(f"{path}: {reason}; accepted: {accepted}") from None
+    if max(size, len(data)) > most:
+        raise DataError(f"{path}: larger than {most // 2**10:,} KiB; accepted: {accepted}, up to that size")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: bytes that are not UTF-8; accepted: {accepted}") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """The path of folders and a file below a folder, by names that may come from somebody else's JSON.
+
+    Raises:
+        DataError: a name that could lead out of the folder.
+    """
+    for name in names:
+        if set(name) & set("/\\:\0") or not name.strip(". "):
+            raise DataError(f"{name!r:.80} can't be the name of a file; accepted: a name without / \\ :")
+    return folder.joinpath(*names)
 
 
 def write_whole(path: Path, data: bytes) -> None:

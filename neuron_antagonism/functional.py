@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -52,7 +53,7 @@ def option_log_probabilities(
 
 def ranked(scores: Float[Tensor, "layer neuron"], *, descending: bool = True) -> Int[Tensor, " rank"]:
     """Flat indices of all neurons, strongest first; ties go to the lower layer, then the lower index."""
-    return torch.argsort(scores.flatten(), descending=descending, stable=True)
+    return torch.argsort(rearrange(scores, "layer neuron -> (layer neuron)"), descending=descending, stable=True)
 
 
 def resolve_z(z: int | float | None, n_total: int, largest_k: int = 100, option: str = "z") -> int:
@@ -102,12 +103,14 @@ def reordered(
     example_scores: Float[Tensor, "example layer neuron"], *, z: int
 ) -> tuple[Float[Tensor, "layer neuron"], Bool[Tensor, "layer neuron"]]:
     """Task scores before ambiguous neurons are dropped, and which are ambiguous; see `additive_reordering`."""
-    flat = example_scores.reshape(example_scores.shape[0], -1)
+    flat = rearrange(example_scores, "example layer neuron -> example (layer neuron)")
     good = _top(flat, z)
     bad = _top(-flat, z)
     scores = torch.where(good | bad, flat, torch.zeros_like(flat)).sum(0)
-    shape = example_scores.shape[1:]
-    return scores.reshape(shape), (good.any(0) & bad.any(0)).reshape(shape)
+    both = good.any(0) & bad.any(0)
+    n = example_scores.shape[-1]
+    scores, both = (rearrange(found, "(layer neuron) -> layer neuron", neuron=n) for found in (scores, both))
+    return scores, both
 
 
 def _top(flat: Float[Tensor, "example neuron"], z: int) -> Bool[Tensor, "example neuron"]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.files import expanded, write_whole
+from neuron_antagonism.files import TABLE, expanded, read_text, write_whole
 from neuron_antagonism.types import whole
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ class NeuronSet:
     @classmethod
     def of(cls, pairs: Iterable[tuple[int, int]], site: str = "post") -> NeuronSet:
         """The set of these (layer, neuron) pairs, without scores."""
-        rows = list(pairs)
-        return cls(
-            torch.tensor([layer for layer, _ in rows], dtype=torch.int64),
-            torch.tensor([neuron for _, neuron in rows], dtype=torch.int64),
-            torch.full((len(rows),), float("nan")),
-            site,
-        )
+        rows = [(layer, neuron) for layer, neuron in pairs]
+        try:
+            layers = torch.tensor([layer for layer, _ in rows], dtype=torch.int64)
+            neurons = torch.tensor([neuron for _, neuron in rows], dtype=torch.int64)
+        except (RuntimeError, OverflowError, ValueError) as error:  # which of them is for the release of torch to say
+            raise DataError(f"a neuron set has indices that are none ({error}); accepted: whole numbers") from None
+        return cls(layers, neurons, torch.full((len(rows),), float("nan")), site)
 
     def __len__(self) -> int:
         """Number of neurons."""
@@ -162,10 +163,7 @@ class NeuronSet:
                 sites; names the line.
         """
         path = expanded(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"can't read neurons from {path}: {error}; accepted: a CSV or JSON file") from None
+        text = read_text(path, "a CSV or JSON file of neurons", TABLE)
         layers, neurons, scores = [], [], []
         seen: set[tuple[int, int]] = set()
         sites: list[str] = []
@@ -175,7 +173,7 @@ class NeuronSet:
                 neurons.append(_index(row["neuron"]))
                 score = row.get("score")
                 scores.append(float("nan") if score in (None, "") else float(score))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 raise DataError(
                     f"{path}, {place}: {error!s} is missing or no number; accepted: the fields layer and neuron "
                     "(whole numbers from 0), and score where it is known"
@@ -211,9 +209,11 @@ def check_count(k: int, n_total: int, name: str = "K") -> None:
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: {error.msg}; accepted: a JSON list of neurons") from None
+        rows = parsed_json(text)
+    except ValueError as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        reason = getattr(error, "msg", error)
+        raise DataError(f"{path}{line}: {reason}; accepted: a JSON list of neurons") from None
     if not isinstance(rows, list):
         raise DataError(f"{path} holds a JSON {type(rows).__name__}; accepted: a list of neurons")
     for number, row in enumerate(rows, start=1):
@@ -222,10 +222,14 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    if not {"layer", "neuron"} <= set(reader.fieldnames or ()):
-        raise DataError(f"{path}, line 1: {text.splitlines()[:1]}; accepted: a header with layer and neuron")
-    for row in reader:
-        yield f"line {reader.line_num}", row
+    try:
+        if not {"layer", "neuron"} <= set(reader.fieldnames or ()):
+            first = text[:80].splitlines()[:1]
+            raise DataError(f"{path}, line 1: {first}; accepted: a header with layer and neuron")
+        for row in reader:
+            yield f"line {reader.line_num}", row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}; accepted: CSV of layer, neuron and score") from None
 
 
 def _index(value: object) -> int:

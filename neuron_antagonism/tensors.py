@@ -31,7 +31,8 @@ def pack(arrays: Arrays, document: Mapping[str, Any]) -> bytes:
     """
     from safetensors.numpy import save
 
-    whole = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    # not ascontiguousarray, which makes a list of a single number
+    whole = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     text = _text(document)
     meta = {DOCUMENT: json.dumps({"sha256": _digest(whole, text), "text": text})}
     return save(whole, metadata=meta)

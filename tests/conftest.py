@@ -6,7 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +74,30 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.saved(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_models_stay() -> Iterator[None]:
+    """No test spoils a model that others use: at the end each still answers as it did."""
+    yield
+    if "tiny" in sys.modules:
+        assert sys.modules["tiny"].spoiled() == []
+
+
+@pytest.fixture
+def verified_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports are verified by this process: a fresh one takes seconds to start, and a test of each form has one."""
+    from neuron_antagonism.exports import verify
+
+    def compared(words: list[str]) -> dict[str, Any]:
+        with (
+            redirect_stdout(StringIO()) as printed,
+            warnings.catch_warnings(action="ignore"),
+            monkeypatch.context() as m,
+        ):
+            m.setattr(sys, "argv", ["verify", *words])
+            verify.main()
+        found: dict[str, Any] = json.loads(printed.getvalue())
+        return found
+
+    monkeypatch.setattr(verify, "_fresh", compared)

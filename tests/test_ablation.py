@@ -51,7 +51,7 @@ def test_ablation_equals_silencing_one_at_a_time(name, monkeypatch):
     """Every engine and target gives each neuron's exact effect, whatever the size of a forward."""
     tiny.exact_softmax(monkeypatch)
     expected = one_at_a_time(name)
-    model = tiny.load(name)
+    model = tiny.shared(name)
     for engine in ENGINES:
         for i, target in enumerate(TARGETS):
             for max_tokens in (None, 5) if target == "ace" else (None,):
@@ -64,7 +64,7 @@ def test_ablation_equals_silencing_one_at_a_time(name, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in tiny.CONFIGS if name not in ("llama", "gpt2")])
 def test_engines_agree_on_every_architecture(name):
     """The engine that `auto` proves gives what the reference engine gives."""
-    model = tiny.load(name)
+    model = tiny.shared(name)
     expected = na.ablate(model, questions(), engine="reference").effects
     got = na.ablate(model, questions())
     assert got.engine == ("rows" if name in test_engines.NO_REPLAY else "replay")
@@ -86,7 +86,7 @@ def test_a_neuron_without_influence_has_no_effect(engine, dtype):
 
 def test_ablation_agrees_with_an_edit():
     """The effect of a neuron is what `evaluate` finds when that neuron alone is silenced at `last`."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     effects = na.ablate(model, questions()).effects
     before = na.evaluate(model, questions()).option_probabilities
     for layer, neuron in ((0, 3), (2, 23)):
@@ -99,7 +99,7 @@ def test_ablation_agrees_with_an_edit():
 
 def test_the_scorer_averages_the_effects():
     """Scores are the mean effect over the questions, example scores the sums over an example's proxies."""
-    model, asked = tiny.load("gpt2"), questions()
+    model, asked = tiny.shared("gpt2"), questions()
     effects = na.ablate(model, asked, "tn").effects
     examples = [na.Example(None, tuple(asked[:2])), asked[2]]
     a = na.attribute(model, examples, "ablation", options={"target": "tn"}, budget=10)
@@ -113,7 +113,7 @@ def test_the_scorer_averages_the_effects():
 
 def test_the_up_site_is_the_same_ablation():
     """Silencing the up projection's output silences the gated product."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     post, up = (na.ablate(model, questions(), site=site).effects for site in ("post", "up"))
     assert test_engines.difference(up, post) <= 1e-6
 
@@ -125,7 +125,7 @@ def test_a_target_of_ones_own():
         def __call__(self, logits, letters, answer):
             return logits.gather(-1, letters).gather(-1, answer[..., None])[..., 0]
 
-    found = na.ablate(tiny.load("llama"), questions(), Logit())
+    found = na.ablate(tiny.shared("llama"), questions(), Logit())
     assert found.target == "Logit"
     assert found.effects.abs().max() > 0.01
 
@@ -141,7 +141,7 @@ def test_a_target_of_ones_own():
 def test_a_wrong_target_is_named(target, said):
     """One line says what is wrong with the target."""
     with pytest.raises(na.AntagonismError, match=said):
-        na.ablate(tiny.load("llama"), questions(), target)
+        na.ablate(tiny.shared("llama"), questions(), target)
 
 
 def test_a_wrong_target_is_found_before_a_run_creates_anything(tmp_path):

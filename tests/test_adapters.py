@@ -183,6 +183,7 @@ def test_folders_that_do_not_fit(folders, tmp_path):
         na.load_model(tmp_path / "alone")
 
 
+@pytest.mark.usefixtures("verified_here")
 def test_an_export_of_a_merged_model_is_verified_on_what_was_merged(folders, tmp_path):
     """The checkpoint holds the merged weights and the edit; loaded plainly it gives the edited answers."""
     base, adapter, _ = folders

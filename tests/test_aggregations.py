@@ -105,7 +105,7 @@ class TestTTest:
 
     def test_on_a_model(self):
         """Scores of a whole attribution are the significant means of its own example scores."""
-        model = tiny.load("llama")
+        model = tiny.shared("llama")
         questions = [tiny.question(n, seed=n) for n in (9, 14, 9, 7, 11)]
         a = na.attribute(model, questions, "tn", options={"aggregation": "t-test", "alpha": 0.2}, steps=4, budget=5)
         values = a.example_scores.double()
@@ -201,7 +201,7 @@ class TestInverseClusters:
 
     def test_examples_of_unequal_size(self):
         """Examples must have equally many questions, even where their number could be divided."""
-        model = tiny.load("llama")
+        model = tiny.shared("llama")
         one, two = [tiny.question(9, seed=1)], [tiny.question(8, seed=i) for i in (2, 3)]
         three = [tiny.question(7, seed=i) for i in (4, 5, 6)]
         options = {"aggregation": "ica", "common": 0.5}
@@ -212,7 +212,7 @@ class TestInverseClusters:
 
     def test_on_a_model(self):
         """A whole attribution scores as the recipe does from the IG of each question; it has no bad neurons."""
-        model = tiny.load("llama")
+        model = tiny.shared("llama")
         examples = [
             na.Example(None, tuple(tiny.question(7 + q, seed=10 * e + q, answer=e % 4) for q in range(3)))
             for e in range(6)
@@ -233,7 +233,7 @@ class TestInverseClusters:
         """A scorer without bad neurons goes through a run; its edits have good neurons only."""
         options = {"qrnca": {"aggregation": "ica", "common": 0.7}, "tn": {"aggregation": "t-test"}}
         sizes = {"identify": 4, "select": 2, "evaluate": 2, "budget": 4, "steps": 4}
-        model = tiny.load("llama", torch.float32)
+        model = tiny.shared("llama", torch.float32)
         result = na.run(model, tasks=["sentiment"], scorers=["qrnca", "tn"], options=options, **sizes)
         assert result.manifest["scorers"]["qrnca"]["aggregation"] == "ica"
         assert result.results["tasks"]["sentiment"]["attribution"]["qrnca"]["n_bad"] == 0
@@ -348,7 +348,7 @@ class TestShares:
 
     def test_on_a_model(self):
         """The share of a whole attribution is of its questions, not of its examples."""
-        model = tiny.load("llama")
+        model = tiny.shared("llama")
         examples = [na.Example(None, tuple(tiny.question(9, seed=3 * e + q) for q in range(3))) for e in range(2)]
         plain = na.attribute(model, examples, "kn", steps=4, budget=5).scores
         shared = na.attribute(model, examples, "kn", options={"share": 0.5}, steps=4, budget=5).scores
@@ -414,7 +414,7 @@ class TestOptions:
     @pytest.mark.parametrize("scorer", ["tn", "qrnca"])
     def test_additive_is_the_default(self, scorer):
         """Without options both score by additive reordering, with z fixed for the model, as before."""
-        model, questions = tiny.load("llama"), [tiny.question(9, seed=i) for i in range(3)]
+        model, questions = tiny.shared("llama"), [tiny.question(9, seed=i) for i in range(3)]
         a = na.attribute(model, questions, scorer, steps=4, budget=5)
         assert a.options["aggregation"] == "additive"
         assert a.options["z"] == resolve_z(None, model.n_layers * model.n_neurons, 5)

@@ -32,7 +32,7 @@ ACTS = {"enhance": {"good": "excite", "bad": "silence"}, "degrade": {"good": "si
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return tiny.load("llama")
+    return tiny.shared("llama")
 
 
 @pytest.fixture(scope="module")

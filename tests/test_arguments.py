@@ -97,7 +97,7 @@ def test_items_that_are_refused(given, said):
 
 def test_lists_of_questions():
     """Arrays and series of questions are lists; tables and mappings are not."""
-    model, asked = tiny.load("llama"), [tiny.question(5), tiny.question(6)]
+    model, asked = tiny.shared("llama"), [tiny.question(5), tiny.question(6)]
     right = na.evaluate(model, asked).option_probabilities
     for given in (tuple(asked), pd.Series(asked), np.array(asked, dtype=object), iter(asked)):
         assert torch.equal(na.evaluate(model, given).option_probabilities, right)

@@ -186,7 +186,7 @@ def test_a_class_that_runs_short_is_noted():
 @pytest.mark.parametrize("form", ["letters", "label"])
 def test_only_what_fits_the_context_is_taken(form):
     """Prompts longer than the model's context are left out and counted; the others can be asked."""
-    model = tiny.load("llama", torch.float32, max_position_embeddings=64)
+    model = tiny.shared("llama", torch.float32, max_position_embeddings=64)
     fitting = na.concept_split(Kinds(), form=form, identify=1, evaluate=20, shots=0, fits=model)
     every = na.concept_split(Kinds(), form=form, identify=1, evaluate=20, shots=0)
     lengths = [len(model.encode(q).ids) for e in fitting.evaluate for q in e.proxies]
@@ -199,7 +199,7 @@ def test_only_what_fits_the_context_is_taken(form):
 def test_label_questions_are_answered_by_the_model(news):
     """What the model answers is the likeliest of the labels' tokens after the prompt, by the bare module."""
     split = na.concept_split(news, form="label", identify=1, evaluate=1)
-    found = na.evaluate(tiny.load("llama"), split.evaluate)
+    found = na.evaluate(tiny.shared("llama"), split.evaluate)
     words, module = tiny.tokenizer(), tiny.hf("llama")
     first = [words(label)["input_ids"][0] for label in TOPICS]
     asked = [example.proxies[0].prompt for example in split.evaluate]

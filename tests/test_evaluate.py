@@ -12,6 +12,7 @@ from torch import Tensor
 
 import neuron_antagonism as na
 from neuron_antagonism.method.edits import Edit, Part, n_good
+from neuron_antagonism.method.evaluate import evaluate_sets
 from neuron_antagonism.types import as_examples
 
 one_thread = tiny.one_thread
@@ -102,7 +103,7 @@ def log_probabilities(module, things) -> Tensor:
 def test_copies_equal_full_passes(name, engine, monkeypatch):
     """A mixed sweep of edits run side by side gives what a full pass under each edit gives."""
     tiny.exact_softmax(monkeypatch)
-    model, edits = tiny.load(name), mixed_edits()
+    model, edits = tiny.shared(name), mixed_edits()
     expected = na.evaluate_many(model, asked(), edits, engine="reference")
     got = na.evaluate_many(model, asked(), edits, engine=engine)
     assert len({tuple(e.log_probabilities[0].tolist()) for e in expected}) == len(edits) - 1  # None and Edit(()) agree
@@ -115,7 +116,7 @@ def test_copies_equal_full_passes(name, engine, monkeypatch):
 @pytest.mark.parametrize("name", ["bloom", "gpt_neo"])
 def test_copies_equal_full_passes_where_replay_does_not_hold(name):
     """`auto` gives the full passes' answers on architectures that replay would get wrong."""
-    model = tiny.load(name)
+    model = tiny.shared(name)
     edits = [None, na.edit(FIRST, "silence"), na.edit(SECOND, Clamp())]
     expected = na.evaluate_many(model, asked(), edits, engine="reference")
     for a, b in zip(na.evaluate_many(model, asked(), edits), expected, strict=True):
@@ -125,7 +126,7 @@ def test_copies_equal_full_passes_where_replay_does_not_hold(name):
 def test_a_full_pass_equals_the_model_under_the_edit(monkeypatch):
     """What evaluate calls an edit's answers are the answers inside model.edited, prompt by prompt."""
     tiny.exact_softmax(monkeypatch)
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     for edit in mixed_edits():
         got = na.evaluate(model, asked(), edit)
         for row, question in enumerate(questions(asked())):
@@ -139,7 +140,7 @@ def test_a_full_pass_equals_the_model_under_the_edit(monkeypatch):
 @pytest.mark.parametrize("positions", ["last", "all"])
 def test_evaluation_within_an_edit_sees_it(positions):
     """Unedited evaluation under model.edited equals evaluating the edit, for prompts of any lengths."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     edit = na.enhancer(FIRST, SECOND, budget=6, positions=positions)
     expected = na.evaluate(model, asked(), edit)
     with model.edited(edit):
@@ -151,7 +152,7 @@ def test_evaluation_within_an_edit_sees_it(positions):
 def test_the_size_of_a_forward_changes_nothing(monkeypatch):
     """One edit and one prompt a forward give what all of them together give."""
     tiny.exact_softmax(monkeypatch)
-    model, edits = tiny.load("llama"), mixed_edits()
+    model, edits = tiny.shared("llama"), mixed_edits()
     expected = na.evaluate_many(model, asked(), edits)
     for max_tokens in (1, 2, 25):
         for a, b in zip(na.evaluate_many(model, asked(), edits, max_tokens=max_tokens), expected, strict=True):
@@ -161,11 +162,34 @@ def test_the_size_of_a_forward_changes_nothing(monkeypatch):
 # --- metrics -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("engine", ["auto", "rows", "reference"])
+def test_a_set_of_edits_does_not_depend_on_the_others(engine, dtype):
+    """To the last bit what it gives alone, whatever stands beside it: unedited, edits at the end, edits everywhere."""
+    model = tiny.load("llama", dtype)
+    ends = [na.enhancer(FIRST, SECOND, budget=4, ratio=ratio / 10) for ratio in range(11)]
+    clamped = na.edit(FIRST, Clamp())
+    sets = [
+        [None],
+        ends,
+        ends[:2],
+        [None, clamped],
+        [edit.at("all") for edit in ends[:2]],
+        [ends[3], ends[4].at("all")],
+    ]
+    together = evaluate_sets(model, asked(), sets, engine=engine)
+    assert [len(each) for each in together] == [len(each) for each in sets]
+    for each, found in zip(sets, together, strict=True):
+        for a, b in zip(na.evaluate_many(model, asked(), each, engine=engine), found, strict=True):
+            assert torch.equal(a.log_probabilities, b.log_probabilities)
+            assert torch.equal(a.confidence, b.confidence)
+
+
 def test_answers_and_metrics_by_hand():
     """Probabilities, Acc, Com and cross-entropy follow from the bare module's logits."""
     things = asked()
     expected = log_probabilities(tiny.hf("llama"), things)
-    e = na.evaluate(tiny.load("llama"), things)
+    e = na.evaluate(tiny.shared("llama"), things)
     answers = [q.answer for q in questions(things)]
     right = [int(row.argmax()) == answer for row, answer in zip(expected, answers, strict=True)]
     assert torch.allclose(e.option_probabilities, expected.exp(), atol=1e-6)
@@ -185,7 +209,7 @@ def test_answers_and_metrics_by_hand():
 
 def test_letters_of_a_question_are_its_own():
     """A question asked with E–H is read at E–H, beside questions with A–D in one forward."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     plain, other = tiny.question(9, seed=1), tiny.question(9, seed=1, letters="EFGH")
     together = na.evaluate(model, [plain, other]).log_probabilities
     assert torch.allclose(together[1], log_probabilities(tiny.hf("llama"), [other])[0], atol=1e-6)
@@ -223,7 +247,7 @@ def test_a_tie_below_the_top_is_none():
 
 def test_the_fingerprint_is_of_what_is_asked():
     """Equal examples under any edit share a fingerprint; another prompt, answer, letter or order does not."""
-    model, (first, *rest) = tiny.load("llama"), asked()
+    model, (first, *rest) = tiny.shared("llama"), asked()
     mark = na.evaluate(model, [first, *rest]).outcomes.examples
     assert na.evaluate(model, [first, *rest], na.edit(FIRST, "silence")).outcomes.examples == mark
     base = tiny.question(9, seed=1, answer=0)
@@ -240,7 +264,7 @@ def test_the_fingerprint_is_of_what_is_asked():
 
 def test_before_and_after_compare():
     """compare() takes two evaluations of one set of examples and refuses those of different ones."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     before, after = na.evaluate_many(model, asked(), [None, na.edit(FIRST, "silence")])
     assert na.compare(before, after, mode="enhance").rac == pytest.approx(100 * (after.acc - before.acc) / before.acc)
     with pytest.raises(na.UsageError, match="evaluations of 5 and 2 examples"):
@@ -252,11 +276,11 @@ def test_nothing_to_ask_is_refused():
     with pytest.raises(
         na.DataError, match="there are no examples; accepted: a list of examples or questions, at least one"
     ):
-        na.evaluate(tiny.load("llama"), [])
+        na.evaluate(tiny.shared("llama"), [])
     with pytest.raises(
         na.DataError, match="there are no examples; accepted: a list of examples or questions, at least one"
     ):
-        na.attribute(tiny.load("llama"), [])
+        na.attribute(tiny.shared("llama"), [])
 
 
 # --- edits ---------------------------------------------------------------------------------------------------------
@@ -341,14 +365,14 @@ def test_edits_know_whether_they_fold():
 def test_neurons_and_sites_a_model_lacks_are_refused():
     """An edit is checked against the model before any forward."""
     with pytest.raises(na.DataError, match=r"neuron 9\.0 does not exist in this model"):
-        na.evaluate(tiny.load("llama"), asked(), na.edit(na.NeuronSet.of([(9, 0)]), "silence"))
+        na.evaluate(tiny.shared("llama"), asked(), na.edit(na.NeuronSet.of([(9, 0)]), "silence"))
     with pytest.raises(na.UsageError, match="no site 'up'"):
-        na.evaluate(tiny.load("gpt2"), asked(), na.edit(FIRST, "silence", site="up"))
+        na.evaluate(tiny.shared("gpt2"), asked(), na.edit(FIRST, "silence", site="up"))
 
 
 def test_an_unfitted_intervention_is_refused():
     """What needs fit() is refused before, and acts after it."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     with pytest.raises(na.UsageError, match=r"intervention 'mean' is not fitted; accepted: the copy"):
         na.evaluate(model, asked(), na.edit(FIRST, Mean()))
     fitted = Mean().fit(model, asked(), FIRST)
@@ -372,4 +396,4 @@ def test_an_unfitted_intervention_is_refused():
 def test_what_an_intervention_returns_is_checked(f, said, engine, positions):
     """Shape, dtype and finiteness of its result; the error names the intervention."""
     with pytest.raises(na.PluginError, match=f"intervention 'returns' {said}"):
-        na.evaluate(tiny.load("llama"), asked(), na.edit(FIRST, Returns(f), positions=positions), engine=engine)
+        na.evaluate(tiny.shared("llama"), asked(), na.edit(FIRST, Returns(f), positions=positions), engine=engine)

@@ -270,8 +270,10 @@ def test_shards(llama, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["ia3", "checkpoint"])
-def test_verified_in_a_fresh_process(llama, tmp_path, form):
+def test_verified_in_a_fresh_process(llama, tmp_path, form, request):
     """By itself every export is loaded again and compared; nothing else is left beside it."""
+    if form == "ia3":  # whose process of its own `test_verification_by_hand` has
+        request.getfixturevalue("verified_here")
     done = na.export(enhancer([0, 1]), model=llama, format=form, out=tmp_path / "new" / "x")
     assert done.difference is not None
     assert done.difference < 1e-6
@@ -280,6 +282,7 @@ def test_verified_in_a_fresh_process(llama, tmp_path, form):
     assert {path.stat().st_mode & 0o777 for path in done.path.iterdir()} == {done.path.stat().st_mode & 0o666}
 
 
+@pytest.mark.usefixtures("verified_here")
 @pytest.mark.parametrize("form", ["ia3", "checkpoint"])
 def test_half_precision_and_other_factors(tmp_path, form):
     """A checkpoint in half precision keeps its dtype on a CPU too; a factor that rounds is within rounding."""
@@ -297,6 +300,7 @@ def test_half_precision_and_other_factors(tmp_path, form):
     assert na.export(edit, model=model, format=form, out=tmp_path / "b").difference is not None
 
 
+@pytest.mark.usefixtures("verified_here")
 @pytest.mark.parametrize("form", ["ia3", "checkpoint"])
 def test_a_pair_in_memory(tmp_path, form):
     """A pair that has no place on the disk is exported and verified too; nothing is left of the base written for it."""
@@ -363,6 +367,7 @@ def test_json_takes_any_edit(tmp_path, llama):
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("verified_here")
 def test_of_a_run(ran, tmp_path):
     """The chosen edit at all positions, with what was measured for that form."""
     done = na.export(ran, task="ner", scorer="ace", mode="degrade", format="ia3", out=tmp_path / "x")
@@ -397,6 +402,7 @@ class TestCommand:
 
     ONE = ("--task", "sentiment", "--scorer", "ace", "--mode", "enhance")
 
+    @pytest.mark.usefixtures("verified_here")
     def test_ia3(self, call):
         """Files with sizes, the effect, the verification and how to use it."""
         code, out, err = call(*self.ONE, "--format", "ia3", "--out", "x")
@@ -583,6 +589,7 @@ def test_an_interrupted_export_leaves_nothing(llama, tmp_path, monkeypatch):
     assert left(tmp_path) == []
 
 
+@pytest.mark.usefixtures("verified_here")
 @pytest.mark.parametrize("form", ["ia3", "checkpoint"])
 def test_a_mismatch_removes_the_export(llama, tmp_path, form):
     """An intervention whose edit is not its scale is found out."""

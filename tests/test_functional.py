@@ -223,7 +223,7 @@ def test_kn_gives_no_points_where_all_is_negative():
 
 def test_act_is_the_mean_value_over_questions():
     """ACT's scores are the mean FFN values of the last position; it has no gradient and no bad set."""
-    model, questions = tiny.load("llama"), [tiny.question(n, seed=n) for n in (9, 14, 9)]
+    model, questions = tiny.shared("llama"), [tiny.question(n, seed=n) for n in (9, 14, 9)]
     a = na.attribute(model, questions, "act", budget=10)
     module, seen = tiny.hf("llama"), []
     for block in module.model.layers:
@@ -239,7 +239,7 @@ def test_act_is_the_mean_value_over_questions():
 
 def test_random_is_seeded_and_uniform():
     """RANDOM on [-1, 1] depends on the seed alone: not on the questions, nor on the global generator."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     one, other = [tiny.question(9)], [tiny.question(12)]
     a = na.attribute(model, one, "random", budget=10)
     torch.rand(3)
@@ -292,7 +292,7 @@ def test_a_table_has_a_row_a_neuron():
 
 def test_saved_scores_come_back(tmp_path):
     """Attribution.save and load keep every tensor, option and figure."""
-    model = tiny.load("gpt2")
+    model = tiny.shared("gpt2")
     a = na.attribute(model, [tiny.question(9)], "ace", options={"z": 20, "ambiguous": "keep"}, steps=2, budget=10)
     a.save(tmp_path / "new" / "scores")
     b = na.Attribution.load(tmp_path / "new" / "scores")

@@ -75,7 +75,7 @@ def test_temperature_and_seed(model):
 
 def test_generation_ends_at_the_context():
     """No more is generated than the model's context holds."""
-    model = tiny.load("llama", torch.float32, max_position_embeddings=8)
+    model = tiny.shared("llama", torch.float32, max_position_embeddings=8)
     assert len(text(model, max_new_tokens=100, temperature=3.0, seed=1).split()) <= 5
 
 
@@ -93,7 +93,7 @@ def test_generation_ends_at_the_context():
 )
 def test_what_is_refused(prompt, options, said):
     """Wrong prompts and options are one line."""
-    model = tiny.load("llama", torch.float32, max_position_embeddings=64)
+    model = tiny.shared("llama", torch.float32, max_position_embeddings=64)
     with pytest.raises(na.AntagonismError, match=said):
         na.generate(model, prompt, **options)
 
@@ -126,7 +126,7 @@ def test_description_by_hand(model):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "opt", "gpt_neox", "bloom"])
 def test_tokens_are_those_along_the_output_direction(name):
     """Adding much of a neuron's output direction to the residual stream raises the promoted tokens most."""
-    model = tiny.load(name, torch.float32)
+    model = tiny.shared(name, torch.float32)
     d = na.describe(model, 2, 4, [tiny.question(9)], tokens=5)
     assert [logit for _, logit in d.promoted] == sorted((logit for _, logit in d.promoted), reverse=True)
     assert d.promoted[0][1] > 0 > d.suppressed[0][1]

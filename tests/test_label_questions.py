@@ -36,7 +36,7 @@ def plain_logits(module, question: na.Question) -> tuple[torch.Tensor, list[int]
 @pytest.mark.parametrize("n", COUNTS)
 def test_the_answer_is_the_likeliest_first_token(n, engine):
     """Probabilities, answers, accuracy and confidence equal those of the plain logits."""
-    module, model, asked = tiny.hf("llama"), tiny.load("llama"), questions(n)
+    module, model, asked = tiny.hf("llama"), tiny.shared("llama"), questions(n)
     got = na.evaluate(model, asked, engine=engine)
     chosen = []
     for i, question in enumerate(asked):
@@ -56,7 +56,7 @@ def test_the_answer_is_the_likeliest_first_token(n, engine):
 
 def test_confidence_of_four_letters_is_over_the_vocabulary():
     """An ordinary question's confidence is its right letter's probability among all tokens, edited or not."""
-    module, model = tiny.hf("llama"), tiny.load("llama")
+    module, model = tiny.hf("llama"), tiny.shared("llama")
     asked = [tiny.question(n, seed=i, answer=i % 4) for i, n in enumerate((9, 14, 9, 7))]
     edit = na.edit(na.NeuronSet.of([(0, 3), (2, 20)]), "silence")
     before, *after = na.evaluate_many(model, asked, [None, edit, edit.at("all")])
@@ -73,7 +73,7 @@ def test_confidence_of_four_letters_is_over_the_vocabulary():
 @pytest.mark.parametrize("n", COUNTS)
 def test_edits_are_evaluated_alike_by_every_engine(n):
     """A sweep over label questions gives what full passes give."""
-    model, asked = tiny.load("llama"), questions(n)
+    model, asked = tiny.shared("llama"), questions(n)
     sets = [na.NeuronSet.of([(0, 3), (2, 15)], site) for site in plain.GATED]
     edits = [None, *(na.edit(s, "excite", positions=p) for s in sets for p in ("last", "all"))]
     expected = na.evaluate_many(model, asked, edits, engine="reference")
@@ -87,7 +87,7 @@ def test_edits_are_evaluated_alike_by_every_engine(n):
 @pytest.mark.parametrize("scorer", ["ace", "tn", "qrnca"])
 def test_targets_take_any_number_of_labels(scorer, n):
     """Scores, change of F and exact ablation are the reference engine's; F is of the labels' first tokens."""
-    module, model, asked = tiny.hf("llama"), tiny.load("llama"), questions(n, 4)
+    module, model, asked = tiny.hf("llama"), tiny.shared("llama"), questions(n, 4)
     expected = na.attribute(model, asked, scorer, engine="reference", steps=4, budget=10)
     effects = na.ablate(model, asked, scorer, engine="reference").effects
     for engine in ("replay", "rows"):
@@ -118,7 +118,7 @@ def f(scorer: str, logits: torch.Tensor, first: list[int], answer: int) -> float
 
 def test_a_label_stands_for_its_first_token():
     """Later tokens count for nothing; as an ordinary question's letter such a label is refused."""
-    model, prompt = tiny.load("llama"), tiny.question(9).prompt
+    model, prompt = tiny.shared("llama"), tiny.question(9).prompt
     short, long = (na.LabelQuestion.of(prompt, names, names[0]) for names in (["w1", "w2"], ["w1 w2", "w2 w1 w3"]))
     assert model.encode(short) == model.encode(long)
     assert model.fits(long)
@@ -144,7 +144,7 @@ def test_the_concept_is_the_label():
 )
 def test_labels_that_begin_alike_are_named(names, said):
     """Equal first tokens, and ones that the tokenizer doesn't know, are errors in one line that name the labels."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     question = na.LabelQuestion.of(tiny.question(9).prompt, names, names[0])
     for use in (model.encode, lambda q: na.evaluate(model, [q]), lambda q: na.attribute(model, [q], budget=5)):
         with pytest.raises(na.ModelError, match=said) as caught:
@@ -158,7 +158,7 @@ EDIT = na.edit(na.NeuronSet.of([(0, 1)]), "silence")
 @pytest.mark.parametrize("counts", [(2, 3, 4, 2), (4, 2, 8)])
 def test_questions_of_different_numbers_of_options_are_asked_together(counts):
     """Each gets what it gets alone: answers under any edit, gradients, effects, values; absent options have no part."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     asked = [questions(n)[i % 2] for i, n in enumerate(counts)]
     for edit in (None, EDIT, EDIT.at("all")):
         found = na.evaluate(model, asked, edit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,24 +20,31 @@ CORE, PLUGINS = "neuron_antagonism", "neuron_antagonism_plugins"
 SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 
 LAYERS = (
-    ("errors", "types", "files", "functional", "neurons", "demo", "progress", "settings"),
+    ("errors", "types", "files", "documents", "functional", "neurons", "demo", "progress", "settings", "tensors"),
     ("metrics",),
     ("report",),
-    ("plugin.base", "plugin.hookspecs", "plugin.foreign"),
-    ("plugin.manager",),
+    ("plugin",),
     ("model",),
     ("engine",),
     ("method",),
     ("tasks",),
     ("testing",),
     ("runs",),
-    ("exports", "parts", "suites"),
+    ("units",),
+    ("parts",),
+    ("suites",),
+    ("exports",),
     ("scaffold", "cli", "__main__"),
 )
 """From left to right: a module may import what stands to its left or beside it."""
 
 HEAVY = ("torch", "transformer_lens", "transformers")
-LIGHT = ("errors", "types", "demo", "plugin", "cli", "__main__", "runs.config", "runs.runfile", "suites.spec")
+LIGHT = (
+    *("errors", "types", "demo", "plugin", "metrics", "report", "tasks", "tensors", "cli", "__main__"),
+    *("runs.config", "runs.runfile", "runs.job", "runs.keys", "runs.store", "runs.unit", "runs.work", "runs.execute"),
+    *("parts.specs", "suites.spec", "suites.plan", "suites.result", "suites.run", "suites.bench"),
+)
+"""What may be imported where torch must not be: planning, and reading what is finished, among it."""
 
 
 def files(package: str) -> dict[str, Path]:
@@ -56,13 +64,13 @@ def inside(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def imports(package: str, module: str, *, local: bool = True) -> Iterator[tuple[int, str]]:
-    """Line and module of each import outside `if TYPE_CHECKING`; `local`: those inside functions too."""
+def imports(package: str, module: str, *, local: bool = True, hints: bool = False) -> Iterator[tuple[int, str]]:
+    """Line and module of each import; `local`: those inside functions too; `hints`: under `if TYPE_CHECKING` too."""
     tree = ast.parse(MODULES[package][module].read_text(encoding="utf-8"))
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        if not hints and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             pending += node.orelse
             continue
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not local:
@@ -104,16 +112,48 @@ def test_only_runs_and_cli_import_the_package_itself():
 
 
 def test_no_import_cycles():
-    """Modules can be put in an order in which each imports only earlier ones."""
+    """Modules can be put in an order in which each knows only earlier ones, in functions and in annotations too.
+
+    The package's own `__init__`, which gives out all public names, is no part of it.
+    """
     left = {
-        module: {found for _, found in imports(CORE, module, local=False) if found in MODULES[CORE]} - {CORE, module}
+        module: {found for _, found in imports(CORE, module, hints=True) if found in MODULES[CORE]} - {CORE, module}
         for module in MODULES[CORE]
+        if module != CORE
     }
     while left:
         free = [module for module, needs in left.items() if not needs & left.keys()]
         assert free, f"a cycle among {sorted(left)}"
         for module in free:
             del left[module]
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES[CORE] if inside(m, f"{CORE}.metrics") or inside(m, f"{CORE}.report")]
+)
+def test_figures_and_tables_need_no_model(module):
+    """Metrics are plain numpy, reports plain data: no torch, not even late, and hardly anything of the core."""
+    found = {name for _, name in imports(CORE, module)}
+    assert not {name.split(".")[0] for name in found} & set(HEAVY)
+    allowed = ("errors", "files", "settings", "metrics", "report")
+    own = {name for name in found if inside(name, CORE)}
+    assert all(any(inside(name, f"{CORE}.{one}") for one in allowed) for name in own), own
+
+
+WRITERS = {
+    *("files", "tensors", "neurons", "tasks.splits", "runs.lock", "suites.run", "suites.directory", "report.rows"),
+    *("parts.distributions", "exports", "scaffold"),
+}
+"""What writes files: of a run the store (by `tensors`) and the entry points; and what users ask to be saved."""
+
+
+def test_who_writes():
+    """Nothing else in the core opens a file for writing."""
+    calls = re.compile(r"\bwrite_whole\(|\.write_text\(|\.write_bytes\(|open\([^)]*[\"'][wax]b?[\"']|tensors\.write\(")
+    found = {m.removeprefix(f"{CORE}.") for m, file in MODULES[CORE].items() if calls.search(file.read_text("utf-8"))}
+    allowed = {m for m in found if any(m == one or m.startswith(f"{one}.") for one in WRITERS)}
+    assert found - {"runs.store"} == allowed
+    assert "runs.store" in found
 
 
 @pytest.mark.parametrize("module", list(MODULES[CORE]))

@@ -11,6 +11,7 @@ from neuron_antagonism.engine import memory
 from neuron_antagonism.engine.copies import Copies
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.prefix import _repeated
 
 one_thread = tiny.one_thread
 
@@ -55,7 +56,7 @@ def scarce(monkeypatch):
 def test_attribution_survives_running_out_of_memory(engine, request, monkeypatch):
     """Halved forwards give what whole ones give, for gradients and for ablation."""
     tiny.exact_softmax(monkeypatch)
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     expected = na.attribute(model, questions(), engine=engine, **SETTINGS)
     ablated = na.ablate(model, questions(), engine=engine)
     fitted = request.getfixturevalue("scarce")
@@ -70,7 +71,7 @@ def test_attribution_survives_running_out_of_memory(engine, request, monkeypatch
 def test_evaluation_survives_running_out_of_memory(engine, request, monkeypatch):
     """Halved forwards give the same answers, for edits at `last` and at `all`."""
     tiny.exact_softmax(monkeypatch)
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     expected = na.evaluate_many(model, questions(), [None, *edits()], engine=engine)
     fitted = request.getfixturevalue("scarce")
     got = na.evaluate_many(model, questions(), [None, *edits()], engine=engine)
@@ -83,7 +84,7 @@ def test_evaluation_survives_running_out_of_memory(engine, request, monkeypatch)
 def test_what_never_fits_ends_in_one_line(message, monkeypatch):
     """When not even one token fits, the error says so and what helps; it does not go on for ever."""
     kind = torch.OutOfMemoryError if "CUDA" in message else RuntimeError
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     na.attribute(model, questions(), engine="replay", **SETTINGS)  # proves the engine
 
     def never(self, *args, **kwargs):
@@ -107,7 +108,7 @@ def test_a_proof_that_does_not_fit_says_so(monkeypatch):
 
 def test_other_failures_are_not_taken_for_memory(monkeypatch):
     """A failure of another kind is raised as it is, at once."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     na.attribute(model, questions(), engine="replay", **SETTINGS)
     monkeypatch.setattr(Copies, "logits", lambda self, *args, **kwargs: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
@@ -121,7 +122,7 @@ def test_a_parts_memory_is_free_before_it_is_tried_again():
     class Large:
         pass
 
-    limit, seen = TokenLimit(tiny.load("llama"), 9, "replay", given=8), []
+    limit, seen = TokenLimit(tiny.shared("llama"), 9, "replay", given=8), []
 
     def work(part):
         assert not any(made() for made in seen)
@@ -138,7 +139,7 @@ def test_a_parts_memory_is_free_before_it_is_tried_again():
 @pytest.mark.parametrize("kind", ENGINES)
 def test_the_plan_follows_the_free_memory(kind, monkeypatch):
     """Half the free memory plans half the tokens; much of it plans no more than is fast; none of it plans one."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
 
     def planned(free: int, grad: bool = True) -> int:
         monkeypatch.setattr(memory, "free_bytes", lambda device: free)
@@ -156,7 +157,7 @@ def test_the_plan_follows_the_free_memory(kind, monkeypatch):
 def test_longer_prompts_and_wider_numbers_plan_less(monkeypatch):
     """A token costs more memory after a longer prefix, and in float64."""
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2**22)
-    double, single = tiny.load("llama"), tiny.load("llama", torch.float32)
+    double, single = tiny.shared("llama"), tiny.shared("llama", torch.float32)
     assert TokenLimit(double, 500, "rows").tokens < TokenLimit(double, 50, "rows").tokens
     assert TokenLimit(double, 50, "replay").tokens < TokenLimit(single, 50, "replay").tokens
 
@@ -165,11 +166,21 @@ def test_longer_prompts_and_wider_numbers_plan_less(monkeypatch):
 def test_a_wrong_limit_is_named(given):
     """max_tokens must be a whole number of at least 1."""
     with pytest.raises(na.UsageError, match=r"max_tokens is .*; accepted: a whole number of at least 1, or None"):
-        na.attribute(tiny.load("llama"), questions(), max_tokens=given, **SETTINGS)
+        na.attribute(tiny.shared("llama"), questions(), max_tokens=given, **SETTINGS)
 
 
 def test_copies_are_split_evenly():
     """As few forwards as will do, and no small rest."""
-    limit = TokenLimit(tiny.load("llama"), 9, "replay", given=10)
+    limit = TokenLimit(tiny.shared("llama"), 9, "replay", given=10)
     limit._copies = 10
     assert [limit.copies(n) for n in (1, 10, 11, 30, 31)] == [1, 10, 6, 10, 8]
+
+
+@pytest.mark.parametrize(("prompts", "n", "taken"), [(1, 5, 1), (3, 1, 3), (3, 2, 6)])
+def test_a_prefix_takes_memory_only_where_several_prompts_are_repeated(prompts, n, taken):
+    """Rows stand prompt by prompt; of one prompt, or once each, they are views of the keys and values kept."""
+    kept = torch.arange(prompts * 24.0).reshape(prompts, 3, 2, 4).transpose(1, 2)
+    rows = _repeated(kept, n)
+    assert torch.equal(rows, kept.repeat_interleave(n, 0))
+    assert rows.untyped_storage().nbytes() == taken * kept[0].nbytes
+    assert (rows.data_ptr() == kept.data_ptr()) is (taken == prompts)

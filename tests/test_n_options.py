@@ -17,7 +17,6 @@ import neuron_antagonism as na
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.evaluate import chosen_options, tie_orders
 from neuron_antagonism.plugin.manager import target_of
-from neuron_antagonism.tasks import drawing
 from neuron_antagonism.tasks.drawing import _balanced, _even
 from neuron_antagonism.tasks.qatt import draw_options, n_patterns, right_places
 from neuron_antagonism.tasks.splits import Split
@@ -220,7 +219,7 @@ class TestTasks:
             known = np.array([int(e.item.text[1:]) % 2 == 0 for e in examples])
             return tiny.evaluated(known)
 
-        monkeypatch.setattr(drawing, "evaluate", half)
+        monkeypatch.setattr("neuron_antagonism.method.evaluate.evaluate", half)
         reference = SimpleNamespace(name="half", fits=lambda question: True, encode_all=lambda questions: [])
         split = na.load_task(Words(n)).split(3, 4, 10, reference=reference)
         asked = [q for e in (*split.identify, *split.select, *split.evaluate) for q in e.proxies]

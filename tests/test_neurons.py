@@ -171,5 +171,5 @@ def test_unreadable_files_are_named(content, tmp_path):
     """A missing file and one that is no text are errors that name the path."""
     if content is not None:
         (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(na.DataError, match=r"can't read neurons from .*x\.csv"):
+    with pytest.raises(na.DataError, match=r"x\.csv: .*; accepted: a CSV or JSON file of neurons"):
         na.NeuronSet.load(tmp_path / "x.csv")

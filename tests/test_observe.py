@@ -53,7 +53,7 @@ def seen(model: HookedModel, asked, **settings) -> tuple[torch.Tensor, torch.Ten
 )
 def test_values_are_those_of_a_forward_for_each_question(name, site, shared, max_tokens):
     """Each question comes once, with what plain hooks read at its last token, and with evaluate's verdict."""
-    module, model, asked = tiny.hf(name), tiny.load(name), questions(shared)
+    module, model, asked = tiny.hf(name), tiny.shared(name), questions(shared)
     values, right, sizes = seen(model, asked, site=site, max_tokens=max_tokens)
     for row, question in zip(values, asked, strict=True):
         expected = plain.values(module, tiny.tokenizer()(question.prompt)["input_ids"], site)
@@ -65,7 +65,7 @@ def test_values_are_those_of_a_forward_for_each_question(name, site, shared, max
 @pytest.mark.parametrize("name", ["gemma3", "gpt_neo", "bloom", "gpt_neox"])
 def test_values_are_right_on_other_architectures(name):
     """Batches of a shared prefix give what the reference engine's full passes give."""
-    model, asked = tiny.load(name), questions(SHARED)
+    model, asked = tiny.shared(name), questions(SHARED)
     for site in ("post", "resid_post"):
         expected = test_engines.gradients(model, "reference", asked, steps=1, site=site).values
         assert test_engines.difference(seen(model, asked, site=site)[0], expected) <= 1e-5
@@ -90,7 +90,7 @@ def test_proxies_of_examples_are_questions():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_values_are_float32_at_least(dtype):
     """Half precision comes as float32, of the same numbers."""
-    model, asked = tiny.load("llama", dtype), questions()[:1]
+    model, asked = tiny.shared("llama", dtype), questions()[:1]
     values, _, _ = seen(model, asked)
     expected = plain.values(tiny.hf("llama", dtype), model.encode(asked[0]).ids, "post")
     assert values.dtype == torch.float32
@@ -99,7 +99,7 @@ def test_values_are_float32_at_least(dtype):
 
 def test_a_model_without_a_cache_is_observed():
     """A prompt of a single token, which only the reference engine takes, has values as any other."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     asked = [na.Question("w1", ("a", "b", "c", "d"), 0), *questions()]
     assert choose(model, [model.encode(q).ids for q in asked]).name == "reference"
     values, _, _ = seen(model, asked)
@@ -109,7 +109,7 @@ def test_a_model_without_a_cache_is_observed():
 @pytest.mark.usefixtures("exact")
 def test_a_batch_that_does_not_fit_is_seen_once(monkeypatch):
     """Where memory runs out the batch is halved, and no question is handed over twice."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     expected, _, _ = seen(model, questions())
     real = HookedModel.last_values
 
@@ -126,7 +126,7 @@ def test_a_batch_that_does_not_fit_is_seen_once(monkeypatch):
 
 def test_an_edited_model_is_not_observed():
     """Inside model.edited() it is refused in one line, outside it works again; an unknown site is named."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     for observe in (lambda: seen(model, questions()), lambda: na.value_statistics(model, questions())):
         with model.edited(na.edit(na.NeuronSet.of([(0, 1)]), "silence")):
             with pytest.raises(na.UsageError, match=r"inside model.edited\(\); accepted: outside") as caught:
@@ -142,7 +142,7 @@ def test_an_edited_model_is_not_observed():
 def test_progress_reaches_the_number_of_questions():
     """Progress is told after each batch, and ends at all."""
     told = []
-    seen(tiny.load("llama"), questions(), max_tokens=30, progress=lambda *now: told.append(now))
+    seen(tiny.shared("llama"), questions(), max_tokens=30, progress=lambda *now: told.append(now))
     assert [now[0] for now in told] == ["values"] * len(told)
     assert [now[1] for now in told] == sorted({now[1] for now in told})
     assert told[-1] == ("values", len(LENGTHS), len(LENGTHS))
@@ -165,7 +165,7 @@ def answered(model: HookedModel, n: int = 24) -> list[na.Question]:
 @pytest.mark.parametrize("site", plain.GATED)
 def test_statistics_equal_numpy(site, max_tokens):
     """Of each concept kept apart, and of all, by the answers, moments equal numpy's of the values handed over."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     asked = answered(model)
     values, right, _ = seen(model, asked, site=site)
     concepts = np.array([q.concept for q in asked])
@@ -185,7 +185,7 @@ def test_statistics_equal_numpy(site, max_tokens):
 
 def test_no_concepts_are_kept_apart_unless_asked_for():
     """Without concepts there are two groups, by the answers; `of` counts them as one or each."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     found = na.value_statistics(model, answered(model))
     assert found.concepts == ()
     assert set(found.groups) == {("", True), ("", False)}
@@ -195,13 +195,13 @@ def test_no_concepts_are_kept_apart_unless_asked_for():
 def test_a_concept_without_examples_is_named():
     """One line that lists the concepts there are."""
     with pytest.raises(na.DataError, match="none of the 6 questions is of the concept 'hope'; accepted: a") as caught:
-        na.value_statistics(tiny.load("llama"), questions(), ("a", "hope"))
+        na.value_statistics(tiny.shared("llama"), questions(), ("a", "hope"))
     assert "\n" not in str(caught.value)
 
 
 def test_nothing_is_kept_of_an_example():
     """What is kept after forty questions is as large as after four, and hangs on none of the values handed over."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     sizes = []
     for n in (4, 40):
         found = na.value_statistics(model, answered(model, n))

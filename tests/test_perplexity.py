@@ -50,7 +50,7 @@ def doubled(x: torch.Tensor, layer: int) -> torch.Tensor:
 def test_it_is_that_of_the_bare_module(name):
     """Texts of many lengths, some of a single token, padded into one batch, give what each gives alone."""
     expected = by_hand(tiny.hf(name), measured.WINDOW)
-    assert na.perplexity(tiny.load(name), TEXTS) == pytest.approx(expected, rel=1e-7)
+    assert na.perplexity(tiny.shared(name), TEXTS) == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize("window", [2, 7, 512])
@@ -58,12 +58,12 @@ def test_long_texts_are_cut_into_windows(window, monkeypatch):
     """A text longer than a window is read in windows, of which each gives its first token for nothing."""
     monkeypatch.setattr(measured, "WINDOW", window)
     expected = by_hand(tiny.hf("llama"), window)
-    assert na.perplexity(tiny.load("llama"), TEXTS) == pytest.approx(expected, rel=1e-9)
+    assert na.perplexity(tiny.shared("llama"), TEXTS) == pytest.approx(expected, rel=1e-9)
 
 
 def test_windows_fit_the_context():
     """Where the model's context is shorter than a window, the context is the window."""
-    model = tiny.load("gpt2", n_positions=8)
+    model = tiny.shared("gpt2", n_positions=8)
     expected = by_hand(tiny.hf("gpt2", n_positions=8), 8)
     assert na.perplexity(model, TEXTS) == pytest.approx(expected, rel=1e-9)
     assert expected != pytest.approx(by_hand(tiny.hf("gpt2", n_positions=8), 4), rel=1e-3)
@@ -72,7 +72,7 @@ def test_windows_fit_the_context():
 @pytest.mark.parametrize("site", plain.GATED)
 def test_an_edit_acts_at_every_position(site):
     """Under an edit at all positions the loss is the one under plain hooks that edit every position."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     edit = na.edit(na.NeuronSet.of([(0, 2), (2, 5), (2, 2), (0, 5)], site), "excite", positions="all")
     expected = by_hand(tiny.hf("llama"), measured.WINDOW, site, doubled)
     assert na.perplexity(model, TEXTS, edit) == pytest.approx(expected, rel=1e-9)
@@ -85,7 +85,7 @@ def test_an_edit_acts_at_every_position(site):
 @pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
 def test_the_size_of_a_batch_does_not_matter(max_tokens):
     """One text at a time or all at once: equal up to rounding, and told as it goes."""
-    model, told = tiny.load("llama"), []
+    model, told = tiny.shared("llama"), []
     found = na.perplexity(model, TEXTS, max_tokens=max_tokens, progress=lambda *what: told.append(what))
     assert found == pytest.approx(na.perplexity(model, TEXTS), rel=1e-12)
     assert told[-1] == ("perplexity", 5, 5)
@@ -115,7 +115,7 @@ def test_losses_that_are_no_numbers_are_refused():
 def test_texts_of_nothing_are_refused(texts):
     """Without a token to predict there is no perplexity."""
     with pytest.raises(na.DataError, match="no plain text of two tokens or more; accepted: at least one"):
-        na.perplexity(tiny.load("llama"), texts)
+        na.perplexity(tiny.shared("llama"), texts)
 
 
 def test_a_text_in_place_of_texts_is_refused():
@@ -130,7 +130,7 @@ def test_a_text_in_place_of_texts_is_refused():
 
 def test_an_edit_at_the_last_position_is_refused():
     """A pass over whole texts has no last position to edit: given, or active around it."""
-    model, edit = tiny.load("llama"), na.edit(na.NeuronSet.of([(0, 2)]), "silence")
+    model, edit = tiny.shared("llama"), na.edit(na.NeuronSet.of([(0, 2)]), "silence")
     said = r"perplexity under an edit at 'last' is not defined; accepted: edit.at\('all'\)"
     with pytest.raises(na.UsageError, match=said):
         na.perplexity(model, TEXTS, edit)
@@ -142,4 +142,4 @@ def test_an_edit_at_the_last_position_is_refused():
 def test_an_impossible_batch_is_refused(max_tokens):
     """A forward takes at least one token."""
     with pytest.raises(na.UsageError, match=r"max_tokens is .*; accepted: a whole number of at least 1"):
-        na.perplexity(tiny.load("llama"), TEXTS, max_tokens=max_tokens)
+        na.perplexity(tiny.shared("llama"), TEXTS, max_tokens=max_tokens)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
@@ -15,7 +18,8 @@ import torch
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism.plugin import hookspecs
+from neuron_antagonism.cli.app import main
+from neuron_antagonism.plugin import chosen, hookspecs, manager
 from neuron_antagonism.plugin.base import Configurable
 from neuron_antagonism.plugin.manager import GROUP, KINDS, Registry, registry
 from neuron_antagonism.runs import run as running
@@ -41,7 +45,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Makes an entry point whose module holds the hooks given, each returning the things given."""
 
     def make(name: str, distribution: str = "outside", **hooks: Any) -> Any:
-        module = ModuleType(f"outside_{name}_{distribution}")
+        module = ModuleType(f"outside_{name}_{distribution}".replace("-", "_"))
         for kind, answer in hooks.items():
             function = answer if callable(answer) and not isinstance(answer, type) else _answering(answer)
             function.__name__ = kind if kind.startswith("neuron_antagonism") else f"neuron_antagonism_{kind}"
@@ -257,6 +261,120 @@ class TestBroken:
         found = Registry([plugin("one", scorers=[scorer("x", __init__=fails)])])
         with pytest.raises(na.PluginError, match=r"^scorer 'x' of outside can't be made: ValueError: no backend$"):
             found.make(na.Scorer, "x")
+
+
+class TestWhosePlugins:
+    @pytest.fixture
+    def points(self, plugin):
+        """Those of the shipped distribution, and of two others."""
+        shipped = plugin("mine", "neuron-antagonism", scorers=[scorer("mine")])
+        return [shipped, plugin("a", "Some_Lab", scorers=[scorer("a")]), plugin("b", "other", scorers=[scorer("b")])]
+
+    @pytest.mark.parametrize(
+        ("only", "names", "left_out"),
+        [
+            (None, ["a", "b", "mine"], []),
+            ("none", ["mine"], ["Some_Lab", "other"]),
+            ("some.lab", ["a", "mine"], ["other"]),
+            (" OTHER , some-lab,", ["a", "b", "mine"], []),
+            ("neuron-antagonism", ["mine"], ["Some_Lab", "other"]),
+        ],
+    )
+    def test_only_those_that_may_load(self, points, only, names, left_out):
+        """Without a choice all load; else the shipped ones and those of the distributions named, however written."""
+        found = Registry(points, only)
+        assert found.names("scorer") == names
+        assert [one.distribution for one in found.left_out] == left_out
+        assert not found.broken
+
+    def test_what_may_not_load_is_not_imported(self, monkeypatch):
+        """Leaving a plugin out means that none of its code runs."""
+        found = Registry([point("evil", "no_such_module_at_all", "evil")], "none")
+        assert not found.broken
+        assert [vars(one) for one in found.left_out] == [{"entry_point": "evil", "distribution": "evil"}]
+
+    def test_an_unknown_distribution(self, points):
+        """A distribution without plugins is one line that lists those that have some."""
+        with pytest.raises(na.UsageError, match=r"distribution 'outher' are installed; accepted: Some_Lab, other$"):
+            Registry(points, "some-lab,outher")
+        with pytest.raises(na.UsageError, match=r"accepted: none but the shipped ones$"):
+            Registry(points[:1], "x")
+
+    def test_a_name_that_is_left_out(self, points):
+        """Asking for what was left out says whose plugins were."""
+        with pytest.raises(na.PluginError, match=r"unknown scorer 'a'.*; plugins of Some_Lab, other are left out \("):
+            Registry(points, "none").make(na.Scorer, "a")
+
+    def test_a_shipped_name_is_not_taken(self, plugin):
+        """A name that two distributions claim is usable again where the other one is left out."""
+        points = [plugin("x", "neuron-antagonism", scorers=[scorer("x")]), plugin("x", "other", scorers=[scorer("x")])]
+        assert Registry(points).names("scorer") == []
+        assert Registry(points, "none").names("scorer") == ["x"]
+
+    @pytest.fixture
+    def call(self, monkeypatch, capsys, points):
+        """Runs the command line where those distributions are installed: exit code, stdout, stderr."""
+        monkeypatch.setenv(chosen.VARIABLE, "")
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+        manager._loaded.cache_clear()
+
+        def run(*words: str) -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", ["neuron-antagonism", *words])
+            with pytest.raises(SystemExit) as left:
+                main()
+            return (int(left.value.code or 0), *capsys.readouterr())
+
+        yield run
+        manager._loaded.cache_clear()
+
+    def test_the_command_line(self, call):
+        """--no-plugins and --only-plugins stand before any command; `plugins` shows what they leave out."""
+        assert "left out" not in call("plugins")[1]
+        code, shown, _ = call("--no-plugins", "plugins")
+        assert code == 0
+        assert "left out: a of Some_Lab\nleft out: b of other\n" in shown
+        assert os.environ[chosen.VARIABLE] == "none"
+        code, shown, _ = call("--only-plugins", "other", "plugins", "--json")
+        assert json.loads(shown)["left_out"] == [{"entry_point": "a", "distribution": "Some_Lab"}]
+        assert {entry["name"] for entry in json.loads(shown)["plugins"]} == {"mine", "b"}
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--only-plugins", "x", "plugins"], "no plugins of a distribution 'x' are installed; accepted: Some_Lab"),
+            (["--only-plugins", "x", "run", "--dry-run"], "no plugins of a distribution 'x' are installed; accepted"),
+            (["--only-plugins", ",", "plugins"], "--only-plugins names no distribution; accepted: DIST[,DIST...]"),
+            (["--only-plugins", "x", "--no-plugins", "plugins"], "accepted: one of them"),
+            (["--no-plugins", "plugins", "b"], "plugins of Some_Lab, other are left out"),
+        ],
+    )
+    def test_what_is_refused(self, call, words, said, tmp_path, monkeypatch):
+        """One line, exit code 2, and nothing is created."""
+        monkeypatch.chdir(tmp_path)
+        code, _, err = call(*words)
+        assert code == 2
+        assert said in err
+        assert err.count("\n") == 1
+        assert not list(tmp_path.iterdir())
+
+    def test_processes_that_are_started_inherit_it(self):
+        """The choice is an environment variable, which Python reads too; it holds whenever it is set."""
+        code = (
+            "import os; os.environ['NEURON_ANTAGONISM_PLUGINS'] = 'none'\n"
+            "import subprocess, sys\n"
+            "inner = 'from neuron_antagonism.plugin.manager import registry; "
+            'print({e.distribution for e in registry()}, registry().names("task")[:1])\'\n'
+            "subprocess.run([sys.executable, '-c', inner], check=True)\n"
+            "from neuron_antagonism.plugin.manager import registry\n"
+            "assert {e.distribution for e in registry()} == {'neuron-antagonism'}\n"
+            "os.environ['NEURON_ANTAGONISM_PLUGINS'] = 'nobody'\n"
+            "try: registry()\n"
+            "except Exception as error: print(error)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        inner, error = done.stdout.splitlines()
+        assert inner == "{'neuron-antagonism'} ['chunking']"
+        assert error.startswith("no plugins of a distribution 'nobody' are installed; accepted: ")
 
 
 class TestNames:

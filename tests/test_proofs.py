@@ -13,6 +13,7 @@ import transformers
 import neuron_antagonism as na
 from neuron_antagonism.model import load as loading
 from neuron_antagonism.model import proofs
+from neuron_antagonism.model.agreement import Proof
 
 one_thread = tiny.one_thread
 
@@ -305,7 +306,7 @@ def test_a_site_that_is_none_is_not_offered():
     """A model that fails only the proof of `up` is loaded, and refuses that site."""
     model = tiny.load("llama")
     held = model.proofs["up"]
-    model.proofs = {**model.proofs, "up": proofs.Proof("up", 1.0, held.bound, False, "off by 1; accepted: 'post'")}
+    model.proofs = {**model.proofs, "up": Proof("up", 1.0, held.bound, False, "off by 1; accepted: 'post'")}
     proofs.refuse(model)
     with pytest.raises(na.UsageError, match="has no site 'up' that is one: off by 1"):
         na.attribute(model, QUESTIONS, budget=8, site="up")

@@ -17,7 +17,7 @@ one_thread = tiny.one_thread
 
 def scored(path, **options):
     asked = [tiny.question(9), tiny.question(12)]
-    return na.attribute(tiny.load("llama"), asked, "neurons", options={"file": str(path), **options}, budget=5)
+    return na.attribute(tiny.shared("llama"), asked, "neurons", options={"file": str(path), **options}, budget=5)
 
 
 def test_roles_scores_and_places(tmp_path):
@@ -65,7 +65,7 @@ def test_a_runs_neurons_are_read_by_task_and_scorer(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no neurons"),
+        ("", "an empty file"),
         ("layer,neuron,score\n", "holds no neurons"),
         ("layer,neuron,score\n1,x,0.5\n", "line 2: found"),
         ("layer,neuron,role\n1,2,good\n1,2,bad\n", "line 3: neuron 1.2 stands there twice"),
@@ -91,8 +91,8 @@ def test_what_is_refused(text, said, tmp_path):
 def test_no_file_and_a_missing_one(tmp_path):
     """Without a file, and with one that is not there, the line says what to give."""
     with pytest.raises(na.UsageError, match=r"scorer 'neurons' has no file; accepted: -o neurons.file=PATH"):
-        na.attribute(tiny.load("llama"), [tiny.question(9)], "neurons", budget=5)
-    with pytest.raises(na.DataError, match=r"no.csv: No such file or directory; accepted: a file of CSV or JSON"):
+        na.attribute(tiny.shared("llama"), [tiny.question(9)], "neurons", budget=5)
+    with pytest.raises(na.DataError, match=r"no.csv: no such file; accepted: CSV or JSON rows"):
         scored(tmp_path / "no.csv")
 
 
@@ -118,7 +118,7 @@ def test_run_with_published_neurons(tmp_path, monkeypatch, capsys):
 def test_a_changed_file_is_another_key(tmp_path):
     """What a run stores depends on the file's content, not on its name alone."""
     from neuron_antagonism.plugin.manager import registry
-    from neuron_antagonism.runs.identity import identity
+    from neuron_antagonism.runs.keys import identity
 
     file = tmp_path / "n.csv"
     file.write_text("layer,neuron,role\n1,2,good\n")

@@ -117,7 +117,7 @@ def test_data_in_a_run_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("run.yaml", None, "no such file; accepted: a YAML, TOML or JSON file"),
+        ("run.yaml", None, "No such file or directory; accepted: a YAML, TOML or JSON file"),
         ("run.txt", "x", "ends in '.txt'; accepted: .yaml, .yml, .toml, .json"),
         ("run.yaml", "[1, 2", "line 1"),
         ("run.toml", "a = = 2", "line 1"),

@@ -60,7 +60,7 @@ def by_hand(module, window: int = 512, site: str = "post", head: tuple[int, ...]
 def test_divergence_and_perplexity_are_those_of_plain_forwards(name, dtype):
     """Texts of many lengths padded into one batch give what each gives alone, whatever the edit's own positions."""
     kl, ratio = by_hand(tiny.hf(name, dtype))
-    model = tiny.load(name, dtype)
+    model = tiny.shared(name, dtype)
     for found in effects.plain_text_effects(model, TEXTS, [excited(), excited("all")]):
         assert found.kl == pytest.approx(kl, rel=1e-5, abs=1e-6)
         assert found.perplexity_ratio == pytest.approx(ratio, rel=1e-5)
@@ -74,7 +74,7 @@ def test_divergence_and_perplexity_are_those_of_plain_forwards(name, dtype):
 def test_it_acts_at_its_site(site):
     """At the other sites too the edit is the one of plain hooks."""
     kl, ratio = by_hand(tiny.hf("llama"), site=site)
-    (found,) = effects.plain_text_effects(tiny.load("llama"), TEXTS, [excited(site=site)])
+    (found,) = effects.plain_text_effects(tiny.shared("llama"), TEXTS, [excited(site=site)])
     assert (found.kl, found.perplexity_ratio) == (pytest.approx(kl, rel=1e-6), pytest.approx(ratio, rel=1e-6))
 
 
@@ -83,7 +83,7 @@ def test_windows_are_those_of_perplexity(window, monkeypatch):
     """A long text is cut into windows; of each, what is given and not predicted counts nothing."""
     monkeypatch.setattr(measured, "WINDOW", window)
     kl, ratio = by_hand(tiny.hf("llama"), window)
-    (found,) = effects.plain_text_effects(tiny.load("llama"), TEXTS, [excited()])
+    (found,) = effects.plain_text_effects(tiny.shared("llama"), TEXTS, [excited()])
     assert (found.kl, found.perplexity_ratio) == (pytest.approx(kl, rel=1e-6), pytest.approx(ratio, rel=1e-6))
 
 
@@ -109,7 +109,7 @@ def test_texts_that_must_not_share_a_forward_do_not():
 @pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
 def test_the_size_of_a_batch_does_not_matter(max_tokens):
     """One window at a time or all at once: equal up to rounding, and told as it goes."""
-    model, told = tiny.load("llama"), []
+    model, told = tiny.shared("llama"), []
     (found,) = effects.plain_text_effects(
         model, TEXTS, [excited()], max_tokens=max_tokens, progress=lambda *what: told.append(what)
     )
@@ -121,7 +121,7 @@ def test_the_size_of_a_batch_does_not_matter(max_tokens):
 
 def test_a_batch_that_runs_out_of_memory_counts_once(monkeypatch):
     """A part that fails under an edit, its unedited half done, is divided and counted anew."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     whole = effects.plain_text_effects(model, TEXTS, [excited()])
     real, sizes = model.forward, []
 
@@ -148,9 +148,9 @@ def test_an_edit_that_changes_nothing():
             return values * 1.0
 
     edits = [na.edit(na.NeuronSet.of(UNITS), Same()), na.Edit(())]
-    found = effects.plain_text_effects(tiny.load("llama", torch.float32), TEXTS, edits)
+    found = effects.plain_text_effects(tiny.shared("llama", torch.float32), TEXTS, edits)
     assert found == [effects.TextEffect(0.0, 1.0)] * 2
-    assert effects.plain_text_effects(tiny.load("llama"), TEXTS, []) == []
+    assert effects.plain_text_effects(tiny.shared("llama"), TEXTS, []) == []
 
 
 def test_masked_entries_of_the_vocabulary_count_nothing():
@@ -179,12 +179,12 @@ def test_masked_entries_of_the_vocabulary_count_nothing():
 def test_what_is_refused(texts, edits, error, said):
     """One line names what was given and what is accepted."""
     with pytest.raises(error, match=said):
-        effects.plain_text_effects(tiny.load("llama"), texts, edits)
+        effects.plain_text_effects(tiny.shared("llama"), texts, edits)
 
 
 def test_an_edit_at_last_around_it_is_refused():
     """It would act on the end of a padded batch."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     with model.edited(excited()), pytest.raises(na.UsageError, match=r"plain text under an edit at 'last' .*accepted"):
         effects.plain_text_effects(model, TEXTS, [excited()])
 
@@ -206,14 +206,14 @@ def test_a_text_that_the_tokenizer_does_not_know_is_not_taken(sample, taken, mon
     """More than half unknown, or nothing at all: the run's own texts, each once, and the name of what was taken."""
     monkeypatch.setattr(effects, "plain_text", lambda: (sample,))
     expected = ((sample,), "embedded sample") if taken else (("b", "a"), "the examples' own texts")
-    assert effects.chosen_text(tiny.load("llama"), ["b", "a", "b"]) == expected
+    assert effects.chosen_text(tiny.shared("llama"), ["b", "a", "b"]) == expected
 
 
 def test_the_demonstration_model_reads_its_own_texts():
     """Its closed vocabulary holds next to nothing of everyday English."""
     assert effects.chosen_text(na.load_model("demo"), ["the meal was good"])[1] == effects.OWN
     with pytest.raises(na.UsageError, match=r"texts are 'w1'; accepted: a list of texts"):
-        effects.chosen_text(tiny.load("llama"), "w1")
+        effects.chosen_text(tiny.shared("llama"), "w1")
 
 
 # --- letters and other tasks ---------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_letters_of_questions_of_many_sizes():
     """A letter that only some questions have, or that is never right, is listed; what was not measured is None."""
     two = na.Question("w1 w2 Answer:", ("a", "b"), 0)
     five = na.Question("w3 w4 Answer:", tuple("abcde"), 1)
-    before = na.evaluate(tiny.load("llama"), [two, five])
+    before = na.evaluate(tiny.shared("llama"), [two, five])
     chosen = replace(before, chosen=torch.tensor([0, 4]))
     assert effects.accuracy_by_letter(chosen) == {"A": (1, 1), "B": (0, 1), "C": (0, 0), "D": (0, 0), "E": (0, 0)}
     assert effects.letter_shares(chosen) == {"A": 0.5, "B": 0.0, "C": 0.0, "D": 0.0, "E": 0.5}
@@ -277,7 +277,7 @@ def test_letters_of_questions_of_many_sizes():
 
 def test_only_answers_to_the_same_questions_are_compared():
     """Other questions are refused, by either way in."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     one, other = (na.evaluate(model, questions) for questions in (QUESTIONS[:3], QUESTIONS[3:6]))
     for compared in (effects.answers_changed, effects.side_effects):
         with pytest.raises(na.UsageError, match="accepted: two of the same examples"):
@@ -309,7 +309,7 @@ def test_other_tasks_are_those_an_edit_was_not_made_for(positions):
 def test_of_a_single_task_there_are_no_others():
     """Nothing is run, and every edit has an empty answer."""
     key = ("x", "ace", "enhance")
-    assert effects.other_tasks(tiny.load("llama"), {key: excited()}, {"x": QUESTIONS}) == {key: {}}
+    assert effects.other_tasks(tiny.shared("llama"), {key: excited()}, {"x": QUESTIONS}) == {key: {}}
 
 
 # --- what the ambiguity filter dropped -----------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_of_a_single_task_there_are_no_others():
 @pytest.mark.parametrize("scorer", ["ace", "tn"])
 def test_what_was_dropped_as_ambiguous(scorer):
     """As many neurons as have a score only if they are kept, and their part of all absolute scores."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     dropped, kept = (
         na.attribute(model, QUESTIONS[:4], scorer, options={"z": 15, "ambiguous": ambiguous}, budget=5)
         for ambiguous in ("drop", "keep")
@@ -335,7 +335,7 @@ def test_what_was_dropped_as_ambiguous(scorer):
 
 def test_one_example_is_never_ambiguous():
     """The filter ran and dropped nothing, which is not the same as no filter."""
-    found = na.attribute(tiny.load("llama"), QUESTIONS[:1], "ace", options={"z": 15}, budget=5).filtered
+    found = na.attribute(tiny.shared("llama"), QUESTIONS[:1], "ace", options={"z": 15}, budget=5).filtered
     assert (found.count, found.share) == (0, 0.0)
 
 
@@ -355,12 +355,12 @@ class Summed(na.Scorer):
 )
 def test_other_aggregations_drop_nothing(scorer, options):
     """What was not additively reordered was not filtered."""
-    assert na.attribute(tiny.load("llama"), QUESTIONS[:4], scorer, options=options, budget=5).filtered is None
+    assert na.attribute(tiny.shared("llama"), QUESTIONS[:4], scorer, options=options, budget=5).filtered is None
 
 
 def test_what_was_dropped_is_saved_and_loaded(tmp_path):
     """It comes back; a file from before it was recorded loads without; one that holds something else is refused."""
-    a = na.attribute(tiny.load("llama"), QUESTIONS[:4], "ace", options={"z": 15}, budget=5)
+    a = na.attribute(tiny.shared("llama"), QUESTIONS[:4], "ace", options={"z": 15}, budget=5)
     a.save(tmp_path)
     file = tmp_path / "attribution.safetensors"
     assert na.Attribution.load(file).filtered == a.filtered

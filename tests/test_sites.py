@@ -31,7 +31,7 @@ def test_resid_post_is_the_blocks_output(name, monkeypatch):
     """On every architecture the site is what a plain block returns, read in a padded batch, and written for all."""
     tiny.exact_softmax(monkeypatch)
     exact = 1e-6 if name in ("gpt_neo", "mpt") else 1e-12  # both take attention in float32 whatever their dtype
-    module, model = tiny.hf(name), tiny.load(name)
+    module, model = tiny.hf(name), tiny.shared(name)
     prompts = [model.encode(q).ids for q in PROMPTS]
     assert model.units("resid_post") == 16
     logits, values = model.last_values(prompts, site="resid_post")
@@ -61,7 +61,7 @@ def silence(neurons: na.NeuronSet):
 @pytest.mark.parametrize("name", FEW)
 def test_engines_agree_at_resid_post(name):
     """Values, integrated gradients and exact ablation of every engine are the reference's, whatever a forward holds."""
-    model = tiny.load(name)
+    model = tiny.shared(name)
     expected = test_engines.gradients(model, "reference", PROMPTS, steps=4, site="resid_post")
     effects = na.ablate(model, PROMPTS, engine="reference", site="resid_post").effects
     assert effects.shape == (len(PROMPTS), 3, 16)
@@ -79,7 +79,7 @@ def test_engines_agree_at_resid_post(name):
 def test_ablation_at_resid_post_is_the_plain_modules(name, monkeypatch):
     """The effect of a unit is the loss of p(right) when a plain hook zeroes it at the last position."""
     tiny.exact_softmax(monkeypatch)
-    module, model = tiny.hf(name), tiny.load(name)
+    module, model = tiny.hf(name), tiny.shared(name)
     effects = na.ablate(model, PROMPTS[:2], "ace", site="resid_post").effects
     for i, question in enumerate(PROMPTS[:2]):
         ids, letters = model.encode(question)
@@ -99,7 +99,7 @@ def test_ablation_at_resid_post_is_the_plain_modules(name, monkeypatch):
 @pytest.mark.parametrize("engine", ["replay", "rows"])
 def test_edits_at_several_sites_stand_side_by_side(engine):
     """A sweep whose edits act at different sites gives what a full pass under each gives."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     units = [(0, 3), (2, 15), (1, 1)]
     edits = [
         na.edit(na.NeuronSet.of(units, site), intervention, positions=positions)
@@ -117,7 +117,7 @@ def test_edits_at_several_sites_stand_side_by_side(engine):
 
 def test_scores_and_sets_know_their_site():
     """Scores have the site's width, chosen sets and the edits of them its name, and K is at most its units."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     a = na.attribute(model, PROMPTS, site="resid_post", steps=2, budget=48)
     assert a.scores.shape == (3, 16)
     assert a.site == a.good(2).site == a.bad(2).site == "resid_post"
@@ -245,7 +245,7 @@ def test_edits_of_other_sites_are_refused(make):
 
 def test_units_that_a_site_lacks_are_refused():
     """The stream has 16 dimensions where the FFN has 24 neurons; a site that is none is named when it is used."""
-    model = tiny.load("llama")
+    model = tiny.shared("llama")
     there = na.NeuronSet.of([(0, 20)])
     na.evaluate(model, PROMPTS[:1], na.edit(there, "silence"))
     with pytest.raises(na.DataError, match="neurons 0 to 15"):
@@ -253,4 +253,4 @@ def test_units_that_a_site_lacks_are_refused():
     with pytest.raises(na.UsageError, match="unknown site 'resid_pots'; did you mean 'resid_post'"):
         na.evaluate(model, PROMPTS[:1], na.edit(na.NeuronSet.of([(0, 2)], "resid_pots"), "silence"))
     with pytest.raises(na.UsageError, match="has no site 'up': its FFN is not gated; accepted: 'post', 'resid_post'"):
-        tiny.load("gpt2").units("up")
+        tiny.shared("gpt2").units("up")

@@ -63,7 +63,7 @@ def number(example: na.Example) -> int:
 
 @pytest.fixture(autouse=True)
 def _oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "evaluate", lambda model, examples: model.evaluate(examples))
+    monkeypatch.setattr("neuron_antagonism.method.evaluate.evaluate", lambda model, examples: model.evaluate(examples))
 
 
 def cut(*pool: na.Item, reference: Any = None, **sizes: Any) -> Split:
@@ -314,7 +314,7 @@ class TestFiles:
 
     def test_missing_file(self, tmp_path):
         """A missing file is named."""
-        with pytest.raises(na.DataError, match=r"can't read questions from .*gone\.jsonl"):
+        with pytest.raises(na.DataError, match=r"gone\.jsonl: No such file or directory; accepted: a file that Split"):
             Split.load(tmp_path / "gone.jsonl")
 
     @pytest.mark.parametrize(

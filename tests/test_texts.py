@@ -10,7 +10,6 @@ import tiny
 from conftest import SHARED
 
 import neuron_antagonism as na
-from neuron_antagonism.tasks import drawing
 
 one_thread = tiny.one_thread
 
@@ -121,7 +120,7 @@ def test_thirty_rows_are_enough_for_nineteen(share, seed, monkeypatch):
     def understood(model, examples):
         return tiny.evaluated(int(e.item.text[1:]) < model.share * 30 for e in examples)
 
-    monkeypatch.setattr(drawing, "evaluate", understood)
+    monkeypatch.setattr("neuron_antagonism.method.evaluate.evaluate", understood)
     task = Pool([item(f"t{n}", n) for n in range(30)])
     split = na.load_task(task).split(2, 8, 8, seed=seed, reference=Understands(share))
     assert len(split.identify) == 2

@@ -133,6 +133,20 @@ print(na.evaluate(model, split.evaluate, na.edit(a.good(20), fitted)).acc >= 0, 
     assert out[1] == "True logit difference"
 
 
+def test_left_out_where_the_user_says_so(installed):
+    """--no-plugins leaves outside distributions out, --only-plugins those that it does not name."""
+    module = ["-m", "neuron_antagonism"]
+    for words, there in ((["--no-plugins"], False), (["--only-plugins", "outside_plugins"], True)):
+        found = json.loads(installed.run(*module, *words, "plugins", "--json").stdout)
+        assert ("nli" in {entry["name"] for entry in found["plugins"]}) is there
+        assert ({"entry_point": "nli", "distribution": "outside-plugins"} in found["left_out"]) is not there
+    refused = installed.run(*module, "--no-plugins", "run", "--task", "nli", "--dry-run", check=False)
+    assert refused.returncode == 2
+    assert "plugins of outside-plugins are left out" in refused.stderr
+    refused = installed.run(*module, "--only-plugins", "outside", "plugins", check=False)
+    assert refused.stderr.endswith("no plugins of a distribution 'outside' are installed; accepted: outside-plugins\n")
+
+
 def test_a_second_distribution_of_the_same_names(installed, tmp_path):
     """Names that two distributions claim are refused with both named; everything else goes on working."""
     twin = tmp_path / "twin"

@@ -142,9 +142,39 @@ def hf(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: 
     return model.to(dtype).eval()
 
 
+def save(name: str, path: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
+    """The same model with its tokenizer as a checkpoint's directory."""
+    hf(name, dtype, **changes).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
+
+
 def load(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> HookedModel:
     """The same model with hooks."""
     return na.load_model(hf_model=hf(name, dtype, seed, **changes), tokenizer=tokenizer())
+
+
+_shared: dict[tuple[Any, ...], tuple[HookedModel, torch.Tensor]] = {}
+
+
+def shared(name: str, dtype: torch.dtype = torch.float64, **changes: Any) -> HookedModel:
+    """The same model with hooks, loaded once for all tests of a process: for those that leave it as it is."""
+    key = (name, dtype, *sorted(changes.items()))
+    if key not in _shared:
+        model = load(name, dtype, **changes)
+        _shared[key] = model, _answer(model)
+    return _shared[key][0]
+
+
+def spoiled() -> list[tuple[Any, ...]]:
+    """Which shared models no longer answer as they did when they were loaded."""
+    # loaded under `exact_softmax` or without it, which rounds otherwise
+    return [key for key, (model, before) in _shared.items() if not torch.allclose(_answer(model), before, atol=1e-5)]
+
+
+def _answer(model: HookedModel) -> torch.Tensor:
+    with torch.no_grad():
+        return model.last_logits([model.encode(question(9)).ids])
 
 
 def saved(path: Path, name: str = "llama", dtype: torch.dtype = torch.float32, **changes: Any) -> Path:

@@ -12,6 +12,7 @@ import typer
 
 from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, run, streams
 from neuron_antagonism.errors import AntagonismError
+from neuron_antagonism.plugin import chosen
 
 HELP = ["-h", "--help"]
 
@@ -46,8 +47,17 @@ def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    only_plugins: Annotated[
+        str | None,
+        typer.Option(metavar="DIST[,DIST...]", help="Load the shipped plugins and those of these distributions alone."),
+    ] = None,
+    no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Load the shipped plugins alone.")] = False,
 ) -> None:
     """Find the neurons that help and hinder a language model at a task, edit them, and prove the effect."""
+    asked = chosen.asked_for(only_plugins, no_plugins)
+    if asked is not None:
+        # in the environment, so that processes that a command starts load the same
+        os.environ[chosen.VARIABLE] = asked
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
 

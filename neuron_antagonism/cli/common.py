@@ -126,7 +126,7 @@ def parsed_map(value: str | None) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f'--device-map {value!r}: {error}; accepted: auto, … or JSON such as {{"": 0}}') from None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuron_antagonism.cli.common import Debug, Device, Json, Quiet, note, print_json, quiet_libraries
+from neuron_antagonism.cli.common import Debug, Device, Json, Quiet, TrustRemoteCode, note, print_json, quiet_libraries
 
 if TYPE_CHECKING:
     from neuron_antagonism.exports.export import Export
@@ -23,6 +23,7 @@ def export(
     mode: Annotated[str | None, typer.Option(help="enhance or degrade.")] = None,
     model: Annotated[str | None, typer.Option(help="Where the run's model is now. Default: where it was.")] = None,
     device: Device = None,
+    trust_remote_code: TrustRemoteCode = False,
     max_shard_size: Annotated[str, typer.Option(help="Of a checkpoint's files.")] = "5GB",
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Load it in a fresh process and compare it with the live edit.")
@@ -50,6 +51,7 @@ def export(
             verify=verify,
             max_shard_size=max_shard_size,
             device=device,
+            trust_remote_code=trust_remote_code,
             progress=progress,
         )
     if json:

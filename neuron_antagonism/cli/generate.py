@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from neuron_antagonism.cli.common import Debug, Device, Dtype, Json, Quiet, note, print_json, quiet_libraries
+from neuron_antagonism.cli.common import (
+    Debug,
+    Device,
+    Dtype,
+    Json,
+    Quiet,
+    TrustRemoteCode,
+    note,
+    print_json,
+    quiet_libraries,
+)
 from neuron_antagonism.errors import UsageError
 
 
@@ -25,6 +35,7 @@ def generate(
     model: Annotated[str | None, typer.Option(help="Where the run's model is now. Default: where it was.")] = None,
     dtype: Dtype = None,
     device: Device = None,
+    trust_remote_code: TrustRemoteCode = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -42,7 +53,7 @@ def generate(
     from neuron_antagonism.method.generate import generate as pieces
     from neuron_antagonism.model.load import load_model
     from neuron_antagonism.runs.config import RunConfig
-    from neuron_antagonism.suites.edits import chosen_edit
+    from neuron_antagonism.suites.choose import chosen_edit
     from neuron_antagonism.suites.result import load_run
 
     quiet_libraries()
@@ -51,7 +62,8 @@ def generate(
     if positions is not None:
         edit = edit.at(positions)
     config = RunConfig.of(**result.manifest["config"])
-    hooked = load_model(model or config.model, **config.loading(dtype=dtype, device=device))
+    loading = config.loading(dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    hooked = load_model(model or config.model, **loading)
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:

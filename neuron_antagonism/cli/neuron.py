@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuron_antagonism.cli.common import Debug, Device, Dtype, Json, Quiet, note, print_json, quiet_libraries
+from neuron_antagonism.cli.common import (
+    Debug,
+    Device,
+    Dtype,
+    Json,
+    Quiet,
+    TrustRemoteCode,
+    note,
+    print_json,
+    quiet_libraries,
+)
 from neuron_antagonism.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -36,6 +46,7 @@ def show(
     tokens: Annotated[int, typer.Option(help="Tokens to list on each side.")] = 8,
     dtype: Dtype = None,
     device: Device = None,
+    trust_remote_code: TrustRemoteCode = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -58,7 +69,8 @@ def show(
     layer, index = int(match[1]), int(match[2])
     result = load_run(run) if run is not None else None
     config = RunConfig.of(**(result.manifest["config"] if result is not None else {"model": model or "demo"}))
-    hooked = load_model(config.model, **config.loading(dtype=dtype, device=device))
+    loading = config.loading(dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    hooked = load_model(config.model, **loading)
     check_neuron(layer, index, hooked.n_layers, hooked.n_neurons)
     if result is not None:
         for name in task or ():

@@ -29,7 +29,9 @@ def plugins(
         return
     if json:
         broken = [vars(b) for b in found.broken]
-        print_json({"plugins": [_described(e) for e in found], "broken": broken, "conflicts": found.conflicts})
+        left_out = [vars(one) for one in found.left_out]
+        described = [_described(entry) for entry in found]
+        print_json({"plugins": described, "broken": broken, "conflicts": found.conflicts, "left_out": left_out})
         return
     _print_all(found)
 
@@ -92,6 +94,8 @@ def _print_all(found: Registry) -> None:
         print(f"broken: {broken.entry_point} of {broken.distribution}: {broken.error}")
     for line in found.conflicts.values():
         print(f"refused: {line}")
+    for one in found.left_out:
+        print(f"left out: {one.entry_point} of {one.distribution}")
 
 
 def _bounds(schema: dict[str, Any]) -> str:

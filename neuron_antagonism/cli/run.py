@@ -35,7 +35,7 @@ from neuron_antagonism.cli.common import (
     task_data,
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import AntagonismError, UsageError
 from neuron_antagonism.files import expanded
 
 if TYPE_CHECKING:
@@ -210,7 +210,11 @@ def _changed(asked: RunConfig, out: Path) -> list[str]:
     from neuron_antagonism.runs.config import RunConfig
     from neuron_antagonism.runs.runfile import stored_options
 
-    stored = stored_options(out)
+    try:
+        stored = stored_options(out)
+    except AntagonismError:
+        # whatever is there, it is no run of this version: nothing of it is replaced but tables
+        return []
     before = RunConfig.of(**stored) if stored else asked
     return [name for name in RunConfig.model_fields if getattr(asked, name) != getattr(before, name)]
 
@@ -221,7 +225,7 @@ def _value(text: str) -> Any:
 
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -283,7 +287,7 @@ def _print_result(result: RunResult, seconds: float | None) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(result.table)
     first = next(iter(result.results["tasks"].values()))["attribution"]
-    scorer = "ace" if "ace" in first else next(iter(first))
+    scorer = next(iter(first))
     print(f"Neurons of {scorer} by layer (0 first)")
     for line in layer_lines(result.results, scorer):
         print(f"  {line}")

@@ -16,7 +16,7 @@ from neuron_antagonism.engine.reference import ReferenceEngine
 from neuron_antagonism.engine.replay import CopiesEngine
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.model.agreement import BATCHED, difference
-from neuron_antagonism.model.prefix import Prefix
+from neuron_antagonism.model.sharing import run_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,7 +125,7 @@ def _difference(model: HookedModel, ids: Sequence[int], kind: str, start: int = 
             first = len(ids) // 2
             prompts = [ids, ids[: first + 1]]
             clean = torch.cat([model.last_logits([prompt]) for prompt in prompts])
-            shared = Prefix(model, torch.tensor([ids[:first]], device=model.device))
+            shared = run_prefix(model, torch.tensor([ids[:first]], device=model.device))
             batches = [prompts] if kind == "replay" else [[prompt] for prompt in prompts]
             copies = [_untouched(Copies(model, batch, kind, shared), start) for batch in batches]
             whole = model.last_logits(prompts, shared)[:, None]

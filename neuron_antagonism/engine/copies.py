@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import by_length, longest_first
 from neuron_antagonism.model.prefix import Prefix, padded
+from neuron_antagonism.model.sharing import run_prefix
 from neuron_antagonism.model.suffix import BlockInputs, recording, starting_at
 
 if TYPE_CHECKING:
@@ -47,11 +49,11 @@ class Copies:
         self.model = model
         self.kind = kind
         self._lengths = [len(ids) - 1 for ids in prompts]
-        self._last = torch.tensor([[ids[-1]] for ids in prompts], device=model.device)
+        self._last = torch.tensor([ids[-1] for ids in prompts], device=model.device)
         start = shared.length if shared is not None else 0
         own = padded([ids[start:-1] for ids in prompts], model.device)
         # what pads a prefix on its right no real token sees, and no copy either: its mask says so
-        self._prefix = Prefix(model, own, shared)
+        self._prefix = run_prefix(model, own, shared)
         self._inputs = BlockInputs()
 
     def clean(self, site: str = "post") -> tuple[Float[Tensor, "prompt vocab"], list[Float[Tensor, "prompt neuron"]]]:
@@ -87,28 +89,29 @@ class Copies:
         position = torch.tensor(self._lengths, device=self._last.device)
         with self.model.writing(range(self.model.n_layers), write, site):
             return self.model.forward(
-                self._last.expand(prompts, n),
+                repeat(self._last, "prompt -> prompt copy", copy=n),
                 past_key_values=self._prefix.cache(prompts),
                 use_cache=True,
                 attention_mask=copies_mask(self.model, self._lengths, self._prefix.length, n),
-                position_ids=position[:, None].expand(prompts, n),
+                position_ids=repeat(position, "prompt -> prompt copy", copy=n),
             )
 
     def _rows(self, n: int, write: Write, site: str) -> Tensor:
         prompts, length = len(self._lengths), self._prefix.length + 1
 
         def rows(values: Tensor, layer: int) -> Tensor:
-            return write(values.reshape(prompts, n, -1), layer).reshape(values.shape)
+            apart = rearrange(values, "(prompt copy) 1 neuron -> prompt copy neuron", copy=n)
+            return rearrange(write(apart, layer), "prompt copy neuron -> (prompt copy) 1 neuron")
 
         mask = torch.ones(prompts * n, length, dtype=torch.long, device=self._last.device)
         with self.model.writing(range(self.model.n_layers), rows, site):
             logits = self.model.forward(
-                self._last.repeat_interleave(n, 0),
+                repeat(self._last, "prompt -> (prompt copy) 1", copy=n),
                 past_key_values=self._prefix.cache(prompts * n),
                 use_cache=True,
                 attention_mask=mask,
             )
-        return logits.reshape(prompts, n, -1)
+        return rearrange(logits, "(prompt copy) 1 vocab -> prompt copy vocab", copy=n)
 
 
 def copies_mask(model: HookedModel, lengths: Sequence[int], longest: int, n: int) -> Tensor | dict[str, Tensor]:
@@ -139,6 +142,8 @@ def _mask(model: HookedModel, lengths: Sequence[int], longest: int, n: int, wind
     key = torch.arange(longest, device=model.device)
     prefix = (key < ends) & (key > ends - (window if window is not None else longest + 1))
     itself = torch.eye(n, dtype=torch.bool, device=model.device)
-    seen = torch.cat([prefix[:, None].expand(-1, n, -1), itself.expand(len(lengths), n, n)], dim=-1)
+    before = repeat(prefix, "prompt key -> prompt copy key", copy=n)
+    beside = repeat(itself, "copy key -> prompt copy key", prompt=len(lengths))
+    seen = torch.cat([before, beside], dim=-1)
     mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
     return mask.masked_fill(~seen, torch.finfo(model.dtype).min)[:, None]

@@ -53,9 +53,9 @@ class TokenLimit:
         else:
             self.tokens = checked_tokens(given)
 
-    def copies(self, wanted: int) -> int:
-        """Copies of one prompt in one forward: `wanted` in as few forwards as will do, of even size."""
-        most = min(wanted, self._copies, self.tokens)
+    def copies(self, wanted: int, prompts: int = 1) -> int:
+        """Copies of each prompt in one forward: `wanted` in as few forwards as will do, of even size."""
+        most = min(wanted, self._copies, max(1, self.tokens // prompts))
         return -(-wanted // -(-wanted // most))
 
     def in_batches(self, items: Sequence[int], each: Callable[[int], int], work: Callable[[list[int]], None]) -> None:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import Asked, Gradients, Path, leaf_gradients, letter_columns, outputs_of, wide
 from neuron_antagonism.engine.copies import Copies, batchable
 from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.model.prefix import shared_prefix
+from neuron_antagonism.model.sharing import shared_prefix
 from neuron_antagonism.progress import Progress
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     from neuron_antagonism.model.hooked import HookedModel
@@ -179,8 +180,7 @@ def _forward(
 
     with torch.enable_grad():
         logits = copies.logits(len(points), replace, path.site, layers.start if suffix else 0)
-        each = letters[:, None].expand(-1, len(points), -1), answer[:, None].expand(-1, len(points))
-        outputs = outputs_of(list(ig), logits, *each)
+        outputs = outputs_of(list(ig), logits, *_of_copies(letters, answer, len(points)))
         leaves = list(scaled.values())
         found = [
             leaf_gradients(f, logits, leaves, retain=number + 1 < len(outputs))
@@ -222,11 +222,20 @@ def _effects(
 
         with torch.no_grad():
             logits = copies.logits(len(chunk) + 1, silence, site, start // width if suffix else 0)
-        letters, answer = letter_columns(questions, logits)
-        n = logits.shape[1]
-        f = outputs_of([target], logits, letters[:, None].expand(-1, n, -1), answer[:, None].expand(-1, n))[target]
+        columns = _of_copies(*letter_columns(questions, logits), logits.shape[1])
+        f = outputs_of([target], logits, *columns)[target]
         parts.append(f[:, -1:] - f[:, :-1])
-    return torch.cat(parts, dim=1).reshape(len(questions), model.n_layers, width)
+    return rearrange(torch.cat(parts, dim=1), "question (layer neuron) -> question layer neuron", neuron=width)
+
+
+def _of_copies(
+    letters: Int[Tensor, "question option"], answer: Int[Tensor, " question"], n: int
+) -> tuple[Int[Tensor, "question copy option"], Int[Tensor, "question copy"]]:
+    """Letter ids and answers of `n` copies of each question."""
+    return (
+        repeat(letters, "question option -> question copy option", copy=n),
+        repeat(answer, "question -> question copy", copy=n),
+    )
 
 
 def _overlap(start: int, size: int, chunk: range) -> range:

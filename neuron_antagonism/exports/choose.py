@@ -14,7 +14,7 @@ from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_model
 from neuron_antagonism.runs.config import RunConfig
-from neuron_antagonism.suites.edits import chosen_edit
+from neuron_antagonism.suites.choose import chosen_edit
 from neuron_antagonism.suites.result import RunResult, load_run
 
 
@@ -56,7 +56,7 @@ def choose(what: RunResult | Edit | str | Path, task: str | None, scorer: str | 
     return Chosen(edit.at("all"), names, effect, what.manifest)
 
 
-def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | None) -> HookedModel:
+def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | None, trust: bool) -> HookedModel:
     """The model whose weights an export is made for: the one given, or the run's own, loaded again.
 
     Raises:
@@ -70,7 +70,8 @@ def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | No
         raise UsageError("an edit is exported for a model; accepted: model=, the one it was made for")
     else:
         config = RunConfig.of(**manifest["config"]) if manifest else RunConfig()
-        loading = config.loading()
+        # a run may be somebody else's: that it trusted its model says nothing here
+        loading = config.loading(trust_remote_code=trust)
         if device is not None:
             loading |= {"device": device, "device_map": None}
         if model is not None:

@@ -75,6 +75,7 @@ def export(
     verify: bool = True,
     max_shard_size: str | int = "5GB",
     device: str | None = None,
+    trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Export:
     """Write an edit into a new directory.
@@ -88,6 +89,7 @@ def export(
         verify: whether an adapter or checkpoint is loaded in a fresh process and compared with the live edit.
         max_shard_size: of a checkpoint's files.
         device: where a run's model is loaded.
+        trust_remote_code: run the Python code that a run's model brings along, whatever the run itself was allowed.
         progress: called with what is being done, how much is done and how much there is.
 
     Raises:
@@ -103,9 +105,9 @@ def export(
     base: HookedModel | None = None
     if format in WEIGHTS:
         check_foldable(chosen.edit, format)
-        base = base_model(chosen, model, device)
+        base = base_model(chosen, model, device, trust_remote_code)
     elif model is not None:
-        base = base_model(chosen, model, device)
+        base = base_model(chosen, model, device, trust_remote_code)
     if base is not None:
         chosen.edit.check(base)
     stages = _Stages(progress, 2 if verify and format in WEIGHTS else 1)

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from neuron_antagonism import demo
-from neuron_antagonism.errors import ExportError, UsageError
+from neuron_antagonism.documents import parsed_json
+from neuron_antagonism.errors import DataError, ExportError, UsageError
 from neuron_antagonism.exports.choose import scales
+from neuron_antagonism.files import TABLE, read_text
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.plain import projection
@@ -74,10 +76,10 @@ def _check(base: Any, folder: Path) -> None:
     from transformers.pytorch_utils import Conv1D
 
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = parsed_json(read_text(folder / CONFIG, "an adapter's config", TABLE))
         targets = set(config["target_modules"])
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (DataError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ExportError(f"can't read the adapter {folder}: {reason}; accepted: a whole (IA)^3 adapter") from None
     vectors = {name.removeprefix(PREFIX).removesuffix(SUFFIX): tensor for name, tensor in tensors.items()}

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismError, DataError, ExportError
 from neuron_antagonism.exports.checkpoint import write_checkpoint
 from neuron_antagonism.exports.ia3 import load_ia3
 from neuron_antagonism.exports.neurons import PROVENANCE
+from neuron_antagonism.files import COMPUTED, read_text
 from neuron_antagonism.model.load import load_model, load_pair
 from neuron_antagonism.model.loading import checked_dtype
 
@@ -147,10 +149,10 @@ def compare(folder: Path, base: str | None, live: Path | None, *, trust: bool = 
 
 def _provenance(folder: Path) -> dict[str, Any]:
     try:
-        stated: dict[str, Any] = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        stated: dict[str, Any] = parsed_json(read_text(folder / PROVENANCE, "an export's", COMPUTED))
         if stated["format"] not in ("ia3", "checkpoint") or not stated["base"]["dtype"]:
             raise KeyError("format")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder} is no export: {PROVENANCE}: {error}; accepted: an exported adapter or checkpoint"
         ) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange, repeat
 
 from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
 from neuron_antagonism.files import expanded
@@ -123,9 +124,9 @@ class Attribution:
         rank[ranked(self.scores)] = torch.arange(1, n_layers * n_neurons + 1)
         return pd.DataFrame(
             {
-                "layer": torch.arange(n_layers).repeat_interleave(n_neurons).numpy(),
-                "neuron": torch.arange(n_neurons).repeat(n_layers).numpy(),
-                "score": self.scores.flatten().numpy(),
+                "layer": repeat(torch.arange(n_layers), "layer -> (layer neuron)", neuron=n_neurons).numpy(),
+                "neuron": repeat(torch.arange(n_neurons), "neuron -> (layer neuron)", layer=n_layers).numpy(),
+                "score": rearrange(self.scores, "layer neuron -> (layer neuron)").numpy(),
                 "rank": rank.numpy(),
             }
         )

@@ -7,10 +7,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import by_length, longest_first
 from neuron_antagonism.engine.choose import choose
@@ -22,7 +24,8 @@ from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.metrics.outcomes import Outcomes
 from neuron_antagonism.model.exact import exact_letters
 from neuron_antagonism.model.hooked import check_model
-from neuron_antagonism.model.prefix import Prefix, shared_prefix
+from neuron_antagonism.model.prefix import Prefix
+from neuron_antagonism.model.sharing import shared_prefix
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.letters import Encoded
 
 UNEDITED = Edit(())
+
+BESIDE = 32
+"""The copies of a prompt for which prompts are divided among forwards: that must not depend on how many there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +168,34 @@ def evaluate_many(
         DataError: no examples, or a question longer than the model's context.
         ModelError: logits that are not finite.
     """
-    check_model(model)
-    asked = as_examples(examples)
     if isinstance(edits, Edit):
         raise UsageError("evaluate_many was given one edit; accepted: a list of edits, or evaluate() for one")
+    how: dict[str, Any] = {"seed": seed, "engine": engine, "max_tokens": max_tokens, "progress": progress}
+    return evaluate_sets(model, examples, [edits], **how)[0]
+
+
+def evaluate_sets(
+    model: HookedModel,
+    examples: Sequence[Example | Question],
+    sets: Sequence[Sequence[Edit | None]],
+    *,
+    seed: int = 0,
+    engine: str = "auto",
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> list[list[Evaluation]]:
+    """What the model answers under sets of edits: to the last bit what `evaluate_many` gives for each set alone.
+
+    Sets share what prompts begin with; only edits of one set are run side by side, for rounding depends on what is.
+
+    Args:
+        sets: sets of edits.
+
+    The other arguments and the errors are those of `evaluate_many`.
+    """
+    check_model(model)
+    asked = as_examples(examples)
+    edits = [edit for each in sets for edit in each]
     for edit in edits:
         if edit is not None and not isinstance(edit, Edit):
             raise UsageError(
@@ -178,24 +208,29 @@ def evaluate_many(
     options = max(len(question.letters) for question in questions)
     # of every option, and of the right one in the whole vocabulary
     table = torch.zeros(len(edits), len(questions), options + 1, dtype=torch.float64)
-    last = [i for i, edit in enumerate(edits) if edit is None or edit.positions == "last" or not edit.parts]
-    # alone, an unedited model is cheapest in one padded pass
-    some = any(edit is not None and edit.parts and edit.positions == "last" for edit in edits)
     choice = choose(model, [e.ids for e in encoded], engine)
+    edges = [0, *accumulate(map(len, sets))]
+    beside = [_beside(edits, range(a, b)) if choice.name != "reference" else [] for a, b in pairwise(edges)]
     answers = [question.answer for question in questions]
     passes = _Passes(model, encoded, answers, edits, choice.name, max_tokens, table, progress)
     with exact_letters(model, (letter for one in encoded for letter in one.letters)):
-        if some and choice.name != "reference":
-            passes.copies(last)
-            passes.whole([i for i in range(len(edits)) if i not in set(last)])
-        else:
-            passes.whole(range(len(edits)))
+        passes.copies([each for each in beside if each])
+        done = {i for each in beside for i in each}
+        passes.whole([i for i in range(len(edits)) if i not in done])
     orders = tie_orders(questions, seed)
     found = []
     for edit, (log_p, right) in zip(edits, (t.split([options, 1], dim=-1) for t in table), strict=True):
         chosen, ties = chosen_options(log_p, orders)
         found.append(Evaluation(tuple(asked), edit, log_p, right[:, 0].exp(), chosen, ties))
-    return found
+    return [found[a:b] for a, b in pairwise(edges)]
+
+
+def _beside(edits: Sequence[Edit | None], own: range) -> list[int]:
+    """Of a set's edits those that are run side by side, as copies of each prompt's last token."""
+    # alone, an unedited model is cheapest in one padded pass
+    if all(edit is None or not edit.parts or edit.positions != "last" for edit in edits[own.start : own.stop]):
+        return []
+    return [i for i in own if (edit := edits[i]) is None or edit.positions == "last" or not edit.parts]
 
 
 def chosen_options(
@@ -260,38 +295,46 @@ class _Passes:
         self.table, self.progress = table, progress
         self._sides: dict[tuple[int, ...], _Side] = {}
 
-    def copies(self, chosen: Sequence[int]) -> None:
-        """Edits at `last`, side by side as copies of the last token."""
+    def copies(self, sets: Sequence[Sequence[int]]) -> None:
+        """Sets of edits at `last`, those of each side by side as copies of the last token."""
+        if not sets:
+            return
+        self._told("answers", 0, len(self.prompts))
         shared = shared_prefix(self.model, self.prompts)
         start = shared.length if shared is not None else 0
         done = 0
-        for group in batchable(self.prompts, self.engine):
-            self.limit.in_batches(
-                group,
-                lambda i: max(self.limit.copies(len(chosen)), len(self.prompts[i]) - start),
-                lambda part: self._side_by_side(part, chosen, shared),
-            )
-            done += len(group)
-            if self.progress is not None:
-                self.progress("answers", done, len(self.prompts))
 
-    def _side_by_side(self, part: Sequence[int], chosen: Sequence[int], shared: Prefix | None) -> None:
+        def work(part: list[int]) -> None:
+            nonlocal done
+            self._side_by_side(part, sets, shared)
+            done += len(part)
+            self._told("answers", done, len(self.prompts))
+
+        for group in batchable(self.prompts, self.engine):
+            self.limit.in_batches(group, lambda i: max(self.limit.copies(BESIDE), len(self.prompts[i]) - start), work)
+
+    def _told(self, what: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(what, done, total)
+
+    def _side_by_side(self, part: Sequence[int], sets: Sequence[Sequence[int]], shared: Prefix | None) -> None:
         copies = Copies(self.model, [self.prompts[i] for i in part], self.engine, shared)
-        for site in sorted({self.edits[i].site for i in chosen}):
+        for chosen, site in ((each, site) for each in sets for site in sorted({self.edits[i].site for i in each})):
             here = [i for i in chosen if self.edits[i].site == site]
-            for side in _chunks(here, self.limit.copies(len(here))):
+            for side in _chunks(here, self.limit.copies(len(here), len(part))):
                 if tuple(side) not in self._sides:
                     self._sides[tuple(side)] = _Side([self.edits[i] for i in side])
                 with torch.no_grad():
                     logits = copies.logits(len(side), self._sides[tuple(side)].write, site)
-                self._store(torch.tensor(side)[:, None], part, logits.transpose(0, 1))
+                self._store(side, part, rearrange(logits, "question edit vocab -> edit question vocab"))
 
     def whole(self, chosen: Sequence[int]) -> None:
         """Edits at any position, one after the other, each by passes over all prompts."""
         for done, index in enumerate(chosen):
+            self._told("full passes", done, len(chosen))
             self._pass(index)
-            if self.progress is not None:
-                self.progress("full passes", done + 1, len(chosen))
+        if chosen:
+            self._told("full passes", len(chosen), len(chosen))
 
     def _pass(self, index: int) -> None:
         edit, prompts = self.edits[index], self.prompts
@@ -305,20 +348,20 @@ class _Passes:
             start = shared.length if shared is not None else 0
 
             def work(part: list[int]) -> None:
-                self._store(index, part, self.model.last_logits([prompts[i] for i in part], shared))
+                self._store([index], part, self.model.last_logits([prompts[i] for i in part], shared)[None])
 
             for group in groups:
                 self.limit.in_batches(group, lambda i: len(prompts[i]) - start, work)
 
-    def _store(self, edits: int | Tensor, part: Sequence[int], logits: Tensor) -> None:
-        # of both letters and logits the last dimension is the options' or the vocabulary's
-        letters, absent = letters_of(self.encoded, part, self.table.shape[-1] - 1, logits.device)
-        letters, absent = (rows.expand(*logits.shape[:-1], -1) for rows in (letters, absent))
+    def _store(self, edits: Sequence[int], part: Sequence[int], logits: Float[Tensor, "edit question vocab"]) -> None:
+        options = letters_of(self.encoded, part, self.table.shape[-1] - 1, logits.device)
+        letters, absent = (repeat(t, "question option -> edit question option", edit=len(edits)) for t in options)
         check_letters(self.model, logits, letters)
-        answer = torch.tensor([self.answers[i] for i in part], device=logits.device).expand(logits.shape[:-1])
-        right = logits.gather(-1, letters.gather(-1, answer[..., None])) - logits.logsumexp(-1, keepdim=True)
+        answers = torch.tensor([self.answers[i] for i in part], device=logits.device)
+        answer = repeat(answers, "question -> edit question 1", edit=len(edits))
+        right = logits.gather(-1, letters.gather(-1, answer)) - logits.logsumexp(-1, keepdim=True)
         log_p = torch.cat([option_log_probabilities(logits, letters, absent), right], dim=-1)
-        self.table[edits, torch.tensor(part)] = log_p.double().cpu()
+        self.table[torch.tensor(edits)[:, None], torch.tensor(part)] = log_p.double().cpu()
 
 
 class _Side:

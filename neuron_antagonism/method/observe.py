@@ -16,7 +16,7 @@ from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.evaluate import check_letters, chosen_options, letters_of, tie_orders
 from neuron_antagonism.method.moments import Moments
 from neuron_antagonism.model.hooked import check_model
-from neuron_antagonism.model.prefix import shared_prefix
+from neuron_antagonism.model.sharing import shared_prefix
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 
 from neuron_antagonism.engine.base import longest_first, wide
 from neuron_antagonism.engine.memory import TokenLimit
@@ -65,7 +66,8 @@ def perplexity(
 
     def lost(part: list[int]) -> Tensor:
         logits, ids, real = windows.forward(part)
-        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+        by_class = rearrange(logits, "text position vocab -> text vocab position")
+        each = torch.nn.functional.cross_entropy(by_class, ids, reduction="none")
         return each[real].double().sum().cpu()
 
     with torch.no_grad(), model.under(edit) if edit is not None else nullcontext():

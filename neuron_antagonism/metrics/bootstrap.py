@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from einops import pack, unpack
 from jaxtyping import Float, Integer, Shaped
 
 from neuron_antagonism.errors import UsageError
@@ -99,7 +100,7 @@ class Resamples:
             low, high: the least and the most that the quantity can be, of each example or of all.
             after: whether it is measured under an edit; the unseen texts of one kind of quantity take the other's mean.
         """
-        flat = values.reshape(-1, values.shape[-1]).astype(np.float32)
+        flat, rest = pack([values.astype(np.float32)], "* example")
         ends = [np.broadcast_to(np.asarray(end, np.float64), flat.shape[-1:]) for end in (low, high)]
         out = np.empty((flat.shape[0], self.labels.size, self.n))
         for label, here in enumerate(self._parts):
@@ -108,7 +109,8 @@ class Resamples:
             total = self._seen[label] + own.sum(0) + other
             mean = flat[:, here].mean(1, dtype=np.float64)
             out[:, label] = (flat[:, here] @ self.weights[:, here].T + extremes + other * mean[:, None]) / total
-        return out.reshape(*values.shape[:-1], *out.shape[1:])
+        (found,) = unpack(out, rest, "* stratum replicate")
+        return found
 
     def sums(
         self,

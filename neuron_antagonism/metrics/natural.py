@@ -91,5 +91,17 @@ class Natural:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """What `to_json` gave."""
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: values of other kinds.
+        """
+        lists = [values[name] for name in ("right", "proxies", "units")]
+        if not all(isinstance(one, list) and all(type(n) is int for n in one) for one in lists):
+            raise ValueError("right, proxies and units are no lists of whole numbers")
+        blind = values["blind"]
+        if type(values["options"]) is not int or not isinstance(blind, dict):
+            raise ValueError("options is no whole number, or blind no accuracy by name")
+        if not all(isinstance(level, int | float) for level in blind.values()):
+            raise ValueError("blind holds something else than accuracies")
         return cls(**values)

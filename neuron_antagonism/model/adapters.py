@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
-from neuron_antagonism.errors import ModelError, UsageError
+from neuron_antagonism.documents import parsed_json
+from neuron_antagonism.errors import DataError, ModelError, UsageError
+from neuron_antagonism.files import read_text
 
 CONFIG = "adapter_config.json"
 
@@ -21,8 +22,9 @@ def named_base(folder: Path) -> str:
         ModelError: it names none.
     """
     try:
-        stated = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError) as error:
+        text = read_text(folder / CONFIG, "an adapter's config")
+        stated = parsed_json(text).get("base_model_name_or_path")
+    except (DataError, ValueError, AttributeError) as error:
         raise ModelError(f"can't read {folder / CONFIG}: {error}; accepted: an adapter's folder") from None
     if not stated:
         raise ModelError(

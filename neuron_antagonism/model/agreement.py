@@ -1,7 +1,8 @@
-"""How far two computations of the same logits lie apart, and how far rounding may take them."""
+"""How far two computations of the same logits lie apart, how far they may, and the verdict on such a figure."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,25 @@ BATCHED = {torch.float64: 1e-5, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch
 
 A wrong mask, or another rotation, differs by 10 % and more.
 """
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One thing that was proved, or not.
+
+    Attributes:
+        name: what.
+        figure: what was measured.
+        bound: the largest figure that is accepted.
+        holds: the verdict.
+        detail: the figure in words; of what does not hold also what is accepted.
+    """
+
+    name: str
+    figure: float
+    bound: float
+    holds: bool
+    detail: str
 
 
 def difference(ours: Float[Tensor, "*shape"], theirs: Float[Tensor, "*shape"]) -> float:

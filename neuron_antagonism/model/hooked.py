@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 import torch
 
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
-from neuron_antagonism.model.agreement import BATCHED, difference
+from neuron_antagonism.model.agreement import BATCHED, Proof, difference
 from neuron_antagonism.model.chat import ChatTemplate
 from neuron_antagonism.model.identity import weights_sha256
-from neuron_antagonism.model.letters import Asked, Encoded, Letters
+from neuron_antagonism.model.letters import Asked, Encoded, Letters, Weight
 from neuron_antagonism.model.loading import Loading
 from neuron_antagonism.model.prefix import MIN_SHARED, PAD_ID, Prefix, padded
 from neuron_antagonism.model.tokens import Tokens
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from neuron_antagonism.method.edits import Edit
-    from neuron_antagonism.model.proofs import Proof
     from neuron_antagonism.neurons import NeuronSet
 
 SITES = {
@@ -44,6 +42,37 @@ output, or the residual stream after a block."""
 
 Write = Callable[["Tensor", int], "Tensor"]
 """Maps values [batch, position, neuron] of one layer to new ones; the second argument is the layer."""
+
+
+class Editing(Protocol):
+    """What a model needs of an edit, such as `method.edits.Edit` is."""
+
+    @property
+    def positions(self) -> str:
+        """ "last" or "all"."""
+        ...
+
+    @property
+    def site(self) -> str:
+        """Where it writes."""
+        ...
+
+    @property
+    def layers(self) -> Sequence[int]:
+        """The blocks in which it writes."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[object]:
+        """What it consists of; where this is empty it changes nothing."""
+        ...
+
+    def check(self, model: HookedModel) -> None:
+        """Raise unless it can be made in that model."""
+
+    def write(self, model: HookedModel) -> Write:
+        """The function that edits whole forwards of that model."""
+        ...
 
 
 class HookedModel:
@@ -99,7 +128,7 @@ class HookedModel:
         self.loading = loading or Loading()
         self.adapter = adapter
         self.proofs: dict[str, Proof] = {}
-        self._active: list[tuple[int, Edit]] = []
+        self._active: list[tuple[int, Editing]] = []
         self._turn = turn or Turn()
         self._asleep = False
         self._independent: dict[int, bool] = {}
@@ -124,7 +153,7 @@ class HookedModel:
         unknown_id = getattr(tokenizer, "unk_token_id", None)
         # weakly: a model that is deleted is to be gone at once, and not when cycles are looked for
         me = ref(self)
-        self.letters = Letters(self.tokens, self.tokens.name, unknown_id, self.chat, lambda one: weigh(me(), one))
+        self.letters = Letters(self.tokens, self.tokens.name, unknown_id, self.chat, lambda one: _weighed(me(), one))
         self.n_layers = int(bridge.cfg.n_layers)
         self.n_neurons = self._found_neurons()
 
@@ -337,6 +366,18 @@ class HookedModel:
             logits = self.forward(ids, **kwargs)[rows, last]
         return self.checked(logits)
 
+    def log_probabilities(self, ids: Sequence[int], start: int) -> Float[Tensor, "position vocab"]:
+        """After the first `start` tokens and after each further one, by the unedited model; float64 on the CPU.
+
+        Raises:
+            ModelError: logits that are not finite.
+        """
+        wanted = len(ids) - start + 1
+        keep = {"logits_to_keep": wanted} if self.keep_last else {}
+        with torch.no_grad(), self.unedited():
+            logits = self.forward(torch.tensor([list(ids)], device=self.device), **keep)[0, -wanted:]
+        return self.checked(logits).double().log_softmax(-1).cpu()
+
     def checked(self, logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch vocab"]:
         """The logits in float32 or wider; ModelError where they are not finite.
 
@@ -398,7 +439,7 @@ class HookedModel:
         return SITES[name]
 
     @contextmanager
-    def edited(self, edit: Edit) -> Iterator[HookedModel]:
+    def edited(self, edit: Editing) -> Iterator[HookedModel]:
         """Within the context every forward is edited; the model is restored on exit, also after an exception.
 
         An edit at `last` acts on the last position of each forward: pad your own batches on the left, if at all.
@@ -409,7 +450,7 @@ class HookedModel:
             yield self
 
     @contextmanager
-    def under(self, edit: Edit) -> Iterator[HookedModel]:
+    def under(self, edit: Editing) -> Iterator[HookedModel]:
         """What `edited` does, for a context that ends by itself: other threads wait for it."""
         edit.check(self)
         with self._turn.taken(), self.writing(edit.layers, edit.write(self), edit.site):
@@ -465,6 +506,14 @@ def check_model(model: object) -> None:
     """Raise UsageError for what is no hooked model, such as its name."""
     if not isinstance(model, HookedModel):
         raise UsageError(f"the model is a {type(model).__name__}; accepted: what na.load_model gives")
+
+
+def _weighed(model: HookedModel | None, candidates: Sequence[Encoded]) -> list[Weight] | None:
+    """The weight of each place; None where the model is gone, or where a place lies beyond its context."""
+    longest = max(len(one.ids) for one in candidates)
+    if model is None or (model.max_context is not None and longest > model.max_context):
+        return None
+    return weigh(candidates, model.log_probabilities)
 
 
 def _asked(question: Question) -> Asked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from neuron_antagonism.errors import AntagonismError, ModelError, UsageError
+from neuron_antagonism.documents import parsed_json
+from neuron_antagonism.errors import AntagonismError, DataError, ModelError, UsageError
+from neuron_antagonism.files import TABLE, read_text
 from neuron_antagonism.model.adapters import is_adapted, merged, with_adapter
+from neuron_antagonism.model.agreement import Proof
 from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
-from neuron_antagonism.model.proofs import Proof, given_logits, probe, prove, refuse
+from neuron_antagonism.model.proofs import given_logits, probe, prove, refuse
 from neuron_antagonism.model.source import base_and_adapter, directory
 from neuron_antagonism.model.turn import Turn
 from neuron_antagonism.neurons import NeuronSet
@@ -329,9 +331,9 @@ def _planted(name: str) -> dict[str, NeuronSet] | None:
     if not file.is_file():
         return None
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = parsed_json(read_text(file, "lists of neurons", TABLE))
         return {role: NeuronSet.of([(int(a), int(b)) for a, b in stored[role]]) for role in ("good", "bad")}
-    except (ValueError, KeyError, TypeError) as error:
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{file} is malformed: {error}; accepted: lists of [layer, neuron] under good and bad"
         ) from None

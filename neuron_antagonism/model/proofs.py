@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 
 from neuron_antagonism.errors import AntagonismError, ModelError
-from neuron_antagonism.model.agreement import ROUNDING, difference
+from neuron_antagonism.model.agreement import ROUNDING, Proof, difference
+from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.plain import column, reader
 from neuron_antagonism.model.turn import as_evaluated
 
@@ -17,29 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from neuron_antagonism.model.hooked import HookedModel
-
 LENGTHS = (24, 64)
 """Tokens of the two probes; the shorter one is the beginning of the longer one."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """One thing that was proved, or not.
-
-    Attributes:
-        name: what.
-        figure: what was measured.
-        bound: the largest figure that is accepted.
-        holds: the verdict.
-        detail: the figure in words; of what does not hold also what is accepted.
-    """
-
-    name: str
-    figure: float
-    bound: float
-    holds: bool
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -237,7 +218,7 @@ def _left_without(state: _State) -> float:
         model.forward(state.given.ids)
     spread = []
     for layer in layers:
-        rows = outputs[layer].reshape(-1, outputs[layer].shape[-1]).double()
+        rows = rearrange(outputs[layer], "... width -> (...) width").double()
         usual = float(state.values[layer].abs().amax().clamp_min(1e-12))
         spread.append(float((rows - rows[:1]).abs().max()) / max(usual, float(rows.abs().max())))
     return max(spread)

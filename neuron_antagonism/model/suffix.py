@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from einops import repeat
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -61,8 +63,8 @@ def starting_at(model: HookedModel, layer: int, inputs: BlockInputs) -> Iterator
             hidden = args[0] if args else kwargs["hidden_states"]
             if at == layer - 1:
                 recorded = inputs.hidden[layer]
-                rows = recorded.repeat_interleave(hidden.shape[0] // recorded.shape[0], 0)
-                hidden = rows.expand(-1, hidden.shape[1], -1)
+                rows, copies = hidden.shape[0] // recorded.shape[0], hidden.shape[1]
+                hidden = repeat(recorded, "prompt 1 width -> (prompt row) copy width", row=rows, copy=copies)
             rest = inputs.returned[at] - 1
             return hidden if rest < 0 else (hidden, *[None] * rest)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float
 
 from neuron_antagonism.errors import UsageError
@@ -144,7 +145,8 @@ class AntagonismRows(TaskRows):
             row |= {"positions": spec.positions, "n_first": len(pair.first), "n_second": len(pair.second)}
             row["reason"] = pair.reason
             if not pair.reason:
-                row |= _figures(before, levels.reshape(len(pairs), 3, -1), sign(mode), draws)
+                by_draw = rearrange(levels, "(draw edit) example -> draw edit example", edit=3)
+                row |= _figures(before, by_draw, sign(mode), draws)
             if pair.name == "G+B":
                 good_and_bad = None if pair.reason else levels[2]
             elif good_and_bad is not None and not pair.reason:

@@ -26,8 +26,6 @@ from neuron_antagonism.units.examples import Prepared
 from neuron_antagonism.units.neurons import Candidate, candidate_of
 from neuron_antagonism.units.scores import read
 
-SCHEMA = 3
-
 
 @dataclass(frozen=True)
 class Collected:
@@ -205,9 +203,9 @@ def _precision(candidate: Candidate, planted: Mapping[str, NeuronSet]) -> dict[s
 
 
 def method_of(sweeps: Sequence[Sweep]) -> str:
-    """The scorer that the others are compared with."""
+    """The scorer that the others are compared with: the first that does not draw, else the first."""
     names = [sweep.scorer for sweep in sweeps]
-    return "ace" if "ace" in names else names[0]
+    return next((name for name in names if names.count(name) == 1), names[0])
 
 
 def natural_levels(split: Split, base: Outcomes, resamples: Resamples, seed: int) -> dict[str, Any]:
@@ -240,7 +238,7 @@ def whole_results(
     sweeps: Mapping[str, Sequence[Sweep]],
     seed: int,
 ) -> dict[str, Any]:
-    """What results.json holds.
+    """What results.json holds beside its schema.
 
     Args:
         found: every task that has come to its end, in order.
@@ -254,7 +252,6 @@ def whole_results(
     for one in found:
         tasks[one.job.name] |= {"differences": compared[one.job.name], "side_effects": side_effects(one)}
     return {
-        "schema": SCHEMA,
         "protocol": SHOWN,
         "tasks": {name: tasks[name] for name in names},
         "averages": run_averages(every),

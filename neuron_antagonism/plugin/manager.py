@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from neuron_antagonism.errors import DataError, PluginError, UsageError, unknown
-from neuron_antagonism.plugin import hookspecs
+from neuron_antagonism.plugin import chosen, hookspecs
 from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Target, Task
 from neuron_antagonism.plugin.foreign import foreign, one_line
 
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from neuron_antagonism.types import Example
 
 GROUP = "neuron_antagonism"
+UNKNOWN = "unknown distribution"
 KINDS: dict[str, type] = {"scorer": Scorer, "task": Task, "intervention": Intervention, "observer": Observer}
 
 T = TypeVar("T")
 
-_NAME = "a lowercase name without spaces or any of . = /"
+_NAME = "a lowercase name without spaces or any of . = : / \\"
 
 
 @dataclass(frozen=True)
@@ -53,26 +55,48 @@ class Broken:
     error: str
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A plugin that was not loaded, because its distribution is not among those that may."""
+
+    entry_point: str
+    distribution: str
+
+
 class Registry:
     """Everything registered, by name; names are unique across kinds.
 
     Args:
         entry_points: the entry points to load; default: the installed ones of the group `neuron_antagonism`.
+        only: whose plugins may load (see `chosen.allowed`); None = everybody's.
 
     Attributes:
         broken: plugins that could not be used, and why.
+        left_out: plugins that may not load; nothing of them was imported.
         conflicts: by name, or by ending of task files, the line that refuses it because two plugins have it; neither
             can be used.
     """
 
-    def __init__(self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None) -> None:
-        """Load every entry point; one that fails becomes `broken` and takes nothing else down."""
+    def __init__(
+        self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None, only: str | None = None
+    ) -> None:
+        """Load every entry point that may be; one that fails becomes `broken` and takes nothing else down.
+
+        Raises:
+            UsageError: `only` names a distribution without plugins.
+        """
         self.broken: list[Broken] = []
+        self.left_out: list[LeftOut] = []
         self.conflicts: dict[str, str] = {}
         self._entries: dict[str, Registered] = {}
         self._readers: dict[str, Registered] = {}
-        for point in importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points:
-            self._load(point)
+        found = list(importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points)
+        may = None if only is None else chosen.allowed(only, [point.dist.name for point in found if point.dist])
+        for point in found:
+            if may is None or (point.dist and chosen.canonical(point.dist.name) in may):
+                self._load(point)
+            else:
+                self.left_out.append(LeftOut(point.name, point.dist.name if point.dist else UNKNOWN))
 
     def __iter__(self) -> Iterator[Registered]:
         """All things that can be used, sorted by kind and name."""
@@ -95,6 +119,9 @@ class Registry:
             line = unknown(kind or "plugin", name, accepted)
             if any(b.entry_point == name for b in self.broken):
                 line += f"; the plugin {name!r} is installed but broken: see `neuron-antagonism plugins`"
+            if self.left_out:
+                dists = ", ".join(dict.fromkeys(one.distribution for one in self.left_out))
+                line += f"; plugins of {dists} are left out ({chosen.VARIABLE}, --only-plugins or --no-plugins)"
             raise PluginError(line)
         return entry
 
@@ -149,7 +176,7 @@ class Registry:
 
     def _load(self, point: importlib.metadata.EntryPoint) -> None:
         dist = point.dist
-        where, version = (dist.name, dist.version) if dist else ("unknown distribution", "")
+        where, version = (dist.name, dist.version) if dist else (UNKNOWN, "")
         try:
             found = _offered(point.load(), f"{where}:{point.name}")
             for kind, thing in found:
@@ -189,10 +216,18 @@ class Registry:
             )
 
 
-@cache
 def registry() -> Registry:
-    """The installed plugins, loaded once per process."""
-    return Registry()
+    """The installed plugins that may load, loaded once per process and choice (`chosen.VARIABLE`).
+
+    Raises:
+        UsageError: the choice names a distribution without plugins.
+    """
+    return _loaded(os.environ.get(chosen.VARIABLE) or None)
+
+
+@cache
+def _loaded(only: str | None) -> Registry:
+    return Registry(only=only)
 
 
 def target_of(scorer: str) -> Target:
@@ -280,7 +315,7 @@ def _check_task(cls: type[Task]) -> None:
 def _is_name(name: Any) -> bool:
     if not isinstance(name, str) or not name or not name.isprintable():
         return False
-    return name == name.lower() and not any(character in name for character in " .=/")
+    return name == name.lower() and not any(character in name for character in " .=:/\\")
 
 
 def _hook_names() -> str:

@@ -69,7 +69,7 @@ class RunConfig(BaseModel):
     trust_remote_code: bool = False
     chat_template: bool = False
 
-    def loading(self, **given: str | None) -> dict[str, Any]:
+    def loading(self, **given: str | bool | None) -> dict[str, Any]:
         """The keyword arguments of `load_model` beside the name; what is given, and not None, goes before."""
         same = ("dtype", "device", "device_map", "revision", "adapter", "trust_remote_code", "chat_template")
         bits = {f"load_in_{bits}": self.quantize == bits for bits in ("8bit", "4bit")}
@@ -93,5 +93,5 @@ class RunConfig(BaseModel):
             if first["type"] == "extra_forbidden":
                 raise UsageError(unknown("option", name, cls.model_fields)) from None
             accepted = cls.model_fields[name].description
-            line = f"{name}={values.get(name)!r}: {first['msg'].lower()}"
+            line = f"{name}={values.get(name)!r:.200}: {first['msg'].lower()}"
             raise UsageError(f"{line}; accepted: {accepted}" if accepted else line) from None

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from neuron_antagonism.documents import parsed
 from neuron_antagonism.errors import DataError, UsageError, unknown
-from neuron_antagonism.files import expanded, there, unwritable
+from neuron_antagonism.files import WRITTEN, expanded, read_text, there, unwritable
 from neuron_antagonism.runs.config import RunConfig
 
 ACCEPTED = "a YAML, TOML or JSON file of a run's options, or a run's manifest.json"
 READERS = (".yaml", ".yml", ".toml", ".json")
+MANIFEST = 2**22
+"""Bytes of a JSON run file, at most: a manifest says more than somebody writes."""
 TRACES = (".lock", "manifest.json", "questions.jsonl", "examples", "scores", "neurons", "answers", "results.json")
 """What a run leaves in its directory, the first of it before anything is computed; of one killed early, its lock."""
 
@@ -27,14 +29,11 @@ def read_run_file(path: str | Path) -> dict[str, Any]:
     file = expanded(path)
     if file.suffix.lower() not in READERS:
         raise UsageError(f"{path} ends in {file.suffix!r}; accepted: {', '.join(READERS)}")
+    ending = file.suffix.lower()
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; accepted: {ACCEPTED}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise DataError(f"{path}: {reason}; accepted: {ACCEPTED}") from None
-    found = _parsed(text, file)
+        found = parsed(read_text(file, ACCEPTED, MANIFEST if ending == ".json" else WRITTEN), ending)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; accepted: {ACCEPTED}") from None
     if not isinstance(found, dict):
         raise DataError(f"{path}: holds a {type(found).__name__}; accepted: {ACCEPTED}")
     if "schema" in found and isinstance(found.get("config"), dict):
@@ -71,9 +70,17 @@ def check_resumable(out: Path, *, asked: bool) -> None:
 
 
 def stored_options(out: Path) -> dict[str, Any]:
-    """The options of the run in a directory, from its manifest; none where there is none."""
+    """The options of the run in a directory, from its manifest; none where there is none.
+
+    Raises:
+        DataError, UsageError: as `read_run_file`, and where the directory can't be reached.
+    """
     manifest = out / "manifest.json"
-    return read_run_file(manifest) if manifest.exists() else {}
+    try:
+        found = there(manifest)
+    except OSError as error:
+        raise unwritable(out, error.strerror) from None
+    return read_run_file(manifest) if found else {}
 
 
 def resumed(stored: dict[str, Any], given: dict[str, Any], instances: Sequence[str] = ()) -> dict[str, Any]:
@@ -95,8 +102,18 @@ def resumed(stored: dict[str, Any], given: dict[str, Any], instances: Sequence[s
 
 
 def merged(file: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What was given goes before what the file says; data by task, options by plugin and option."""
+    """What was given goes before what the file says; data by task, options by plugin and option.
+
+    Raises:
+        UsageError: malformed options, or a file that would have a checkpoint's own Python code run: files come from
+            others, and so this is for the user to say each time.
+    """
     _check_mappings(given)
+    if file.get("trust_remote_code") and "trust_remote_code" not in given:
+        raise UsageError(
+            "the run file or earlier run asks for trust_remote_code, which runs Python code that a checkpoint brings "
+            "along; accepted: from you alone, by --trust-remote-code (trust_remote_code=True in Python)"
+        )
     both = {**file, **given}
     both["data"] = {**file.get("data", {}), **given.get("data", {})}
     options = (file.get("options", {}), given.get("options", {}))
@@ -116,16 +133,3 @@ def _check_mappings(found: dict[str, Any]) -> None:
 def _files(files: Any) -> Any:
     """One file is the evaluation data."""
     return (files, None) if isinstance(files, str) else files
-
-
-def _parsed(text: str, file: Path) -> Any:
-    import tomllib
-
-    import yaml
-
-    try:
-        if file.suffix.lower() == ".toml":
-            return tomllib.loads(text)
-        return json.loads(text) if file.suffix.lower() == ".json" else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{file}: {' '.join(str(error).split())}; accepted: {ACCEPTED}") from None

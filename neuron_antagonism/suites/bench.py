@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import DataError, RunError, UsageError, unknown
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import TABLE, expanded, read_text
 from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.report.rows import write_rows
-from neuron_antagonism.runs.backends import Backend, backend_of
+from neuron_antagonism.runs.backends import Backend
+from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.environment import machine, software
 from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
 from neuron_antagonism.runs.keys import identity, key_of
@@ -232,11 +233,7 @@ def carry_bench(
 
 
 def finished(out: Path, key: str) -> BenchResult | None:
-    """The suite's results in a directory, where they are finished and of this key; no torch is imported.
-
-    Raises:
-        DataError: a damaged manifest.
-    """
+    """The suite's results in a directory, where they are finished and of this key; no torch is imported."""
     manifest = finished_manifest(out, key)
     if manifest is None:
         return None
@@ -419,12 +416,8 @@ def _loaded(names: Sequence[str] | Mapping[str, None], data: Data) -> dict[str, 
 def _texts(path: str | Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
-    try:
-        lines = expanded(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise DataError(f"{path}: {reason}; accepted: a file of plain text, a text on each line") from None
-    texts = tuple(line for line in lines if line.strip())
+    accepted = "a file of plain text, a text on each line"
+    texts = tuple(line for line in read_text(expanded(path), accepted, TABLE).split("\n") if line.strip())
     if not texts:
-        raise DataError(f"{path}: holds no text; accepted: a file of plain text, a text on each line")
+        raise DataError(f"{path}: holds no text; accepted: {accepted}")
     return texts

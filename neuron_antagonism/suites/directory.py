@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from neuron_antagonism.errors import AntagonismError, DataError, RunError
-from neuron_antagonism.files import write_whole
+from neuron_antagonism.documents import parsed_json
+from neuron_antagonism.errors import AntagonismError, AntagonismWarning, DataError, RunError
+from neuron_antagonism.files import COMPUTED, read_text, there, write_whole
 from neuron_antagonism.runs.store import Store
 from neuron_antagonism.runs.unit import Memory
 
@@ -23,22 +25,21 @@ def read_json(file: Path) -> Any:
     Raises:
         DataError: it can't be read.
     """
+    accepted = "a file that a run wrote"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"can't read {file}: {error}; accepted: a file that a run wrote") from None
+        return parsed_json(read_text(file, accepted, COMPUTED)) if there(file) else None
+    except (OSError, ValueError) as error:
+        raise DataError(f"can't read {file}: {error}; accepted: {accepted}") from None
 
 
 def finished_manifest(out: Path, key: str) -> dict[str, Any] | None:
-    """The manifest of a directory, where what it tells of is finished and of this key.
-
-    Raises:
-        DataError: it can't be read.
-    """
-    # of a place that can't be reached whoever writes there says why
-    found = read_json(out / MANIFEST) if os.path.isfile(out / MANIFEST) else None
+    """The manifest of a directory, where what it tells of is finished and of this key; one that is damaged is named."""
+    try:
+        # of a place that can't be reached whoever writes there says why
+        found = read_json(out / MANIFEST) if os.path.isfile(out / MANIFEST) else None
+    except DataError as error:
+        warnings.warn(f"{error}; it is written again", AntagonismWarning, stacklevel=3)
+        return None
     whole = isinstance(found, dict) and found.get("key") == key and found.get("finished")
     return found if whole else None
 

@@ -30,7 +30,8 @@ def installation() -> Iterator[tuple[str, bool, str]]:
     yield "packages", True, f"Python {platform.python_version()}, {packages}"
     found = registry()
     counts = ", ".join(f"{len(found.names(kind))} {kind}s" for kind in ("scorer", "task", "intervention"))
-    yield "plugins", bool(found.names("scorer")), counts
+    left_out = ", ".join(dict.fromkeys(one.distribution for one in found.left_out))
+    yield "plugins", bool(found.names("scorer")), counts + (f"; left out: those of {left_out}" if left_out else "")
     for broken in found.broken:
         yield "plugin", False, f"{broken.entry_point} of {broken.distribution} is broken: {broken.error}"
     for line in found.conflicts.values():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.files import inside
 from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.plugin.scorers import own_target
@@ -114,7 +115,9 @@ def listed(things: Any) -> list[Any]:
 
 
 def once(kind: str, names: Sequence[str]) -> None:
-    """Raise UsageError where a name is there twice."""
+    """Raise UsageError where a name is there twice, DataError where one can't be that of a file."""
+    for name in names if kind != "model" else ():
+        inside(Path(), name)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{kind} {twice[0]!r} was given twice; accepted: each once")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit
     from neuron_antagonism.tasks.splits import Split
 
+SCHEMA = 3
+"""Of a run's manifest and results."""
+
 QUESTIONS, NEURONS = "questions.jsonl", "neurons.csv"
 ACCEPTED = "accepted: a directory that a run wrote"
 
@@ -108,6 +111,11 @@ def load_run(path: str | Path) -> RunResult:
             f"{path} holds no finished run; accepted: a directory with the manifest.json and results.json of one; run "
             "with the same --out completes it"
         )
+    if manifest.get("schema") != SCHEMA or "config" not in manifest:
+        raise DataError(
+            f"{path} holds results of schema {manifest.get('schema')!r}, not of a run of this version ({SCHEMA}); "
+            "accepted: such a run, which run with the same options and --out makes of it"
+        )
     result = RunResult(manifest, results, path, lambda unit: _fetched(path, unit))
     try:
         # what is damaged is said here, not where it is used
@@ -123,11 +131,7 @@ def load_run(path: str | Path) -> RunResult:
 
 
 def finished(path: Path, key: str) -> RunResult | None:
-    """The run in a directory, where it is finished and of this key, with all its files whole; no torch is imported.
-
-    Raises:
-        DataError: a damaged manifest.
-    """
+    """The run in a directory, where it is finished and of this key, with all its files whole; no torch is imported."""
     manifest = finished_manifest(path, key)
     if manifest is None:
         return None

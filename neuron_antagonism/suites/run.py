@@ -16,7 +16,8 @@ from neuron_antagonism.plugin.base import Observer, Scorer, Task
 from neuron_antagonism.plugin.foreign import foreign
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.runs.backends import Backend, backend_of
+from neuron_antagonism.runs.backends import Backend
+from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.environment import machine, software
 from neuron_antagonism.runs.lock import claimed
@@ -25,7 +26,7 @@ from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
 from neuron_antagonism.suites.directory import MANIFEST, RESULTS, preparing, under_way, write_json
 from neuron_antagonism.suites.plan import Plan, listed, make_plan, plain
-from neuron_antagonism.suites.result import NEURONS, QUESTIONS, RunResult, finished, load_run
+from neuron_antagonism.suites.result import NEURONS, QUESTIONS, SCHEMA, RunResult, finished, load_run
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -188,7 +189,7 @@ class _Run:
         for job in done:
             self._settled(job)
         found = [collected(self.part, job, tuple(done), self.shelf) for job in done]
-        results = whole_results(found, self.results, self.sweeps, self.plan.config.seed)
+        results = {"schema": SCHEMA} | whole_results(found, self.results, self.sweeps, self.plan.config.seed)
         if failed:
             results["failed"] = {job.name: str(error) for job, error in failed.items()}
         self.manifest["units"] = {job.name: self._units(job, done) for job in done}
@@ -248,8 +249,6 @@ class _Run:
             tell(observer, event, *values)
 
     def _manifest(self) -> dict[str, Any]:
-        from neuron_antagonism.parts.results import SCHEMA
-
         plan = self.plan
         prepared = {job.name: self.part.sizes.of(job, self.shelf) for job in plan.jobs}
         first = next(one for one in prepared.values() if one is not None)

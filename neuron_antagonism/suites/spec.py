@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from neuron_antagonism.documents import parsed
 from neuron_antagonism.errors import DataError, UsageError, unknown
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import expanded, read_text
 from neuron_antagonism.parts.specs import PARTS, Count, OfTasks, Part, Spec
 
 SHIPPED = Path(__file__).parent / "specs"
@@ -109,15 +109,12 @@ def suite_file(name: str) -> Path:
 
 def read_suite(file: Path) -> Suite:
     """The suite that a file states."""
-    accepted = "accepted: a YAML file that states a suite"
+    accepted = "a YAML file that states a suite"
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise DataError(f"{file}: {reason}; {accepted}") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split()).replace('"<unicode string>", ', "")
-        raise DataError(f"{file}: no YAML: {reason}; {accepted}") from None
+        values = parsed(read_text(file, accepted), ".yaml")
+    except ValueError as error:
+        reason = str(error).replace('"<unicode string>", ', "")
+        raise DataError(f"{file}: no YAML: {reason}; accepted: {accepted}") from None
     suite = Suite.of(values, str(file))
     parts = tuple(
         part.model_copy(update={"tasks": _beside(file, part.tasks)}) if isinstance(part, OfTasks) else part
@@ -129,4 +126,11 @@ def read_suite(file: Path) -> Suite:
 def _beside(file: Path, tasks: Sequence[str]) -> tuple[str, ...]:
     """Tasks whose files stand relative to the suite's own, as a task file's data does."""
     files = {name: file.parent / name for name in tasks if Path(name).suffix}
-    return tuple(str(files[name]) if name in files and files[name].is_file() else name for name in tasks)
+    return tuple(str(files[name]) if name in files and _is_file(files[name]) else name for name in tasks)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for one
+        return False

@@ -89,6 +89,7 @@ class Stratified:
         natural = Natural(options=self.n_options)
         units: dict[str, int] = {}
         found = 0
+        self._told(name, 0, count)
         while pool and natural.read < most and found < count:
             block = self.build.block(pool, min(self._block, most - natural.read))
             if not block:
@@ -100,8 +101,9 @@ class Stratified:
             natural.proxies += outcomes.proxies.tolist()
             natural.units += [units.setdefault(example.unit, len(units)) for example in block]
             found = sum(_even(strata[stratum], quota[stratum]) for stratum in strata)
-            if self.progress is not None:
-                self.progress(f"choosing examples ({name})", found, count)
+            self._told(name, min(found, count - 1), count)
+        # however many there were: no more are looked for
+        self._told(name, found, found)
         self.report.read += natural.read
         if not any(quota[stratum] and strata[stratum] for stratum in strata):
             # a set of one that its stratum does not offer: rather another than none
@@ -122,6 +124,10 @@ class Stratified:
             if id(example) not in taken and example.item is not None
         ]
         return [*chosen[True], *chosen[False]], natural
+
+    def _told(self, name: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(f"choosing examples ({name})", done, total)
 
     @property
     def _block(self) -> int:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismError, DataError
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import COMPUTED, expanded, read_text
 from neuron_antagonism.metrics.natural import Natural
 from neuron_antagonism.types import Example, Item, Question
 
@@ -109,14 +110,9 @@ class Split:
         Raises:
             DataError: no such file or a malformed line; names file and line.
         """
-        try:
-            # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
-            lines = expanded(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"can't read questions from {path}: {error}; accepted: a file that Split.save wrote"
-            ) from None
-        return cls.from_rows(lines, str(path))
+        text = read_text(expanded(path), "a file that Split.save wrote", COMPUTED)
+        # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
+        return cls.from_rows(text.removesuffix("\n").split("\n"), str(path))
 
     @classmethod
     def from_rows(cls, lines: Sequence[str], name: str) -> Split:
@@ -124,8 +120,8 @@ class Split:
 
         def parsed(number: int, line: str) -> Any:
             try:
-                return json.loads(line)
-            except (ValueError, RecursionError) as error:
+                return parsed_json(line)
+            except ValueError as error:
                 raise DataError(f"{name}, line {number}: {error}; accepted: a line that Split.save wrote") from None
 
         return cls.of_rows((parsed(number, line) for number, line in enumerate(lines, start=1)), name)
@@ -142,10 +138,11 @@ class Split:
                 proxies = tuple(Question(**proxy) for proxy in row["proxies"])
                 item = Item(**row["item"]) if row["item"] is not None else None
                 if row["set"] not in SETS:
-                    raise DataError(f"unknown set {row['set']!r}")
-            except (ValueError, TypeError, KeyError, AntagonismError) as error:
+                    raise DataError(f"unknown set {row['set']!r:.80}")
+                example = Example(item, proxies, row["understood"])
+            except (ValueError, TypeError, KeyError, AttributeError, AntagonismError) as error:
                 raise DataError(f"{name}, line {number}: {error}; accepted: a line that Split.save wrote") from None
-            getattr(split, row["set"]).append(Example(item, proxies, row["understood"]))
+            getattr(split, row["set"]).append(example)
         return split
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Integer
 
-from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
+from neuron_antagonism.method.evaluate import Evaluation, evaluate_sets
 from neuron_antagonism.metrics.outcomes import MODES, Outcomes
 from neuron_antagonism.metrics.sweeps import N_RATIOS, Sweep, Swept
 from neuron_antagonism.runs.job import Job
@@ -87,7 +87,7 @@ class Asking:
 
     @classmethod
     def make(cls, desk: Desk, units: Sequence[Unit]) -> None:
-        """Ask; all edits on a set share its prompts."""
+        """Ask; edits on a set of examples share its prompts, and no unit's answers depend on what else is asked."""
         together: dict[tuple[Sizes, str, int | None], list[tuple[Unit, Asking]]] = {}
         for unit in units:
             recipe = unit.recipe
@@ -96,19 +96,17 @@ class Asking:
         for (sizes, name, max_tokens), asked in together.items():
             examples = getattr(sizes.at(desk).split, name)
             edits = [recipe._edits(desk) for _, recipe in asked]
-            answers = iter(
-                evaluate_many(
-                    desk.model,
-                    examples,
-                    [edit for own in edits for edit in own],
-                    seed=desk.job.seed,
-                    engine=sizes.engine,
-                    max_tokens=max_tokens,
-                    progress=desk.told(name),
-                )
+            answers = evaluate_sets(
+                desk.model,
+                examples,
+                edits,
+                seed=desk.job.seed,
+                engine=sizes.engine,
+                max_tokens=max_tokens,
+                progress=desk.told(name),
             )
-            for (unit, recipe), own in zip(asked, edits, strict=True):
-                desk.shelf.put(unit, recipe._packed([next(answers) for _ in own], own))
+            for (unit, recipe), own, found in zip(asked, edits, answers, strict=True):
+                desk.shelf.put(unit, recipe._packed(found, own))
 
     def _edits(self, desk: Desk) -> list[Edit | None]:
         if self.acting is None or self.neurons is None:

@@ -214,9 +214,12 @@ class Acting:
                     learned = fitted(one, desk.model, examples, neurons)
                     state, name = learned.state(), f"{candidate.draw}.{role}.{act}"
                     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
-                    arrays |= {f"{name}.{key}": tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
+                    # numpy has no bfloat16, which float32 holds exactly
+                    narrow = [key for key, tensor in tensors.items() if tensor.dtype == torch.bfloat16]
+                    kept = {key: tensor.float() if key in narrow else tensor for key, tensor in tensors.items()}
+                    arrays |= {f"{name}.{key}": tensor.detach().cpu().numpy() for key, tensor in kept.items()}
                     plain = {key: value for key, value in state.items() if key not in tensors}
-                    meta[name] = {"site": learned.site, "plain": plain}
+                    meta[name] = {"site": learned.site, "plain": plain, "bfloat16": narrow}
             desk.shelf.put(unit, Payload({"learned": meta}, arrays))
 
     def editor(self, neurons: Payload, fits: Payload | None) -> Editor:
@@ -268,4 +271,5 @@ class Editor:
         start = f"{name}."
         arrays = {key: array for key, array in self.fits.arrays.items() if key.startswith(start)}
         tensors = {key.removeprefix(start): torch.from_numpy(np.array(array)) for key, array in arrays.items()}
+        tensors |= {key: tensors[key].bfloat16() for key in learned[name]["bfloat16"]}
         return one.with_state({**learned[name]["plain"], **tensors}, learned[name]["site"])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import neuron_antagonism as na
 
+WRITTEN = 2**18  # bytes of a file that somebody writes by hand, at most
+TABLE = 2**26  # of a list of neurons
+LONGEST = 2**24  # of a line of data
 _SHOWN = 80  # characters of a malformed line that an error repeats
 _LISTED = 20  # names that an error lists
 _BLANKS = re.compile(r"[ \t]+")
@@ -16,7 +21,10 @@ _BLANKS = re.compile(r"[ \t]+")
 
 def malformed(where: str, found: object, accepted: str) -> na.DataError:
     """The error for something malformed: where it is, what was found, what is accepted."""
-    shown = repr(found)
+    try:
+        shown = repr(found)
+    except (ValueError, RecursionError):  # Python prints no whole number of thousands of digits
+        shown = f"a {type(found).__name__} that is too large to print"
     if len(shown) > _SHOWN:
         shown = shown[: _SHOWN - 3] + "..."
     return na.DataError(f"{where}: found {shown}; accepted: {accepted}")
@@ -51,24 +59,35 @@ def readable(where: str, text: str) -> str:
     return text
 
 
-def lines(path: str | Path, accepted: str, *, hub: bool = True) -> Iterator[tuple[int, str]]:
+def lines(
+    path: str | Path, accepted: str, *, hub: bool = True, most: int | None = None, longest: int = LONGEST
+) -> Iterator[tuple[int, str]]:
     r"""Yield number (from 1) and text of each line, without its line end; a byte order mark is dropped.
 
     Args:
         path: the file; a leading `~` is the home directory.
         accepted: the format in a few words, for the errors.
         hub: whether a `hub:` source would be accepted in the file's place.
+        most: bytes of the file, which is refused before it is read where it has more; None = any number.
+        longest: bytes of a line, at most.
 
     Raises:
-        DataError: a missing or unreadable file, a directory, bytes that aren't UTF-8 (UTF-16 and UTF-32 with or without
-            a mark among them), only blank lines.
+        DataError: a missing or unreadable file, a directory, one that is too large, bytes that aren't UTF-8 (UTF-16 and
+            UTF-32 with or without a mark among them), only blank lines.
     """
-    name = Path(path).expanduser()
     empty = True
+    read = 0
     try:
         # Binary: text mode would end lines at a lone "\r" too, and could not name the undecodable line.
-        with open(name, "rb") as file:
-            for number, raw in enumerate(file, 1):
+        with open(Path(path).expanduser(), "rb") as file:
+            if most is not None and os.fstat(file.fileno()).st_size > most:
+                raise _too_large(path, most, accepted)
+            for number, raw in enumerate(iter(partial(file.readline, longest + 1), b""), 1):
+                read += len(raw)
+                if len(raw) > longest:
+                    raise _too_large(at(path, number), longest, accepted)
+                if most is not None and read > most:  # a pipe has no size before it is read
+                    raise _too_large(path, most, accepted)
                 _check_encoding(at(path, number), raw, number, accepted)
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -83,8 +102,14 @@ def lines(path: str | Path, accepted: str, *, hub: bool = True) -> Iterator[tupl
         raise na.DataError(f"{path}: a directory; accepted: a file, {accepted}{f', or hub:{path}' * hub}") from None
     except OSError as error:
         raise na.DataError(f"{path}: {error.strerror}; accepted: a readable file, {accepted}") from None
+    except (ValueError, RuntimeError) as error:  # a path with a null byte, or `~` of nobody
+        raise na.DataError(f"{path}: no path: {error}; accepted: a readable file, {accepted}") from None
     if empty:
         raise na.DataError(f"{path}: an empty {'data set' if hub else 'file'}; accepted: {accepted}")
+
+
+def _too_large(where: str | Path, most: int, accepted: str) -> na.DataError:
+    return na.DataError(f"{where}: larger than {most // 2**10:,} KiB; accepted: {accepted}, up to that size")
 
 
 def _check_encoding(where: str, raw: bytes, number: int, accepted: str) -> None:

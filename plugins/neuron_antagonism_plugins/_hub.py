@@ -19,6 +19,14 @@ def is_hub(source: str) -> bool:
     return source.startswith(_PREFIX)
 
 
+def is_directory(path: Path) -> bool:
+    """Whether a path is that of a directory; no name is too long to ask."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class Split:
     """One split of a loaded data set.
@@ -104,8 +112,11 @@ def unknown_columns(split: Split, accepted: str) -> na.DataError:
 
 def _parse(source: str) -> tuple[str, str | None]:
     rest = source.removeprefix(_PREFIX)
-    directory = Path(rest).expanduser()
-    if rest and directory.is_dir():  # before the config is split off: a directory's name may hold a colon
+    try:
+        directory = Path(rest).expanduser()
+    except RuntimeError:  # `~` of nobody
+        directory = Path(rest)
+    if rest and is_directory(directory):  # before the config is split off: a directory's name may hold a colon
         return str(directory), None
     name, _, config = rest.partition(":")
     if not name.strip():

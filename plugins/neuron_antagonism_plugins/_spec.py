@@ -12,11 +12,13 @@ import yaml
 from pydantic import ValidationError
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._files import at, lines, malformed, readable
+from neuron_antagonism_plugins._files import WRITTEN, at, lines, malformed, readable
 from neuron_antagonism_plugins._schema import Spec, Where, accepted, check, fields
 
 _FILE = "a task file in YAML or TOML with the fields data and columns"
-_DEPTH = 4  # the schema nests less; bounds what aliases can unfold to
+_DEPTH = 4  # the schema nests less
+_MANY = 10_000  # values, where an alias counts as often as it stands there
+_DOTS = 1000  # in a line of TOML: the time for a dotted key grows with the square of its parts
 
 Lines = dict[tuple[str | int, ...], int]
 """Where fields stand, by their paths."""
@@ -28,7 +30,7 @@ def read_spec(path: str | Path) -> Spec:
     Raises:
         DataError: an unreadable file, a syntax error, or a wrong field; names file, line, field, what is accepted.
     """
-    whole = "\n".join(text for _, text in lines(path, _FILE, hub=False))
+    whole = "\n".join(text for _, text in lines(path, _FILE, hub=False, most=WRITTEN))
     values, known = _toml(path, whole) if str(path).lower().endswith(".toml") else _yaml(path, whole)
     if not isinstance(values, dict):
         raise malformed(f"{path}", values, _FILE)
@@ -62,15 +64,33 @@ def _dotted(loc: Sequence[str | int]) -> str:
     return "".join(shown).removeprefix(".")
 
 
+class _Bounded(yaml.SafeLoader):
+    """Stops at too many values or too deep ones before it has read them all."""
+
+    composed, depth = 0, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """One value; counted."""
+        self.composed += 1
+        self.depth += 1
+        if self.composed > _MANY:
+            raise ValueError(f"more than {_MANY:,} values")
+        if self.depth > 2 * _DEPTH:  # a little more, for an error that names the field
+            raise ValueError("lists or mappings nested too deeply")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def _yaml(path: str | Path, whole: str) -> tuple[Any, Lines]:
     try:
-        root = yaml.compose(whole, Loader=yaml.SafeLoader)
+        root = yaml.compose(whole, Loader=_Bounded)
     except yaml.MarkedYAMLError as error:
         number = error.problem_mark.line + 1 if error.problem_mark else 1
         raise na.DataError(
             f"{at(path, number)}: no YAML: {error.problem or error.context}; accepted: {_FILE}"
         ) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a code point that Unicode lacks
         raise na.DataError(f"{path}: no YAML: {' '.join(str(error).split())}; accepted: {_FILE}") from None
     known: Lines = {}
     return (None if root is None else _plain(path, root, (), known)), known
@@ -80,6 +100,8 @@ def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known:
     """A node's value with every scalar as the text that it is: `yes`, `no` and `0` are labels, not booleans."""
     number = node.start_mark.line + 1
     known.setdefault(loc, number)
+    if len(known) > _MANY:
+        raise malformed(at(path, number), f"more than {_MANY:,} values, aliases followed", _FILE)
     if len(loc) > _DEPTH:
         raise malformed(f"{at(path, number)}, field {_dotted(loc)}", "deeper nesting", _FILE)
     if isinstance(node, yaml.SequenceNode):
@@ -101,12 +123,15 @@ def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known:
 
 
 def _toml(path: str | Path, whole: str) -> tuple[dict[str, Any], Lines]:
+    for number, line_text in enumerate(whole.split("\n"), 1):
+        if line_text.count(".") > _DOTS:
+            raise malformed(at(path, number), f"more than {_DOTS:,} dots", _FILE)
     try:
         values = tomllib.loads(whole)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         line = re.search(r"at line (\d+)", str(error))
         number = int(line[1]) if line else whole.count("\n") + 1
-        raise na.DataError(f"{at(path, number)}: no TOML: {error}; accepted: {_FILE}") from None
+        raise na.DataError(f"{at(path, number)}: no TOML: {error!s:.300}; accepted: {_FILE}") from None
     # tomllib keeps no lines: these are where tables and keys are written in the usual way
     known: Lines = {}
     table: tuple[str, ...] = ()

@@ -11,13 +11,14 @@ from typing import Any
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._cells import Row
-from neuron_antagonism_plugins._files import at, lines, listed, malformed
+from neuron_antagonism_plugins._files import LONGEST, at, lines, listed, malformed
 from neuron_antagonism_plugins._hub import is_hub, splits
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet")
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 SEPARATED = "a CSV or TSV file, by its ending or the field format"
 
+_ARRAY = 2**30  # bytes of a line, at most, where a file may be one JSON array
 _TABLE = "a table with a line of column names (or the task file's field header), then rows of as many cells"
 _OBJECTS = "a JSON object on each line, or a file that is one JSON array of objects"
 
@@ -106,7 +107,7 @@ def _separated(path: str, header: Sequence[str], delimiter: str) -> Iterator[tup
 
 
 def _json(path: str, form: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    numbered = list(lines(path, _OBJECTS))
+    numbered = list(lines(path, _OBJECTS, longest=_ARRAY if form == "json" else LONGEST))
     whole = "\n".join(line for _, line in numbered)
     if form == "json" and whole.lstrip().startswith("["):
         try:

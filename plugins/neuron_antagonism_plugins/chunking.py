@@ -17,6 +17,7 @@ from neuron_antagonism_plugins._hub import is_hub, splits, unknown_columns
 PHRASES = ("NP", "VP", "PP", "ADJP", "ADVP")
 OUTSIDE = ""
 SHORTEST, LONGEST = 4, 20
+LONGEST_WORD = 1000
 SPOKEN = "%&#@"
 """Signs that are read as words, though Unicode counts them as punctuation; currency and other symbols are words too."""
 
@@ -56,8 +57,8 @@ def simplified(sentence: Chunks) -> Chunks | None:
 
     Punctuation is a token without a letter, digit or spoken sign ("%", "$"), inside phrases too; a phrase of nothing
     else goes. Left out are sentences of fewer than 4 or more than 20 remaining words, with a phrase type not in
-    `PHRASES`, or with no phrase. Words outside every phrase ("and") stay, because the sentence would not read without
-    them. Of CoNLL-2000's 2,012 test sentences 844 remain.
+    `PHRASES`, with no phrase, or with a word of more than 1,000 characters. Words outside every phrase ("and") stay,
+    because the sentence would not read without them. Of CoNLL-2000's 2,012 test sentences 844 remain.
     """
     kept = tuple(
         Chunk(label, words)
@@ -65,8 +66,9 @@ def simplified(sentence: Chunks) -> Chunks | None:
         if (words := tuple(word for word in every if any(map(_is_read, word))))
     )
     labels = {chunk.label for chunk in kept} - {OUTSIDE}
-    usable = bool(labels) and labels <= set(PHRASES) and SHORTEST <= len(words_of(kept)) <= LONGEST
-    return kept if usable else None
+    lengths = [len(word) for word in words_of(kept)]
+    usable = bool(labels) and labels <= set(PHRASES) and SHORTEST <= len(lengths) <= LONGEST
+    return kept if usable and max(lengths) <= LONGEST_WORD else None
 
 
 def _is_read(character: str) -> bool:
@@ -229,18 +231,18 @@ def _relabels(chunks: Chunks) -> Iterator[Chunks]:
 
 def _chunks(tagged: Iterable[tuple[int, str, object]], where: Callable[[int], str]) -> Chunks:
     """Chunks of numbered words with BIO tags; `where` names the place of a number, for errors."""
-    chunks: list[Chunk] = []
+    chunks: list[tuple[str, list[str]]] = []
     for number, word, tag in tagged:
         begins, _, label = tag.partition("-") if isinstance(tag, str) else ("", "", "")
         if tag == "O":
-            chunks.append(Chunk(OUTSIDE, (word,)))
+            chunks.append((OUTSIDE, [word]))
         elif begins == "B" and label:
-            chunks.append(Chunk(label, (word,)))
-        elif begins == "I" and label and chunks and chunks[-1].label == label:
-            chunks[-1] = Chunk(label, (*chunks[-1].words, word))
+            chunks.append((label, [word]))
+        elif begins == "I" and label and chunks and chunks[-1][0] == label:
+            chunks[-1][1].append(word)
         else:
             raise malformed(where(number), tag, _TAG)
-    return tuple(chunks)
+    return tuple(Chunk(label, tuple(words)) for label, words in chunks)
 
 
 def _hub_sentences(source: str) -> Iterator[tuple[str, Chunks]]:

@@ -13,7 +13,7 @@ from neuron_antagonism_plugins._answers import Answer, chosen, stated
 from neuron_antagonism_plugins._carried import LETTERS
 from neuron_antagonism_plugins._cells import LeftOut, Row, distinct, has, none_left, same, text, whole
 from neuron_antagonism_plugins._files import listed, malformed
-from neuron_antagonism_plugins._hub import is_hub
+from neuron_antagonism_plugins._hub import is_directory, is_hub
 from neuron_antagonism_plugins._options import choices, wrong_answers
 from neuron_antagonism_plugins._schema import (
     LEAST,
@@ -150,8 +150,11 @@ class FileTask(na.Task):
         folder = self.place.path.expanduser().parent
         if is_hub(source):
             local = folder / source.removeprefix("hub:")
-            return f"hub:{local}" if local.is_dir() else source
-        return str(folder / Path(source).expanduser())
+            return f"hub:{local}" if is_directory(local) else source
+        try:
+            return str(folder / Path(source).expanduser())
+        except RuntimeError:  # `~` of nobody: reading says so
+            return source
 
     def _read(self, source: str, part: str = "") -> list[_Read]:
         """The rows that can be asked of one part, or of all; what is left out is counted.

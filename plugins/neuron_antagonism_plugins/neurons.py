@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from einops import repeat
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._files import malformed
+from neuron_antagonism_plugins._files import TABLE, lines, malformed
 
 ACCEPTED = "CSV or JSON rows of layer, neuron, and of role (good or bad) or a signed score"
 ROLES = {"good": 1.0, "bad": -1.0}
@@ -67,7 +68,7 @@ class Neurons(na.Scorer):
             scores[layer, neuron] = score
         return na.Attribution(
             scores=scores,
-            example_scores=scores.expand(len(examples), -1, -1).clone(),
+            example_scores=repeat(scores, "layer neuron -> example layer neuron", example=len(examples)).clone(),
             scorer=self.name,
             options=self.options.model_dump(),
             site=settings.site,
@@ -77,7 +78,7 @@ class Neurons(na.Scorer):
     def _read(self) -> list[Row]:
         if not self.options.file:
             return []
-        rows = _rows(Path(self.options.file).expanduser())
+        rows = _rows(Path(self.options.file))
         for column in ("task", "scorer"):
             rows = self._only(column, rows)
         found: dict[tuple[int, int], float] = {}
@@ -110,22 +111,21 @@ class Neurons(na.Scorer):
 
 
 def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise na.DataError(f"{path}: {reason}; accepted: a file of {ACCEPTED}") from None
+    text = "\n".join(line for _, line in lines(path, ACCEPTED, hub=False, most=TABLE))
     if path.suffix.lower() == ".json":
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise na.DataError(f"{path}: {error}; accepted: {ACCEPTED}") from None
         found = found.get("neurons") if isinstance(found, dict) else found
         if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
             raise na.DataError(f"{path}: holds no list of rows; accepted: {ACCEPTED}")
         rows = [(f"{path}, row {number}", row) for number, row in enumerate(found, 1)]
     else:
-        rows = [(f"{path}, line {number}", row) for number, row in enumerate(csv.DictReader(text.splitlines()), 2)]
+        try:
+            rows = [(f"{path}, line {number}", row) for number, row in enumerate(csv.DictReader(text.splitlines()), 2)]
+        except csv.Error as error:
+            raise na.DataError(f"{path}: {error}; accepted: {ACCEPTED}") from None
     if not rows:
         raise na.DataError(f"{path}: holds no neurons; accepted: {ACCEPTED}")
     return rows
@@ -137,7 +137,7 @@ def _row(where: str, row: Mapping[str, Any], by_place: float) -> Row:
         layer, neuron = int(str(row["layer"])), int(str(row["neuron"]))
         given = row.get("score")
         score = float(given) if given not in (None, "") else None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise malformed(where, dict(row), ACCEPTED) from None
     role = str(row.get("role") or "").lower()
     if role and role not in ROLES:

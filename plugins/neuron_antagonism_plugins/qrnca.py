@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from einops import reduce
 from pydantic import Field
 
 import neuron_antagonism as na
@@ -106,21 +107,22 @@ class Qrnca(na.Scorer):
         largest = scores.amax(dim=(1, 2), keepdim=True)
         # where no score is positive, none exceeds a share of the largest
         kept = scores * (scores > self.options.threshold * largest)
-        summed = _parts(kept, queries).sum(1)
+        summed = _summed(kept, queries)
         return summed / summed.sum(dim=(1, 2), keepdim=True).clamp_min(1e-300)
 
 
-def _parts(
+def _summed(
     question_scores: Float[Tensor, "question layer neuron"], queries: int
-) -> Float[Tensor, "query question layer neuron"]:
-    return question_scores.reshape(queries, -1, *question_scores.shape[1:])
+) -> Float[Tensor, "query layer neuron"]:
+    """The sum over each query's questions, which are equally many and stand together."""
+    return reduce(question_scores, "(query question) layer neuron -> query layer neuron", "sum", query=queries)
 
 
 def _sums(
     question_scores: Float[Tensor, "question layer neuron"], example_scores: Float[Tensor, "query layer neuron"]
 ) -> bool:
     """Whether equal parts of the questions make up the examples."""
-    gap = _parts(question_scores, len(example_scores)).sum(1) - example_scores
+    gap = _summed(question_scores, len(example_scores)) - example_scores
     return float(gap.abs().max()) <= 1e-4 * float(question_scores.abs().max())
 
 

@@ -54,7 +54,8 @@ def parse(tree: str, where: str) -> tuple[int, str]:
     words: list[str] = []
     open_nodes: list[str] = []  # what each has so far: "", "label", "word" or "nodes"
     root = None
-    for piece in _PIECES.findall(tree.strip()):
+    for found in _PIECES.finditer(tree.strip()):
+        piece = found[0]
         state = open_nodes[-1] if open_nodes else None
         if piece == "(" and (state in ("label", "nodes") or (state is None and root is None)):
             if open_nodes:

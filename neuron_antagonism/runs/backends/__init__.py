@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 from neuron_antagonism.runs.work import Done, Order
-
-BACKENDS = ("serial", "processes", "ray")
 
 Made = Callable[[Unit, Payload], None]
 """Called in the driver with every unit as soon as it is there; it puts it on the shelf."""
@@ -33,32 +30,3 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let everything go that was held for the next call of `run`."""
         ...
-
-
-def backend_of(name: str, workers: int = 1) -> Backend:
-    """The back end of a name.
-
-    Args:
-        name: one of `BACKENDS`.
-        workers: how many jobs at a time.
-
-    Raises:
-        UsageError: an unknown name, a number of workers that it can't have, or a package that is not installed.
-    """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise UsageError(f"workers is {workers!r}; accepted: a whole number from 1")
-    if name == "serial":
-        from neuron_antagonism.runs.backends.serial import Serial
-
-        if workers > 1:
-            raise UsageError(f"back end 'serial' has 1 worker, {workers} were asked for; accepted: 'processes', 'ray'")
-        return Serial()
-    if name == "processes":
-        from neuron_antagonism.runs.backends.processes import Processes
-
-        return Processes(workers)
-    if name == "ray":
-        from neuron_antagonism.runs.backends.ray import Ray
-
-        return Ray(workers)
-    raise UsageError(unknown("back end", name, BACKENDS))
