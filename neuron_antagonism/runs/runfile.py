@@ -70,9 +70,17 @@ def check_resumable(out: Path, *, asked: bool) -> None:
 
 
 def stored_options(out: Path) -> dict[str, Any]:
-    """The options of the run in a directory, from its manifest; none where there is none."""
+    """The options of the run in a directory, from its manifest; none where there is none.
+
+    Raises:
+        DataError, UsageError: as `read_run_file`, and where the directory can't be reached.
+    """
     manifest = out / "manifest.json"
-    return read_run_file(manifest) if manifest.exists() else {}
+    try:
+        found = there(manifest)
+    except OSError as error:
+        raise unwritable(out, error.strerror) from None
+    return read_run_file(manifest) if found else {}
 
 
 def resumed(stored: dict[str, Any], given: dict[str, Any], instances: Sequence[str] = ()) -> dict[str, Any]:
