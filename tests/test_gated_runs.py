@@ -13,12 +13,11 @@ import pytest
 import test_cli
 import tiny
 import torch
+from neuron_antagonism.runs.identity import identity
 from test_cli import refused
 
 import neuron_antagonism as na
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.runs import run as running
-from neuron_antagonism.runs.identity import identity
 
 one_thread = tiny.one_thread
 call = test_cli.call
@@ -70,16 +69,12 @@ def by_hand(result: na.RunResult, model: Any, scorer: str, mode: str, ratio: flo
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scorer", ["ace", "act"])
 def test_stored_edits_are_those_made_by_hand(scorer, mode, finished, model):
-    """A run's edit answers as the one that is made and fitted from its attribution; loaded, it must be fitted first."""
-    evaluate, identify = finished.splits["sentiment"].evaluate, finished.splits["sentiment"].identify
+    """A run's edit answers as the one that is made and fitted from its attribution; loaded, it has what was learned."""
+    evaluate = finished.splits["sentiment"].evaluate
     stored = finished.edits["sentiment"][scorer][mode]
     loaded = na.load_run(where(finished)).edits["sentiment"][scorer][mode]
     expected = by_hand(finished, model, scorer, mode, stored.ratio)
-    with pytest.raises(na.UsageError, match="is not fitted"):
-        na.evaluate(model, evaluate, loaded)
-    before, *answers = na.evaluate_many(
-        model, evaluate, [None, expected, stored, loaded.fit(model, identify)], engine="reference"
-    )
+    before, *answers = na.evaluate_many(model, evaluate, [None, expected, stored, loaded], engine="reference")
     for found in answers[1:]:
         assert torch.equal(found.log_probabilities, answers[0].log_probabilities)
     assert not torch.equal(before.log_probabilities, answers[0].log_probabilities)
@@ -127,16 +122,11 @@ def test_good_neurons_learn_from_right_answers_and_bad_ones_from_wrong(finished,
 def test_resuming_a_finished_run_computes_nothing(finished, model, monkeypatch):
     """Ranges that were learned again are the same ones: scores, sweeps and full passes are taken as they are."""
     results = (where(finished) / "results.json").read_bytes()
-    real = running.attribute_each
 
     def nothing(*_: Any, **__: Any) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(running, "sweep_task", nothing)
-    monkeypatch.setattr(running, "evaluate_many", nothing)
-    monkeypatch.setattr(
-        running, "attribute_each", lambda m, e, scorers, s: real(m, e, scorers, s) if not scorers else nothing()
-    )
+    monkeypatch.setattr(na.HookedModel, "forward", nothing)
     na.run(model, ["sentiment"], ["ace", "act"], out=where(finished), resume=True, **GATED)
     assert (where(finished) / "results.json").read_bytes() == results
 
