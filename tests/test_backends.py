@@ -23,11 +23,6 @@ one_thread = tiny.one_thread
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save("llama", tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def serial(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run in one process."""
     out = tmp_path_factory.mktemp("runs") / "serial"

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 
 import neuron_antagonism as na
@@ -48,8 +47,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
-    def run(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["neuron-antagonism", *words])
+    def run(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["neuron-antagonism", *map(str, words)])
         capsys.readouterr()
         code = 0
         try:
@@ -297,12 +296,6 @@ class TestRefused:
         ]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny random model, which runs in a moment."""
-    return str(tiny.save("llama", tmp_path_factory.mktemp("model") / "tiny"))
-
-
 class TestRun:
     def test_json(self, call, checkpoint, tmp_path):
         """--json prints exactly one document on stdout, the files' own content; progress is on stderr."""
@@ -412,7 +405,7 @@ class TestRun:
 class TestDryRun:
     def test_three_prompts_and_nothing_created(self, call, tmp_path, checkpoint):
         """--dry-run shows three whole, different prompts, sizes and a cost, and creates nothing."""
-        words = (*SMALL, "--task", "sentiment", "--unstratified", "--model", str(checkpoint))
+        words = (*SMALL, "--task", "sentiment", "--unstratified", "--model", checkpoint)
         done = call("run", *words, "--dry-run", "--out", "x", "--quiet")
         assert done.code == 0
         assert tree(tmp_path) == []
@@ -425,7 +418,7 @@ class TestDryRun:
     def test_json(self, call, tmp_path, checkpoint):
         """With --json the same as one document: prompts of as many tasks as there are, and counts."""
         words = (*SMALL, "--task", "ner", "--task", "chunking", "--scorer", "ace", "--unstratified")
-        done = call("run", *words, "--model", str(checkpoint), "--dry-run", "--json")
+        done = call("run", *words, "--model", checkpoint, "--dry-run", "--json")
         document = json.loads(done.out)
         assert [p["task"] for p in document["prompts"]] == ["ner", "chunking", "ner"]
         assert document["gradient_questions"] == 2 * 2 * 3
@@ -489,7 +482,7 @@ class TestOtherCommands:
     def test_doctor_of_a_run(self, call, checkpoint):
         """With --task the run is planned: its examples, engine, memory and time are estimated."""
         words = ("--task", "sentiment", "--scorer", "ace", "--budget", "8", "--device-map", '{"": "cpu"}')
-        done = call("doctor", "--model", str(checkpoint), *words)
+        done = call("doctor", "--model", checkpoint, *words)
         assert done.code == 0
         for line in ("finite: no NaN or inf in float32", "task sentiment: examples: 5 to", "time of the run: about "):
             assert f"ok   {line}" in done.out
