@@ -430,7 +430,7 @@ def test_names_stay_inside(name, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["scores", "neurons"])
-@pytest.mark.parametrize("lead", ["../{}", "/{}", "scores/../../{}"])
+@pytest.mark.parametrize("lead", ["../{}", "/{}", "scores/../../{}", "..\\{}"])
 def test_a_run_names_no_file_elsewhere(kind, lead, copy, tmp_path):
     """A run whose manifest names a file outside of its directory is refused: no file there is read."""
     there = next((copy / kind).iterdir())
