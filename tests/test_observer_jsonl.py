@@ -134,7 +134,7 @@ class TestErrors:
         """Type and message of what failed are the last line, and one line."""
         path = tmp_path / "runs.jsonl"
         monkeypatch.setenv(VARIABLE, str(path))
-        monkeypatch.setattr(running, "sweep_task", failing)
+        monkeypatch.setattr(answers, "evaluate_sets", failing)
         with pytest.raises(na.RunError, match="out of"):
             na.run(model, **SMALL)
         assert [line["event"] for line in lines(path)] == ["before_run", "after_attribution", "on_error"]

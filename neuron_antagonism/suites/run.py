@@ -237,9 +237,11 @@ class _Run:
         try:
             yield
         except BaseException as error:
+            # of a task that failed, what failed there
+            cause = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
             for observer in self.plan.observers:
                 try:
-                    observer.on_error(error)
+                    observer.on_error(cause)
                 except Exception as second:  # must not hide the first
                     error.add_note(f"observer {observer.name!r} failed in on_error(): {second!r}")
             raise
