@@ -15,7 +15,8 @@ import torch
 from directories import FAST, same_results, units
 
 import neuron_antagonism as na
-from neuron_antagonism.runs.backends import backend_of, processes
+from neuron_antagonism.runs.backends import processes
+from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.backends.processes import WORKER
 
 one_thread = tiny.one_thread
