@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def guessing() -> na.RunResult:
     """A run of a random model, which knows nothing of the tasks."""
-    return na.run(tiny.load("llama", torch.float32), **SMALL)
+    return na.run(tiny.shared("llama", torch.float32), **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,21 @@ def test_side_effects_are_there_for_every_edit(guessing):
             cell = next(c for c in found["cells"]["held-out"] if (c["scorer"], c["mode"]) == name)
             assert sum(one["right_after"] for one in row["by_letter"].values()) == cell["right_after"]
     assert "side effects" in str(guessing.table)
+
+
+def test_side_effects_on_other_tasks_are_measured_there(guessing):
+    """Points of accuracy that an edit costs or gains on examples of a task that it was not made for."""
+    model, points = tiny.shared("llama", torch.float32), []
+    for task, found in guessing.results["tasks"].items():
+        for row in found["side_effects"]["rows"]:
+            edit = guessing.edits[task][row["scorer"]][row["mode"]]
+            for other, difference in row["other_tasks"].items():
+                asked = guessing.splits[other].evaluate
+                change = na.evaluate(model, asked, edit).acc - na.evaluate(model, asked).acc
+                assert difference == pytest.approx(100 * change, abs=1e-9)
+                points.append(difference)
+    assert len(points) == 2 * 2 * 2
+    assert any(points)
 
 
 def test_no_interval_of_a_run_has_zero_width(default_run):

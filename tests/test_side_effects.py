@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import plain
 import pytest
 import tiny
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from test_perplexity import TEXTS, doubled
 from test_proofs import LONG_ROPE, Masked
 from tokenizers import processors
 
 import neuron_antagonism as na
+from neuron_antagonism import tensors
 from neuron_antagonism.demo import plain_text
 from neuron_antagonism.method import perplexity as measured
 from neuron_antagonism.method import side_effects as effects
@@ -216,7 +214,7 @@ def test_the_demonstration_model_reads_its_own_texts():
         effects.chosen_text(tiny.shared("llama"), "w1")
 
 
-# --- letters and other tasks ---------------------------------------------------------------------------------------
+# --- answers and letters -------------------------------------------------------------------------------------------
 
 QUESTIONS = [tiny.question(n, seed=n, answer=n % 4) for n in range(5, 17)]
 
@@ -242,9 +240,9 @@ def test_an_edit_that_pushes_one_letter_shows():
     """Every answer becomes C: its questions turn right, all others wrong, and the counts say so."""
     model, edit = pushed()
     before, after = na.evaluate_many(model, QUESTIONS, [None, edit])
-    found = effects.side_effects(before, after, effects.TextEffect(0.5, 1.5), {"ner": -2.0})
+    examples, old = before.examples, before.chosen.tolist()
+    found = effects.changes(examples, old, after.chosen.tolist())
     assert json.loads(json.dumps(found)) == found
-    old = before.chosen.tolist()
     for number, letter in enumerate("ABCD"):
         right = sum(given == q.answer == number for given, q in zip(old, QUESTIONS, strict=True))
         assert found["by_letter"][letter] == {
@@ -254,62 +252,29 @@ def test_an_edit_that_pushes_one_letter_shows():
             "chosen_before": old.count(number),
             "chosen_after": 12 if letter == "C" else 0,
         }
-        assert effects.letter_shares(before)[letter] == old.count(number) / 12
-    assert effects.letter_shares(after) == {"A": 0.0, "B": 0.0, "C": 1.0, "D": 0.0}
-    assert effects.accuracy_by_letter(after) == {"A": (0, 3), "B": (0, 3), "C": (3, 3), "D": (0, 3)}
-    assert found["answers_changed"] == effects.answers_changed(before, after) == 1 - old.count(2) / 12
+    assert found["answers_changed"] == 1 - old.count(2) / 12
     assert 0 < found["answers_changed"] < 1
-    assert (found["kl"], found["perplexity_ratio"], found["other_tasks"]) == (0.5, 1.5, {"ner": -2.0})
 
 
 def test_letters_of_questions_of_many_sizes():
-    """A letter that only some questions have, or that is never right, is listed; what was not measured is None."""
+    """A letter that only some questions have, or that is never right, is listed; no change is no change."""
     two = na.Question("w1 w2 Answer:", ("a", "b"), 0)
     five = na.Question("w3 w4 Answer:", tuple("abcde"), 1)
-    before = na.evaluate(tiny.shared("llama"), [two, five])
-    chosen = replace(before, chosen=torch.tensor([0, 4]))
-    assert effects.accuracy_by_letter(chosen) == {"A": (1, 1), "B": (0, 1), "C": (0, 0), "D": (0, 0), "E": (0, 0)}
-    assert effects.letter_shares(chosen) == {"A": 0.5, "B": 0.0, "C": 0.0, "D": 0.0, "E": 0.5}
-    found = effects.side_effects(chosen, chosen)
+    found = effects.changes([na.Example(None, (two, five))], [0, 4], [0, 4])
     assert found["answers_changed"] == 0
-    assert (found["kl"], found["perplexity_ratio"], found["other_tasks"]) == (None, None, {})
-
-
-def test_only_answers_to_the_same_questions_are_compared():
-    """Other questions are refused, by either way in."""
-    model = tiny.shared("llama")
-    one, other = (na.evaluate(model, questions) for questions in (QUESTIONS[:3], QUESTIONS[3:6]))
-    for compared in (effects.answers_changed, effects.side_effects):
-        with pytest.raises(na.UsageError, match="accepted: two of the same examples"):
-            compared(one, other)
-
-
-@pytest.mark.parametrize("positions", ["last", "all"])
-def test_other_tasks_are_those_an_edit_was_not_made_for(positions):
-    """Differences in percentage points, each edit on every task but its own, the unedited model once a task."""
-    model, edit = pushed()
-    weak = na.edit(na.NeuronSet.of(UNITS), "silence", positions=positions)
-    edits = {("x", "ace", "enhance"): edit.at(positions), ("x", "ace", "degrade"): weak, ("y", "tn", "enhance"): weak}
-    asked = {"x": QUESTIONS[:5], "y": QUESTIONS[5:9], "z": QUESTIONS[9:]}
-    told = []
-    found = effects.other_tasks(model, edits, asked, progress=lambda *what: told.append(what[0]))
-    assert {key: list(tasks) for key, tasks in found.items()} == {
-        ("x", "ace", "enhance"): ["y", "z"],
-        ("x", "ace", "degrade"): ["y", "z"],
-        ("y", "tn", "enhance"): ["x", "z"],
+    rows = {
+        letter: (row["right_after"], row["questions"], row["chosen_after"])
+        for letter, row in found["by_letter"].items()
     }
-    for key, tasks in found.items():
-        for task, points in tasks.items():
-            change = na.evaluate(model, asked[task], edits[key]).acc - na.evaluate(model, asked[task]).acc
-            assert points == pytest.approx(100 * change, abs=1e-9)
-    assert any(points for tasks in found.values() for points in tasks.values())
-    assert all("other tasks' edits on" in what for what in told)
+    assert rows == {"A": (1, 1, 1), "B": (0, 1, 0), "C": (0, 0, 0), "D": (0, 0, 0), "E": (0, 0, 1)}
 
 
-def test_of_a_single_task_there_are_no_others():
-    """Nothing is run, and every edit has an empty answer."""
-    key = ("x", "ace", "enhance")
-    assert effects.other_tasks(tiny.shared("llama"), {key: excited()}, {"x": QUESTIONS}) == {key: {}}
+def test_every_question_is_compared():
+    """Answers to fewer questions, or to more, are a mistake of the caller's."""
+    examples = [na.Example(None, tuple(QUESTIONS[:3]))]
+    for before, after in (([0, 1], [0, 1]), ([0, 1, 2], [0, 1]), ([0] * 4, [0] * 4)):
+        with pytest.raises(ValueError, match="zip"):
+            effects.changes(examples, before, after)
 
 
 # --- what the ambiguity filter dropped -----------------------------------------------------------------------------
@@ -359,18 +324,14 @@ def test_other_aggregations_drop_nothing(scorer, options):
 
 
 def test_what_was_dropped_is_saved_and_loaded(tmp_path):
-    """It comes back; a file from before it was recorded loads without; one that holds something else is refused."""
+    """It comes back, and so does that nothing was filtered; a file that holds something else is refused."""
     a = na.attribute(tiny.shared("llama"), QUESTIONS[:4], "ace", options={"z": 15}, budget=5)
     a.save(tmp_path)
     file = tmp_path / "attribution.safetensors"
     assert na.Attribution.load(file).filtered == a.filtered
-    with safe_open(file, framework="pt") as opened:
-        meta, tensors = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    for changed, said in (({"count": 1}, "can't read scores"), (None, None)):
-        rest = {name: value for name, value in meta.items() if name != "filtered"}
-        save_file(tensors, file, rest if changed is None else rest | {"filtered": json.dumps(changed)})
-        if said is None:
-            assert na.Attribution.load(file).filtered is None
-        else:
-            with pytest.raises(na.DataError, match=said):
-                na.Attribution.load(file)
+    arrays, document = tensors.read(file)
+    tensors.write(file, arrays, document | {"filtered": None})
+    assert na.Attribution.load(file).filtered is None
+    tensors.write(file, arrays, document | {"filtered": {"count": 1}})
+    with pytest.raises(na.DataError, match="can't read scores"):
+        na.Attribution.load(file)
