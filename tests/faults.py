@@ -170,7 +170,7 @@ def main() -> None:
     import tiny
 
     with tempfile.TemporaryDirectory() as folder:
-        tiny.save("llama", Path(folder) / "model")
+        tiny.saved(Path(folder) / "model")
         found = many(
             Path(folder) / "model", given.backend, given.kills, given.seed, lambda line: print(line, flush=True)
         )

@@ -15,15 +15,11 @@ import torch
 from directories import FAST, same_results, units
 
 import neuron_antagonism as na
-from neuron_antagonism.runs.backends import backend_of, processes
+from neuron_antagonism.runs.backends import processes
+from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.backends.processes import WORKER
 
 one_thread = tiny.one_thread
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save("llama", tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="module")

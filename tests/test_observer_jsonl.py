@@ -16,7 +16,7 @@ import torch
 
 import neuron_antagonism as na
 from neuron_antagonism.plugin.manager import registry
-from neuron_antagonism.runs import run as running
+from neuron_antagonism.units import answers
 
 VARIABLE = "NEURON_ANTAGONISM_JSONL"
 SMALL: dict[str, Any] = {
@@ -168,12 +168,13 @@ class TestErrors:
         monkeypatch.setenv(VARIABLE, str(path))
 
         def spoil(*_: Any, **__: Any) -> Any:
-            path.unlink()
-            path.mkdir()
-            return sweep_task(*_, **__)
+            if path.is_file():
+                path.unlink()
+                path.mkdir()
+            return evaluate_sets(*_, **__)
 
-        sweep_task = running.sweep_task
-        monkeypatch.setattr(running, "sweep_task", spoil)
+        evaluate_sets = answers.evaluate_sets
+        monkeypatch.setattr(answers, "evaluate_sets", spoil)
         with pytest.raises(na.RunError) as caught:
             na.run(model, **SMALL)
         line = str(caught.value)

@@ -22,7 +22,6 @@ from neuron_antagonism.cli.app import main
 from neuron_antagonism.plugin import chosen, hookspecs, manager
 from neuron_antagonism.plugin.base import Configurable
 from neuron_antagonism.plugin.manager import GROUP, KINDS, Registry, registry
-from neuron_antagonism.runs import run as running
 
 SHIPPED = {
     "scorer": {"ablation", "ace", "act", "kn", "neuronlens", "neurons", "qrnca", "random", "tn"},
@@ -651,11 +650,11 @@ class TestEveryHook:
         def fail(*_, **__):
             raise na.ModelError("out of luck")
 
-        monkeypatch.setattr(running, "sweep_task", fail)
+        monkeypatch.setattr("neuron_antagonism.units.answers.evaluate_sets", fail)
         with pytest.raises(na.RunError, match=r"^out of luck$"):
             self.go(model)
         assert [call[1] for call in seen.calls] == ["before_run", "after_attribution", "on_error"]
-        assert seen.calls[-1][2] == "ModelError"
+        assert seen.calls[-1][2] == "RunError"
 
     @pytest.mark.parametrize("event", ["before_run", "after_attribution", "after_evaluation"])
     def test_an_observer_that_fails(self, use, model, event):
@@ -677,7 +676,7 @@ class TestEveryHook:
             raise na.ModelError("the first")
 
         use(observers=[type("Clumsy", (na.Observer,), {"name": "clumsy", "on_error": fail})])
-        monkeypatch.setattr(running, "sweep_task", fail)
+        monkeypatch.setattr("neuron_antagonism.units.answers.evaluate_sets", fail)
         with pytest.raises(na.RunError, match=r"^the first$"):
             self.go(model)
 

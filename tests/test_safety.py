@@ -21,7 +21,7 @@ from neuron_antagonism.files import TABLE, WRITTEN, inside, read_text
 from neuron_antagonism.model.adapters import named_base
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.runfile import MANIFEST, read_run_file
-from neuron_antagonism.runs.store import RunDirectory
+from neuron_antagonism.suites.directory import read_json
 from neuron_antagonism.suites.spec import find_suite
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism_plugins._files import LONGEST
@@ -122,7 +122,7 @@ READERS: dict[str, tuple[str, int, Callable[[Path], object]]] = {
     "published neurons": ("x.csv", TABLE, lambda path: registry().make(na.Scorer, "neurons", {"file": str(path)})),
     "adapter": ("adapter_config.json", WRITTEN, lambda path: named_base(path.parent)),
     "questions": ("x.jsonl", files.COMPUTED, Split.load),
-    "run": ("results.json", files.COMPUTED, lambda path: RunDirectory(path.parent).read_json(path.name)),
+    "run": ("results.json", files.COMPUTED, read_json),
     "data": ("x.txt", LONGEST, lambda path: na.load_task("ner", source=path).items()),
 }
 
@@ -230,7 +230,6 @@ def test_neurons_and_scores_do_not_unfold(text, tmp_path):
         ("n.json", na.NeuronSet.load),
         ("m.json", lambda path: registry().make(na.Scorer, "neurons", {"file": str(path)})),
         ("q.jsonl", Split.load),
-        ("questions.jsonl", lambda path: RunDirectory(path.parent).read_splits()),
     ):
         path = tmp_path / name
         path.write_text(text)
@@ -427,34 +426,23 @@ OUTSIDE = ["../../x", "/etc/x", "..", "a/b", "a\\b", "C:x", "", " "]
 def test_names_stay_inside(name, tmp_path):
     """A name that could lead out of a folder is refused, whoever asks for a path by it."""
     assert "can't be the name of a file" in refused(lambda: inside(tmp_path, name))
-    directory = RunDirectory(tmp_path / "run")
-    if name.strip():
-        refused(lambda: directory.scores(f"../{name}", "ace"))
-        refused(lambda: directory.scores("ner", f"/../{name}"))
-        refused(lambda: directory.sweeps(f"../{name}"))
-        refused(lambda: directory.write_json(f"sweeps/../../{name}.json", {}))
-        refused(lambda: directory.read_json(f"sweeps/../../{name}.json"))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["task", "scorer"])
-def test_a_run_names_no_file_elsewhere(kind, copy, tmp_path):
-    """A run whose results name a task or scorer that leads out of its directory is refused: no file there is read."""
-    scores = next((copy / "scores").iterdir()).read_bytes()
-    (tmp_path / "x.random.safetensors").write_bytes(scores)
-    (tmp_path / "sentiment.x.safetensors").write_bytes(scores)
+@pytest.mark.parametrize("kind", ["scores", "neurons"])
+@pytest.mark.parametrize("lead", ["../{}", "/{}", "scores/../../{}"])
+def test_a_run_names_no_file_elsewhere(kind, lead, copy, tmp_path):
+    """A run whose manifest names a file outside of its directory is refused: no file there is read."""
+    there = next((copy / kind).iterdir())
+    (tmp_path / "x.safetensors").write_bytes(there.read_bytes())
 
-    def renamed(results: dict[str, dict[str, dict[str, dict[str, object]]]]) -> None:
-        tasks = results["tasks"]
-        if kind == "task":
-            tasks["../../x"] = tasks.pop("sentiment")
-        else:
-            attribution = tasks["sentiment"]["attribution"]
-            attribution["/../../x"] = attribution.pop("random")
+    def renamed(manifest: dict[str, dict[str, dict[str, dict[str, dict[str, object]]]]]) -> None:
+        for unit in manifest["units"]["sentiment"][kind].values():
+            unit["file"] = lead.format("x.safetensors")
 
-    changed(copy / "results.json", renamed)
+    changed(copy / "manifest.json", renamed)
     for use in (lambda: na.load_run(copy), lambda: na.export(copy, format="csv", out=tmp_path / "out")):
-        assert "can't be the name of a file" in refused(use)
+        assert "accepted: one inside the directory" in refused(use)
     assert not (tmp_path / "out").exists()
 
 

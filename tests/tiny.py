@@ -142,13 +142,6 @@ def hf(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: 
     return model.to(dtype).eval()
 
 
-def save(name: str, path: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
-    """The same model with its tokenizer as a checkpoint's directory."""
-    hf(name, dtype, **changes).save_pretrained(path)
-    tokenizer().save_pretrained(path)
-    return path
-
-
 def load(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **changes: Any) -> HookedModel:
     """The same model with hooks."""
     return na.load_model(hf_model=hf(name, dtype, seed, **changes), tokenizer=tokenizer())
