@@ -23,9 +23,13 @@ def questions() -> list[na.Question]:
     return [tiny.question(n, seed=i, answer=i % 4) for i, n in enumerate((9, 14, 9))]
 
 
+NARROW = {"llama": {"intermediate_size": 12}, "gpt2": {"n_inner": 12}}
+"""Few neurons: the plain computation takes a forward for each."""
+
+
 def one_at_a_time(name: str) -> torch.Tensor:
     """F(w) − F(w with one neuron at zero) [target, question, layer, neuron], a forward for each."""
-    model, words = tiny.hf(name).requires_grad_(False), tiny.tokenizer()
+    model, words = tiny.hf(name, **NARROW[name]).requires_grad_(False), tiny.tokenizer()
     found = []
     for question in questions():
         ids = words(question.prompt)["input_ids"]
@@ -46,12 +50,12 @@ def one_at_a_time(name: str) -> torch.Tensor:
     return torch.stack(found, dim=1)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", NARROW)
 def test_ablation_equals_silencing_one_at_a_time(name, monkeypatch):
     """Every engine and target gives each neuron's exact effect, whatever the size of a forward."""
     tiny.exact_softmax(monkeypatch)
     expected = one_at_a_time(name)
-    model = tiny.shared(name)
+    model = tiny.shared(name, **NARROW[name])
     for engine in ENGINES:
         for i, target in enumerate(TARGETS):
             for max_tokens in (None, 5) if target == "ace" else (None,):
@@ -160,10 +164,10 @@ def test_ablation_finds_planted_neurons():
         assert len(chosen & model.planted[role]) >= 8  # 0.2 by chance
 
 
-def test_ablation_in_a_run(capsys, tmp_path, monkeypatch):
+def test_ablation_in_a_run(capsys, checkpoint, tmp_path, monkeypatch):
     """`run --scorer ablation` sweeps it like any scorer, with its option in the manifest."""
-    arguments = ["--task", "ner", "--scorer", "ablation", "-o", "ablation.target=qrnca"]
-    sizes = ["--identify", "1", "--select", "2", "--evaluate", "2", "--max-tokens", "300"]
+    arguments = ["--model", str(checkpoint), "--task", "ner", "--scorer", "ablation", "-o", "ablation.target=qrnca"]
+    sizes = ["--identify", "1", "--select", "2", "--evaluate", "2", "--budget", "8", "--max-tokens", "300"]
     monkeypatch.setattr(
         "sys.argv", ["neuron-antagonism", "run", *arguments, *sizes, "--out", str(tmp_path / "r"), "--json", "--quiet"]
     )

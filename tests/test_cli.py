@@ -47,8 +47,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
-    def run(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["neuron-antagonism", *words])
+    def run(*words: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["neuron-antagonism", *map(str, words)])
         capsys.readouterr()
         code = 0
         try:
@@ -403,9 +403,10 @@ class TestRun:
 
 
 class TestDryRun:
-    def test_three_prompts_and_nothing_created(self, call, tmp_path):
+    def test_three_prompts_and_nothing_created(self, call, tmp_path, checkpoint):
         """--dry-run shows three whole, different prompts, sizes and a cost, and creates nothing."""
-        done = call("run", *SMALL, "--task", "sentiment", "--dry-run", "--out", "x", "--quiet")
+        words = (*SMALL, "--task", "sentiment", "--unstratified", "--model", checkpoint)
+        done = call("run", *words, "--dry-run", "--out", "x", "--quiet")
         assert done.code == 0
         assert tree(tmp_path) == []
         shown = re.split(r"--- .+ ---\n", done.out)
@@ -414,9 +415,10 @@ class TestDryRun:
         assert all(p.startswith("You judge the feeling of a text.\n") and p.endswith("\nAnswer:\n") for p in prompts)
         assert "identify 2, select 4, evaluate 4 examples" in shown[4]
 
-    def test_json(self, call, tmp_path):
+    def test_json(self, call, tmp_path, checkpoint):
         """With --json the same as one document: prompts of as many tasks as there are, and counts."""
-        done = call("run", *SMALL, "--task", "ner", "--task", "chunking", "--scorer", "ace", "--dry-run", "--json")
+        words = (*SMALL, "--task", "ner", "--task", "chunking", "--scorer", "ace", "--unstratified")
+        done = call("run", *words, "--model", checkpoint, "--dry-run", "--json")
         document = json.loads(done.out)
         assert [p["task"] for p in document["prompts"]] == ["ner", "chunking", "ner"]
         assert document["gradient_questions"] == 2 * 2 * 3
@@ -477,13 +479,14 @@ class TestOtherCommands:
         assert {"packages", "plugins", "model", "letters", "engine"} <= set(names)
         assert all(check["ok"] and check["detail"] for check in document["checks"])
 
-    def test_doctor_of_a_run(self, call):
+    def test_doctor_of_a_run(self, call, checkpoint):
         """With --task the run is planned: its examples, engine, memory and time are estimated."""
-        done = call("doctor", "--task", "sentiment", "--scorer", "ace", "--budget", "8", "--device-map", '{"": "cpu"}')
+        words = ("--task", "sentiment", "--scorer", "ace", "--budget", "8", "--device-map", '{"": "cpu"}')
+        done = call("doctor", "--model", checkpoint, *words)
         assert done.code == 0
         for line in ("finite: no NaN or inf in float32", "task sentiment: examples: 5 to", "time of the run: about "):
             assert f"ok   {line}" in done.out
-        assert re.search(r"ok   memory of the run: weights 5\.\d\d MB; a forward is planned at .* are free\n", done.out)
+        assert re.search(r"ok   memory of the run: weights 0\.\d\d MB; a forward is planned at .* are free\n", done.out)
 
     def test_doctor_measures_a_dtype_by_its_own_precision(self, call):
         """A healthy model in bfloat16 passes every check."""
@@ -540,17 +543,25 @@ class TestProcess:
 
     @pytest.mark.parametrize("command", [[], ["run"], ["plugins"], ["doctor"], ["bench"]])
     def test_help_is_quick(self, tmp_path, command):
-        """--help of any command needs under half a second of processor time: the best of three, on a busy machine."""
+        """--help of any command needs under half a second of processor time, ten starts of Python where that is slow.
+
+        The best of three: other programs on the machine, the tests' own among them, slow its processors down.
+        """
         code = (
             "import resource, subprocess, sys\n"
-            "subprocess.run([sys.executable, '-m', 'neuron_antagonism', *sys.argv[1:], '--help'], check=True)\n"
+            "subprocess.run([sys.executable, *sys.argv[1:]], check=True)\n"
             "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
             "print(used.ru_utime + used.ru_stime, file=sys.stderr)"
         )
-        words = [sys.executable, "-c", code, *command]
-        times = []
-        while len(times) < 3 and not any(seconds < 0.5 for seconds in times):
-            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-            assert "Usage" in done.stdout
-            times.append(float(done.stderr.splitlines()[-1]))
-        assert min(times) < 0.5
+
+        def seconds(*words: str) -> tuple[float, str]:
+            called = [sys.executable, "-c", code, *words]
+            done = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True, check=True)
+            return float(done.stderr.splitlines()[-1]), done.stdout
+
+        excess = []
+        while len(excess) < 3 and not any(one < 0 for one in excess):
+            used, shown = seconds("-m", "neuron_antagonism", *command, "--help")
+            assert "Usage" in shown
+            excess.append(used - max(0.5, 10 * seconds("-c", "pass")[0]))
+        assert min(excess) < 0

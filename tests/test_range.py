@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
+from typing import Any
 
 import classes
 import numpy as np
@@ -26,6 +28,23 @@ ALL = [(layer, unit) for layer in range(3) for unit in range(16)]
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch):
     tiny.exact_softmax(monkeypatch)
+
+
+@cache
+def bare() -> Any:
+    """A LLaMA for plain hooks, which are gone when they have read or written."""
+    return tiny.hf("llama")
+
+
+@cache
+def asking(n: int = 36) -> list[na.LabelQuestion]:
+    return classes.questions(bare(), n)
+
+
+@cache
+def seen(site: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What plain hooks see on all questions."""
+    return classes.seen(bare(), asking(), site)
 
 
 def made(what: str = "zero", **options) -> na.Intervention:
@@ -61,9 +80,9 @@ def some_values(dtype: torch.dtype = torch.float64, n: int = 16) -> torch.Tensor
 @pytest.mark.parametrize("site", plain.GATED)
 def test_it_equals_a_plain_computation(site, what):
     """From selection to logits: numpy and plain hooks find the same units, ranges, new values and answers."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked, concept, tau = classes.questions(module), classes.LABELS[1], 1.2
-    values, right, concepts = classes.seen(module, asked, site)
+    module, model = bare(), tiny.shared("llama")
+    asked, concept, tau = asking(), classes.LABELS[1], 1.2
+    values, right, concepts = seen(site)
     own = values[right & (concepts == concept)]
     assert len(own) > 3
     centre, half, usual = own.mean(0), tau * own.std(0, ddof=0), values.mean(0)
@@ -102,8 +121,8 @@ def test_it_equals_a_plain_computation(site, what):
 @pytest.mark.parametrize(("what", "site"), [*zip(EDITS, [*plain.GATED, "post"], strict=True)])
 def test_every_engine_edits_alike(site, what):
     """Copies side by side and full passes give the same answers, at the last position and at all."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked = classes.questions(module, 12)
+    model = tiny.shared("llama")
+    asked = asking(12)
     neurons = na.NeuronSet.of(ALL[::3], site)
     fitted = made(what, tau=1.0, answered="all").fit(model, asked, neurons)
     edits = [None, *(na.edit(neurons, fitted, positions=p) for p in ("last", "all")), na.edit(neurons, "silence")]
@@ -146,8 +165,8 @@ def fitted_by_hand(mean: float, std: float, **options) -> na.Intervention:
 @pytest.mark.parametrize("site", plain.GATED)
 def test_an_infinite_range_is_the_whole_neuron(site, what, positions):
     """At tau = inf zero and soft silence and range-excite excites: equal values, and bitwise equal logits."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked, neurons = classes.questions(module, 12), na.NeuronSet.of(ALL[::3], site)
+    model = tiny.shared("llama")
+    asked, neurons = asking(12), na.NeuronSet.of(ALL[::3], site)
     for intervention, plainly in ((made(what, tau=math.inf), "silence"), (made("excite", tau="inf"), "excite")):
         fitted = intervention.fit(model, asked, neurons)
         units, whole = neurons.by_layer()[1], registry().make(na.Intervention, plainly)
@@ -164,8 +183,8 @@ def test_an_infinite_range_is_the_whole_neuron(site, what, positions):
 @pytest.mark.parametrize("tau", [0, 1e-12])
 def test_a_range_of_no_width_edits_nothing(what, tau):
     """Values that vary are never at their mean: they stay bitwise what they were, and so do the answers."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked, neurons = classes.questions(module, 12), na.NeuronSet.of(ALL)
+    model = tiny.shared("llama")
+    asked, neurons = asking(12), na.NeuronSet.of(ALL)
     fitted = made(what, tau=tau, answered="all").fit(model, asked, neurons)
     assert torch.equal(edited(fitted, some_values(), 2, list(range(16))), some_values())
     before, after = na.evaluate_many(model, asked, [None, na.edit(neurons, fitted)], engine="reference")
@@ -202,7 +221,7 @@ def test_units_that_never_vary(what, tau):
 def test_narrow_dtypes(what, dtype):
     """Ranges are compared and values made in float32, then rounded once; the rest stays bitwise."""
     model = tiny.shared("llama", dtype)
-    asked, neurons = classes.questions(tiny.hf("llama"), 12), na.NeuronSet.of(ALL)
+    asked, neurons = asking(12), na.NeuronSet.of(ALL)
     fitted = made(what, tau=1.0, answered="all").fit(model, asked, neurons)
     found = na.value_statistics(model, asked).of(answered="all")
     mean, std = (t[1, :16].numpy() for t in (found.mean, found.std))
@@ -239,9 +258,9 @@ def test_roles_learn_from_the_answers_they_are_for(answered, concept):
 
     With a concept, from its questions alone.
     """
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked = classes.questions(module)
-    values, right, concepts = classes.seen(module, asked, "resid_post")
+    model = tiny.shared("llama")
+    asked = asking()
+    values, right, concepts = seen("resid_post")
     scores = {(0, 1): 2.0, (2, 3): -1.0, (1, 15): math.nan, (0, 7): -1e-9, (1, 0): 0.0}
     neurons = na.NeuronSet(
         torch.tensor([layer for layer, _ in scores]),
@@ -260,8 +279,8 @@ def test_roles_learn_from_the_answers_they_are_for(answered, concept):
 
 def test_too_few_questions_are_counted():
     """A range needs two questions to learn from, of each role that is there: one line says how many there were."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked = classes.questions(module)
+    model = tiny.shared("llama")
+    asked = asking()
     rights = [q for i, q in enumerate(asked) if i % 3]
     good, bad = (
         na.NeuronSet(torch.tensor([0]), torch.tensor([u]), torch.tensor([s])) for u, s in ((1, 1.0), (2, -1.0))
@@ -286,8 +305,8 @@ def test_too_few_questions_are_counted():
 
 def test_only_what_was_fitted_is_edited():
     """Other neurons, another site, an unfitted copy and a model that is being edited: refused in one line each."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked, neurons = classes.questions(module, 12), na.NeuronSet.of([(0, 1), (1, 2)])
+    model = tiny.shared("llama")
+    asked, neurons = asking(12), na.NeuronSet.of([(0, 1), (1, 2)])
     fitted = made(answered="all").fit(model, asked, neurons)
     more, stream = neurons | na.NeuronSet.of([(1, 3)]), na.NeuronSet.of(list(neurons), "resid_post")
     for edit, said in (
@@ -307,8 +326,8 @@ def test_only_what_was_fitted_is_edited():
 
 def test_an_edit_is_fitted_where_it_acts():
     """Edit.fit learns at the edit's site, also where its set was chosen at the other FFN site, and for each part."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked, neurons = classes.questions(module, 12), na.NeuronSet.of([(0, 1), (1, 2)])
+    model = tiny.shared("llama")
+    asked, neurons = asking(12), na.NeuronSet.of([(0, 1), (1, 2)])
     options = {"answered": "all"}
     for site in ("post", "up"):
         direct = na.edit(neurons.at(site), made(**options).fit(model, asked, neurons.at(site)))
@@ -324,8 +343,8 @@ def test_an_edit_is_fitted_where_it_acts():
 
 def test_options_change_after_fitting_only_where_nothing_new_is_to_be_learned():
     """tau and inside apply to what was learned as if fitted so; another concept or answers need another fit."""
-    module, model = tiny.hf("llama"), tiny.shared("llama")
-    asked, neurons = classes.questions(module), na.NeuronSet.of(ALL)
+    model = tiny.shared("llama")
+    asked, neurons = asking(), na.NeuronSet.of(ALL)
     fitted = made(tau=2.0).fit(model, asked, neurons)
     for options in ({"tau": 0.5}, {"tau": math.inf}, {"inside": "soft"}, {"inside": "mean", "tau": 1.0}):
         fresh = made(**{"what": "zero", "tau": 2.0} | {k.replace("inside", "what"): v for k, v in options.items()})

@@ -54,12 +54,17 @@ def tiny_model(dtype: torch.dtype = torch.float64) -> HookedModel:
 
 def tiny_questions(n: int = 4, seed: int = 0) -> list[Question]:
     """Questions of random words and of different lengths; the tiny model answers every other one rightly."""
+    return list(_answered(n, seed))
+
+
+@cache
+def _answered(n: int, seed: int) -> tuple[Question, ...]:
     rng = random.Random(seed)
     prompts = [" ".join(rng.choices(WORDS, k=7 + 3 * i)) + " Answer:" for i in range(n)]
     asked = [Question(prompt, ("a", "b", "c", "d"), 0) for prompt in prompts]
     chosen = evaluate(tiny_model(), asked).chosen.tolist()
     answers = [(own + i % 2) % 4 for i, own in enumerate(chosen)]
-    return [replace(question, answer=answer) for question, answer in zip(asked, answers, strict=True)]
+    return tuple(replace(question, answer=answer) for question, answer in zip(asked, answers, strict=True))
 
 
 def _tokenizer() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -36,11 +36,29 @@ class ScorerTests(PluginTests):
     kind = "scorer"
     planted = 0.1
     tolerance = 1e-5
+    _known: ClassVar[dict[str, Attribution]] = {}
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        """What several of a class's tests look at is computed once."""
+        super().__init_subclass__(**rest)
+        cls._known = {}
 
     def scored(self, **settings: Any) -> Attribution:
         """Scores of the tiny model's questions."""
         settings = {"steps": 4, "budget": BUDGET, **settings}
         return attribute(tiny_model(), tiny_questions(), self.made(), **settings)
+
+    def expected(self) -> Attribution:
+        """The same by the reference engine; computed once for a class."""
+        if "tiny" not in self._known:
+            self._known["tiny"] = self.scored(engine="reference")
+        return self._known["tiny"]
+
+    def on_demo(self) -> Attribution:
+        """Scores of the demonstration model's questions; computed once for a class."""
+        if "demo" not in self._known:
+            self._known["demo"] = attribute(demo_model(), demo_examples(), self.made(), budget=TOP)
+        return self._known["demo"]
 
     def test_scores(self) -> None:
         """One finite float32 score for every neuron, an example score likewise, and not all of them alike."""
@@ -54,7 +72,7 @@ class ScorerTests(PluginTests):
 
     def test_the_sign(self) -> None:
         """Good neurons have positive scores, bad ones negative; strongest first; a missing role is refused."""
-        a = attribute(demo_model(), demo_examples(), self.made(), budget=TOP)
+        a = self.on_demo()
         good = strongest(a, "good")
         assert bool((good.scores > 0).all())
         assert all(x >= y for x, y in pairwise(good.scores.tolist()))
@@ -84,7 +102,7 @@ class ScorerTests(PluginTests):
     @pytest.mark.parametrize("engine", ["replay", "rows", "reference"])
     def test_the_engine_does_not_matter(self, engine: str) -> None:
         """Every engine gives the same scores."""
-        self.close(self.scored(engine=engine), self.scored(engine="reference"))
+        self.close(self.scored(engine=engine), self.expected())
 
     def test_the_units_of_the_target_do_not_matter(self) -> None:
         """Scores of twice everything rank neurons as before: nothing compares them with a fixed number."""
@@ -142,11 +160,10 @@ class ScorerTests(PluginTests):
 
     def test_planted_neurons_are_found(self) -> None:
         """Among the 20 strongest on the demonstration model stand more planted neurons than `planted` asks for."""
-        model = demo_model()
-        a = attribute(model, demo_examples(), self.made(), budget=TOP)
-        assert model.planted is not None
+        a, planted = self.on_demo(), demo_model().planted
+        assert planted is not None
         for role in a.roles:
-            found = len(strongest(a, role) & model.planted[role]) / TOP
+            found = len(strongest(a, role) & planted[role]) / TOP
             assert found >= self.planted, f"{found:.2f} of the {role} neurons are planted ones"
 
     def close(self, a: Attribution, b: Attribution) -> None:
