@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch  # must see the variable above
 
 import neuron_antagonism as na
-from neuron_antagonism.runs.backends import BACKENDS
+from neuron_antagonism.runs.backends.choose import BACKENDS
 from neuron_antagonism.suites.spec import Suite
 
 TASKS = ["ner", "chunking", "sentiment", "commonsense"]

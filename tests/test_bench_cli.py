@@ -156,7 +156,6 @@ def test_interrupted(call, files, monkeypatch):
         (["--suite", "list.yaml"], "list.yaml holds a list; accepted: the fields of a shipped suite"),
         (["--suite", "bad.yaml"], "bad.yaml: no YAML: while parsing"),
         (["--suite", "latin.yaml"], "latin.yaml: bytes that are not UTF-8; accepted: a YAML file"),
-        (["--out", "taken"], "can't read taken/manifest.json: "),
         (["--out", "text.txt"], "can't write to text.txt: "),
         (["--out", "text.txt/x"], "can't write to text.txt/x: "),
         (["--out", "x" * 300], "can't write to xxx"),

@@ -19,6 +19,7 @@ import yaml
 from rich.console import Console
 
 import neuron_antagonism as na
+from neuron_antagonism.errors import AntagonismWarning
 from neuron_antagonism.parts.runs import CELL
 from neuron_antagonism.report.suite_tables import tables
 from neuron_antagonism.runs import keys
@@ -284,6 +285,10 @@ def test_what_was_spoilt_is_collected_again(asked, measured, tmp_path, no_model)
     (out / "results.json").write_text("{", encoding="utf-8")
     na.bench(**asked, out=out)
     assert written(out) == written(path(measured))
+    (out / "manifest.json").write_text("{", encoding="utf-8")
+    with pytest.warns(AntagonismWarning, match=r"can't read .*manifest\.json: .*; it is written again"):
+        na.bench(**asked, out=out)
+    assert read(out / "manifest.json")["finished"] is True
 
 
 def test_reading_needs_no_torch(asked, measured, where):

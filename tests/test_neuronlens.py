@@ -36,7 +36,7 @@ def module() -> Any:
 
 @pytest.fixture(scope="module")
 def model() -> na.HookedModel:
-    return tiny.load("llama")
+    return tiny.shared("llama")
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def with_parts(tasks: tuple[str, str]) -> Make:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return tiny.load("llama", torch.float32)
+    return tiny.shared("llama", torch.float32)
 
 
 @pytest.fixture(scope="module")
