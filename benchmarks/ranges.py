@@ -21,8 +21,7 @@ import torch  # must see the variable above
 from rich.console import Console
 
 import neuron_antagonism as na
-from neuron_antagonism.suites.spec import find_suite
-from neuron_antagonism.suites.tables import tables
+from neuron_antagonism.report.suite_tables import tables
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 110
@@ -50,14 +49,13 @@ def main() -> None:
 
 
 def _tables(model: na.HookedModel) -> str:
-    suite = find_suite("neuronlens")
-    result = na.bench(suite, model)
+    result = na.bench("neuronlens", model)
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, color_system=None)
     for task, classes in result.left_out.items():
         if classes:
             console.print(f"{task}: left out, for want of rightly answered questions: {classes}", highlight=False)
-    for table in tables(suite, result):
+    for table in tables(result.manifest["suite"], result.parts):
         console.print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 

@@ -28,7 +28,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+import numpy as np
+
 import neuron_antagonism as na
+from neuron_antagonism import tensors
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.runfile import merged, read_run_file
@@ -205,6 +208,8 @@ QUESTIONS = """{"set": "identify", "understood": true, "item": {"text": "t", "an
 {"set": "natural", "right": [3, 0], "proxies": [3, 3], "units": [0, 1], "options": 4, "blind": {"longest": 0.25}}
 """
 
+ARRAYS = {"scores": np.arange(6, dtype=np.float32).reshape(2, 3), "right": np.array([[1, 0]], dtype=np.uint8)}
+
 # --- readers -------------------------------------------------------------------------------------------------------
 
 
@@ -222,9 +227,14 @@ class Target:
 
     name: str
     ending: str
-    seeds: tuple[str, ...]
+    seeds: tuple[str | bytes, ...]
     read: Callable[[Path], object]
     share: float = 1.0
+
+    @property
+    def files(self) -> list[bytes]:
+        """What its seeds' files hold."""
+        return [seed.encode() if isinstance(seed, str) else seed for seed in self.seeds]
 
 
 def targets(folder: Path) -> list[Target]:
@@ -283,6 +293,7 @@ def targets(folder: Path) -> list[Target]:
         Target("neurons-json", ".json", (NEURONS_JSON,), na.NeuronSet.load, 3),
         Target("published-csv", ".csv", (NEURONS,), published, 3),
         Target("published-json", ".json", (NEURONS_JSON,), published, 3),
+        Target("unit", ".safetensors", (tensors.pack(ARRAYS, {"kind": "x", "rows": [1, None]}),), tensors.read, 3),
         Target("questions", ".jsonl", (QUESTIONS,), Split.load, 3),
     ]
 
@@ -365,7 +376,7 @@ def changed(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
 
 def inputs(target: Target, rng: random.Random) -> Iterator[bytes]:
     """Inputs for a reader, without end: its seeds changed one or more times, and now and then random bytes."""
-    seeds = [seed.encode() for seed in target.seeds]
+    seeds = target.files
     while True:
         if rng.randrange(50) == 0:
             yield rng.randbytes(rng.randrange(200))

@@ -276,7 +276,7 @@ class TestRefused:
             raise na.ModelError("out of luck")
 
         monkeypatch.setattr("neuron_antagonism.units.answers.evaluate_sets", fail)
-        done = call("run", *SMALL, *ONE, "--model", checkpoint, "--out", "x", "--quiet")
+        done = call("run", *SMALL, *ONE, "--model", str(checkpoint), "--out", "x", "--quiet")
         assert (done.code, done.out, done.err) == (1, "", "error: out of luck\n")
         assert list((files / "x" / "scores").glob("sentiment.act.*.safetensors"))
 
@@ -287,7 +287,7 @@ class TestRefused:
         monkeypatch.setattr(
             "neuron_antagonism.units.answers.evaluate_sets", lambda *_, **__: signal.raise_signal(number)
         )
-        done = call("run", *SMALL, *ONE, "--model", checkpoint, "--out", "x", "--quiet")
+        done = call("run", *SMALL, *ONE, "--model", str(checkpoint), "--out", "x", "--quiet")
         assert (done.code, done.out) == (code, "")
         assert done.err == "interrupted; what was finished is kept: the same command with --out x goes on from there\n"
         assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
@@ -299,7 +299,7 @@ class TestRefused:
 class TestRun:
     def test_json(self, call, checkpoint, tmp_path):
         """--json prints exactly one document on stdout, the files' own content; progress is on stderr."""
-        done = call("run", *SMALL, *ONE, "--model", checkpoint, "--json", "--out", "x")
+        done = call("run", *SMALL, *ONE, "--model", str(checkpoint), "--json", "--out", "x")
         document = json.loads(done.out)
         assert document["path"] == "x"
         for name in ("manifest", "results"):
@@ -309,14 +309,14 @@ class TestRun:
 
     def test_quiet(self, call, checkpoint):
         """--quiet prints no progress, and the table all the same."""
-        done = call("run", *SMALL, *ONE, "--model", checkpoint, "--quiet", "--out", "x")
+        done = call("run", *SMALL, *ONE, "--model", str(checkpoint), "--quiet", "--out", "x")
         assert done.err == ""
         assert "sentiment: unedited accuracy" in done.out
         assert "written to x" in done.out
 
     def test_plain_lines_without_a_terminal(self, call, checkpoint):
         """In a pipe progress is plain lines, one a stage: no control codes, no bars."""
-        done = call("run", *SMALL, *ONE, "--model", checkpoint, "--out", "x")
+        done = call("run", *SMALL, *ONE, "--model", str(checkpoint), "--out", "x")
         lines = done.err.splitlines()
         assert lines
         assert all(re.fullmatch(r"sentiment: .+: \d+ in \d+\.\d s", line) for line in lines)
@@ -325,7 +325,7 @@ class TestRun:
 
     def test_the_directory_is_dated(self, call, checkpoint, tmp_path):
         """Without --out a run goes to runs/<date>-<time>."""
-        assert call("run", *SMALL, *ONE, "--model", checkpoint, "--quiet").code == 0
+        assert call("run", *SMALL, *ONE, "--model", str(checkpoint), "--quiet").code == 0
         (path,) = (tmp_path / "runs").iterdir()
         assert re.fullmatch(r"\d{8}-\d{6}", path.name)
 
@@ -354,7 +354,7 @@ class TestRun:
     def test_odd_choices(self, call, checkpoint, tmp_path, words):
         """The smallest sizes with one scorer at a time give a table and files without NaN."""
         small = ("--identify", "1", "--select", "2", "--evaluate", "2", "--budget", "8", "--task", "sentiment")
-        done = call("run", "--model", checkpoint, *small, *words, "--out", "x", "--quiet")
+        done = call("run", "--model", str(checkpoint), *small, *words, "--out", "x", "--quiet")
         assert (done.code, done.err) == (0, "")
         assert "nan" not in done.out.lower()
         assert "NaN" not in (tmp_path / "x" / "results.json").read_text(encoding="utf-8")
@@ -365,7 +365,7 @@ class TestRun:
         for name in ("eval", "train"):
             lines = (f"(3 (2 {name}{number}) (3 good))" for number in range(40))
             (tmp_path / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
-        own = ("--data", "sentiment=eval.txt,train.txt", "--model", checkpoint)
+        own = ("--data", "sentiment=eval.txt,train.txt", "--model", str(checkpoint))
         done = call("run", *SMALL, *ONE, *own, "--out", "x", "--quiet")
         assert done.code == 0, done.err
         assert na.load_run("x").manifest["data"]["sentiment"]["source"] == "eval.txt"
@@ -375,7 +375,7 @@ class TestRun:
 
     def test_asked_again(self, call, checkpoint, tmp_path):
         """The same is read; something else replaces the tables and says so; what is there is counted by a dry run."""
-        words = ("run", *SMALL, *ONE, "--model", checkpoint, "--out", "x", "--quiet")
+        words = ("run", *SMALL, *ONE, "--model", str(checkpoint), "--out", "x", "--quiet")
         first = call(*words)
         before = {path: path.stat().st_mtime_ns for path in tree(tmp_path)}
         again, resumed = call(*words), call("run", "--out", "x", "--resume", "--quiet")
@@ -393,7 +393,7 @@ class TestRun:
 
     def test_protocols_and_a_cache(self, call, checkpoint, tmp_path):
         """`all` protocols, and units that another directory finds in the cache."""
-        words = ("run", *SMALL, "--task", "sentiment", "--scorer", "ace", "--model", checkpoint, "--quiet")
+        words = ("run", *SMALL, "--task", "sentiment", "--scorer", "ace", "--model", str(checkpoint), "--quiet")
         done = call(*words, "--protocols", "all", "--cache", "c", "--out", "x", "--json")
         (found,) = json.loads(done.out)["results"]["tasks"].values()
         assert list(found["cells"]) == ["paper", "matched", "held-out"]

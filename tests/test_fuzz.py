@@ -27,7 +27,7 @@ def readers(folder: Path) -> dict[str, fuzz.Target]:
 NAMES = (
     *("ner", "chunking", "sentiment", "commonsense", "task-yaml", "task-toml", "rows-csv", "rows-tsv", "rows-arc"),
     *("rows-objects", "rows-marked", "run-yaml", "run-toml", "run-json", "suite", "neurons-csv", "neurons-json"),
-    *("published-csv", "published-json", "questions"),
+    *("published-csv", "published-json", "unit", "questions"),
 )
 
 
@@ -47,8 +47,8 @@ def test_whatever_a_file_holds(name, readers, folder, monkeypatch):
     count = int(INPUTS * reader.share / sum(one.share for one in readers.values()))
     before = fuzz.peak()
     with fuzz.Watch() as watch:
-        for seed in reader.seeds:
-            fuzz.feed(reader, seed.encode(), path, tally, watch)
+        for seed in reader.files:
+            fuzz.feed(reader, seed, path, tally, watch)
         assert tally.read == len(reader.seeds), "a seed is refused"
         for _ in range(count):
             fuzz.feed(reader, next(made), path, tally, watch)

@@ -13,40 +13,51 @@ import pytest
 import test_cli
 import tiny
 import torch
-from neuron_antagonism.runs.identity import identity
+from directories import made, same_results, units
 from test_cli import refused
 
 import neuron_antagonism as na
+from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.keys import identity
 
 one_thread = tiny.one_thread
 call = test_cli.call
 
 TAU = 1.5
-SIZES: dict[str, Any] = {"identify": 3, "select": 4, "evaluate": 4, "budget": 20, "steps": 2}
+SIZES: dict[str, Any] = {"identify": 6, "select": 4, "evaluate": 4, "budget": 20, "steps": 2}
 GATED: dict[str, Any] = {
     **SIZES,
     "strengthen": "range-excite",
     "weaken": "range",
     "options": {"range": {"tau": TAU}, "range-excite": {"tau": TAU}},
 }
+BOTH: dict[str, Any] = {**GATED, "options": {**GATED["options"], "ace": {"ambiguous": "keep"}}}
+"""Where ACE is among the scorers: with enough neurons that are good, and that are bad."""
+
 MODES = {"enhance": na.enhancer, "degrade": na.degrader}
 WORDS = (
-    *("--task", "sentiment", "--scorer", "act", "--identify", "3", "--select", "4", "--evaluate", "4"),
+    *("--task", "sentiment", "--scorer", "act", "--identify", "6", "--select", "4", "--evaluate", "4"),
     *("--budget", "20", "--strengthen", "range-excite", "--weaken", "range", "--quiet"),
 )
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    return na.load_model("demo")
+def model(checkpoint: Path) -> Any:
+    return na.load_model(str(checkpoint))
+
+
+@pytest.fixture(scope="module")
+def words(checkpoint: Path) -> tuple[str, ...]:
+    """A gated run of the same model from the command line."""
+    return (*WORDS, "--model", str(checkpoint))
 
 
 @pytest.fixture(scope="module")
 def finished(model: Any, tmp_path_factory: pytest.TempPathFactory) -> na.RunResult:
     """A run with good and bad neurons, gated, in a directory."""
     out = tmp_path_factory.mktemp("gated") / "run"
-    return na.run(model, ["sentiment"], ["ace", "act"], out=out, **GATED)
+    return na.run(model, ["sentiment"], ["ace", "act"], out=out, **BOTH)
 
 
 def where(result: na.RunResult) -> Path:
@@ -69,7 +80,7 @@ def by_hand(result: na.RunResult, model: Any, scorer: str, mode: str, ratio: flo
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scorer", ["ace", "act"])
 def test_stored_edits_are_those_made_by_hand(scorer, mode, finished, model):
-    """A run's edit answers as the one that is made and fitted from its attribution; loaded, it has what was learned."""
+    """A run's edit answers as the one that is made and fitted from its attribution; loaded, it does at once."""
     evaluate = finished.splits["sentiment"].evaluate
     stored = finished.edits["sentiment"][scorer][mode]
     loaded = na.load_run(where(finished)).edits["sentiment"][scorer][mode]
@@ -88,14 +99,17 @@ def test_every_ratio_is_gated(mode, finished, model):
     rows = [
         row
         for row in finished.results["tasks"]["sentiment"]["sweep"]
-        if (row["scorer"], row["mode"], row["set"]) == ("ace", mode, "evaluate")
+        if (row["scorer"], row["mode"], row["set"]) == ("ace", mode, "select")
     ]
     assert [row["tenths"] for row in rows] == list(range(11))
     rows = [rows[tenths] for tenths in (0, 3, 10)]
     edits = [by_hand(finished, model, "ace", mode, row["tenths"] / 10) for row in rows]
-    answers = na.evaluate_many(model, finished.splits["sentiment"].evaluate, edits)
+    answers = na.evaluate_many(model, finished.splits["sentiment"].select, edits)
     assert [row["right"] for row in rows] == [int(found.right.sum()) for found in answers]
-    assert {row["right"] for row in rows} != {int(finished.results["tasks"]["sentiment"]["before"]["acc"] * 12)}
+    assert [row["cross_entropy"] for row in rows] == pytest.approx(
+        [float(found.cross_entropy.mean()) for found in answers], abs=2e-6
+    )
+    assert len({row["cross_entropy"] for row in rows}) == 3
 
 
 def test_good_neurons_learn_from_right_answers_and_bad_ones_from_wrong(finished, model):
@@ -119,33 +133,43 @@ def test_good_neurons_learn_from_right_answers_and_bad_ones_from_wrong(finished,
     assert {answered for _, answered in seen} == {"right", "wrong"}
 
 
-def test_resuming_a_finished_run_computes_nothing(finished, model, monkeypatch):
-    """Ranges that were learned again are the same ones: scores, sweeps and full passes are taken as they are."""
-    results = (where(finished) / "results.json").read_bytes()
+def test_what_was_learned_is_stored(finished, model, tmp_path, monkeypatch):
+    """One unit a scorer; neither going on with the run nor loading it learns or asks anything again."""
+    path = shutil.copytree(where(finished), tmp_path / "copy")
+    (path / "results.json").unlink()
+    before = units(path)
+    assert {name.rsplit(".", 2)[0] for name in before if name.startswith("fits/")} == {
+        *("fits/sentiment.ace", "fits/sentiment.act")
+    }
 
-    def nothing(*_: Any, **__: Any) -> None:
-        raise AssertionError("computed again")
+    def busy(*_: Any, **__: Any) -> None:
+        raise AssertionError("something is computed")
 
-    monkeypatch.setattr(na.HookedModel, "forward", nothing)
-    na.run(model, ["sentiment"], ["ace", "act"], out=where(finished), resume=True, **GATED)
-    assert (where(finished) / "results.json").read_bytes() == results
+    monkeypatch.setattr(HookedModel, "forward", busy)
+    na.run(model, ["sentiment"], ["ace", "act"], out=path, **BOTH)
+    assert not made(path, before)
+    assert same_results(path, where(finished))
+    for part in na.load_run(path).edits["sentiment"]["ace"]["enhance"].parts:
+        assert part.intervention.fitted
 
 
 def test_another_width_is_computed_anew(finished, model, tmp_path):
-    """The stored sweep of one tau is not taken for that of another."""
-    shutil.copytree(where(finished), tmp_path / "copy")
-    how = {**GATED, "options": {"range": {"tau": 0.1}, "range-excite": {"tau": 0.1}}}
-    for name, resume in (("copy", True), ("fresh", False)):
-        na.run(model, ["sentiment"], ["ace", "act"], out=tmp_path / name, resume=resume, **how)
-    resumed, fresh = ((tmp_path / name / "results.json").read_bytes() for name in ("copy", "fresh"))
-    assert resumed == fresh != (where(finished) / "results.json").read_bytes()
+    """What one tau did is not taken for what another does; what was learned of values does not hang on it."""
+    path = shutil.copytree(where(finished), tmp_path / "copy")
+    before = units(path)
+    how = {**BOTH, "options": {**BOTH["options"], "range": {"tau": 0.1}, "range-excite": {"tau": 0.1}}}
+    for out in (path, tmp_path / "fresh"):
+        na.run(model, ["sentiment"], ["ace", "act"], out=out, **how)
+    assert {name.partition("/")[0] for name in made(path, before)} == {"fits", "answers", "text"}
+    assert same_results(path, tmp_path / "fresh")
+    assert not same_results(path, where(finished))
 
 
-def test_infinite_ranges_from_the_command_line(call, model, tmp_path):
+def test_infinite_ranges_from_the_command_line(call, words, model, tmp_path):
     """`-o range.tau=inf` is the whole neuron: the results of a plain run; its manifest repeats it."""
     whole = ("-o", "range.tau=inf", "-o", "range-excite.tau=inf")
-    for out, words in {"inf": (*WORDS, *whole), "again": ("--quiet", "--config", "inf/manifest.json")}.items():
-        done = call("run", *words, "--out", out)
+    for out, given in {"inf": (*words, *whole), "again": ("--quiet", "--config", "inf/manifest.json")}.items():
+        done = call("run", *given, "--out", out)
         assert (done.code, done.err) == (0, "")
     na.run(model, ["sentiment"], ["act"], out=tmp_path / "plain", **{**SIZES, "steps": 16})
     inf, again, plainly = ((tmp_path / out / "results.json").read_bytes() for out in ("inf", "again", "plain"))
@@ -159,19 +183,17 @@ def test_infinite_ranges_from_the_command_line(call, model, tmp_path):
     assert {float(options["tau"]) for options in config["options"].values()} == {float("inf")}
 
 
-def test_resuming_keeps_the_options(call, tmp_path):
+def test_resuming_keeps_the_options(call, words, tmp_path):
     """`--resume --out` alone completes the run that is there: nothing of it is replaced by defaults."""
-    call("run", *WORDS, "-o", "range.tau=1.5", "--out", "x")
+    call("run", *words, "-o", "range.tau=1.5", "--out", "x")
     files = ("manifest.json", "results.json", "neurons.csv")
     before = [(tmp_path / "x" / name).read_bytes() for name in files[1:]]
     done = call("run", "--quiet", "--resume", "--out", "x")
     assert (done.code, done.err) == (0, "")
     assert [(tmp_path / "x" / name).read_bytes() for name in files[1:]] == before
     other = call("run", "--quiet", "--resume", "--out", "x", "--weaken", "silence", "--strengthen", "excite")
-    assert (
-        "x was run with other options, strengthen, weaken: what depends on them is computed anew, and replaced"
-        in other.err
-    )
+    said = "x was run with other options, strengthen, weaken: its tables are replaced, what still fits is used\n"
+    assert other.err == said
 
 
 def test_an_infinite_width_from_python(model, tmp_path):
@@ -186,17 +208,20 @@ def test_an_infinite_width_from_python(model, tmp_path):
 def test_a_narrower_run_in_the_same_directory(model, tmp_path):
     """Stored options of what is no longer asked for are left out; neurons of a file are resumed like any scorer."""
     na.run(model, ["sentiment"], ["ace", "act"], out=tmp_path / "x", **{**SIZES, "options": {"ace": {"z": 50}}})
+    before = units(tmp_path / "x")
     na.run(model, ["sentiment"], ["act"], out=tmp_path / "x", resume=True)
+    assert not made(tmp_path / "x", before)
     assert na.load_run(tmp_path / "x").manifest["config"]["options"] == {}
 
 
-def test_published_neurons_are_resumed(call, tmp_path):
+def test_published_neurons_are_resumed(call, checkpoint, tmp_path):
     """The same command with --resume computes nothing anew and says nothing."""
-    (tmp_path / "n.csv").write_text("layer,neuron,role\n2,1,good\n3,1,bad\n", encoding="utf-8")
+    (tmp_path / "n.csv").write_text("layer,neuron,role\n2,1,good\n1,1,bad\n", encoding="utf-8")
     sizes = ("--identify", "3", "--select", "4", "--evaluate", "4", "--budget", "2", "--quiet")
-    words = ("run", "--task", "sentiment", "--neurons", "n.csv", *sizes, "--out", "x")
+    words = ("run", "--task", "sentiment", "--neurons", "n.csv", *sizes, "--model", str(checkpoint), "--out", "x")
     first, again = call(*words), call(*words, "--resume")
     assert (first.code, again.code, again.err) == (0, 0, "")
+    assert "read from x" in again.out
 
 
 def test_a_check_that_fails_names_its_plugin(model):
@@ -211,7 +236,7 @@ def test_a_check_that_fails_names_its_plugin(model):
             raise KeyError("boom")
 
     with pytest.raises(na.PluginError, match=r"'odd' failed in check\(\): KeyError: 'boom'"):
-        na.attribute(model, na.load_task("sentiment").split(1, 0, 1).identify, Odd())
+        na.attribute(model, na.load_task("sentiment").split(1, 0, 1).identify, Odd(), budget=6)
 
 
 def test_arrays_that_differ_anywhere_have_other_identities():
@@ -230,18 +255,18 @@ def test_arrays_that_differ_anywhere_have_other_identities():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("given", "said"),
     [
         (("--scorer", "neuronlens", "-o", "neuronlens.layers=[99]"), "neuronlens.layers=[99] names a block"),
         (("--scorer", "neuronlens", "-o", "neuronlens.concept=zzz"), "neuronlens.concept='zzz': none of the"),
         (("-o", "range.concept=zzz"), "range.concept='zzz': none of the"),
         (("--scorer", "tn", "-o", "tn.aggregation=t-test", "--identify", "1"), "'t-test' with one example"),
-        (("--scorer", "qrnca", "-o", "qrnca.aggregation=ica"), "qrnca.aggregation='ica' with "),
+        (("--scorer", "qrnca", "-o", "qrnca.aggregation=ica", "--identify", "3"), "qrnca.aggregation='ica' with "),
     ],
 )
-def test_options_that_do_not_fit_are_found_while_planning(words, said, call, tmp_path):
+def test_options_that_do_not_fit_are_found_while_planning(given, said, call, words, tmp_path):
     """What a model or the identification examples rule out is one line before anything is created."""
-    assert said in refused(call, tmp_path, "run", *WORDS, *words, "--out", "y")
+    assert said in refused(call, tmp_path, "run", *words, *given, "--out", "y")
 
 
 @pytest.mark.parametrize("tau", ["-1", "nan", "wide", "-inf"])
@@ -257,7 +282,7 @@ def test_options_of_ranges_that_are_not_used(call, tmp_path):
     assert "options were given for 'range', which this run does not use" in line
 
 
-def test_generation_learns_the_ranges_again(finished, model, call):
+def test_generation_uses_what_was_learned(finished, model, call):
     """`generate RUN` prints what a fitted edit generates."""
     words = ("--scorer", "ace", "--mode", "degrade", "--tokens", "5")
     done = call("generate", str(where(finished)), "the cat was", *words, "--json", "--quiet")
@@ -284,11 +309,10 @@ def test_weights_can_not_be_gated(form, finished, call, tmp_path):
 
 
 def test_nothing_to_learn_from(model, tmp_path):
-    """Where no identification question was answered wrongly, bad neurons have no range: the run says so in one line."""
-    with pytest.raises(
-        na.AntagonismError, match="was given 0 questions answered wrongly to learn ranges from"
-    ) as caught:
-        na.run(model, ["sentiment"], ["ace"], out=tmp_path / "x", **{**GATED, "identify": 2})
+    """Where too few identification questions were answered rightly, good neurons have no range: one line says so."""
+    said = "was given 1 questions answered rightly to learn ranges from; accepted: at least 2"
+    with pytest.raises(na.RunError, match=said) as caught:
+        na.run(model, ["sentiment"], ["act"], out=tmp_path / "x", **{**GATED, "identify": 2})
     assert "\n" not in str(caught.value)
 
 

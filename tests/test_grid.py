@@ -139,6 +139,20 @@ def test_two_processes_say_the_same(asked, measured, tmp_path, monkeypatch):
     assert not list((tmp_path / "x").rglob("*.partial"))
 
 
+def test_the_model_at_hand_comes_first(where, tmp_path, monkeypatch):
+    """In one process no model is loaded while another round of the one that is held is left."""
+    loaded, load = list[str](), na.load_model
+
+    def counted(name: str, **how: Any) -> Any:
+        loaded.append(Path(name).name)
+        return load(name, **how)
+
+    monkeypatch.setattr("neuron_antagonism.model.load.load_model", counted)
+    na.bench(suite(where, TOGETHER), [str(where / name) for name in ("one", "two")], out=tmp_path / "x")
+    # both are prepared, then measured
+    assert loaded == ["one", "two", "one"]
+
+
 # --- what a grid's results look like -------------------------------------------------------------------------------
 
 

@@ -176,9 +176,9 @@ def test_what_is_wrong_from_the_start_leaves_nothing(model, tmp_path):
 # --- signals -------------------------------------------------------------------------------------------------------
 
 
-def test_killed_and_terminated(tmp_path):
+def test_killed_and_terminated(checkpoint, tmp_path):
     """A process that is killed outright goes on; one that is asked to end does in seconds, and says how to go on."""
-    checkpoint, undisturbed = tiny.saved(tmp_path / "model"), tmp_path / "undisturbed"
+    undisturbed = tmp_path / "undisturbed"
     na.run(str(checkpoint), out=undisturbed, **FAST)
     (tmp_path / "run.json").write_text(json.dumps({**FAST, "model": str(checkpoint)}), encoding="utf-8")
     told: list[str] = []

@@ -429,24 +429,20 @@ def test_names_stay_inside(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["task", "scorer"])
-def test_a_run_names_no_file_elsewhere(kind, copy, tmp_path):
-    """A run whose results name a task or scorer that leads out of its directory is refused: no file there is read."""
-    scores = next((copy / "scores").iterdir()).read_bytes()
-    (tmp_path / "x.random.safetensors").write_bytes(scores)
-    (tmp_path / "sentiment.x.safetensors").write_bytes(scores)
+@pytest.mark.parametrize("kind", ["scores", "neurons"])
+@pytest.mark.parametrize("lead", ["../{}", "/{}", "scores/../../{}", "..\\{}"])
+def test_a_run_names_no_file_elsewhere(kind, lead, copy, tmp_path):
+    """A run whose manifest names a file outside of its directory is refused: no file there is read."""
+    there = next((copy / kind).iterdir())
+    (tmp_path / "x.safetensors").write_bytes(there.read_bytes())
 
-    def renamed(results: dict[str, dict[str, dict[str, dict[str, object]]]]) -> None:
-        tasks = results["tasks"]
-        if kind == "task":
-            tasks["../../x"] = tasks.pop("sentiment")
-        else:
-            attribution = tasks["sentiment"]["attribution"]
-            attribution["/../../x"] = attribution.pop("random")
+    def renamed(manifest: dict[str, dict[str, dict[str, dict[str, dict[str, object]]]]]) -> None:
+        for unit in manifest["units"]["sentiment"][kind].values():
+            unit["file"] = lead.format("x.safetensors")
 
-    changed(copy / "results.json", renamed)
+    changed(copy / "manifest.json", renamed)
     for use in (lambda: na.load_run(copy), lambda: na.export(copy, format="csv", out=tmp_path / "out")):
-        assert "can't be the name of a file" in refused(use)
+        assert "accepted: one inside the directory" in refused(use)
     assert not (tmp_path / "out").exists()
 
 

@@ -529,7 +529,7 @@ def test_what_was_cut_short_is_told(with_parts, model):
 def test_another_seed_asks_others(measured, with_parts, model):
     """Another seed draws other examples."""
     part = measured.manifest["suite"]["parts"][1]
-    other = na.bench(with_parts(part, least=2), model, seed=1)
+    other = na.bench(with_parts(part, least=2), model, seed=range(1, 2))
     assert plain(other.parts["soft"]) != plain(measured.parts["soft"])
     assert other.manifest["seeds"] == [1]
 
@@ -637,6 +637,8 @@ def test_what_fails_under_way_keeps_what_was_finished(with_parts, measured, mode
         ({**EFFECTS, "options": {"budget": 5, "weaken": "silent"}}, {}, "unknown intervention 'silent'"),
         (PLAIN, {"seed": -1}, "seed is -1; accepted: a whole number from 0"),
         (PLAIN, {"seed": True}, "seed is True; accepted: a whole number from 0"),
+        (PLAIN, {"seed": "1"}, "seed is '1'; accepted: a whole number from 0"),
+        (PLAIN, {"tasks": "sentiment"}, "are the text 'sentiment'; accepted: a list of names"),
         (PLAIN, {"seed": [1, 2, 1]}, "seed '1' was given twice; accepted: each once"),
         (PLAIN, {"model": ["demo", "demo"]}, "model 'demo' was given twice; accepted: each once"),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,47 +70,42 @@ class GatingRows(TaskRows):
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task; its edits are tried on the other tasks of the group too."""
-        job, seed, model = desk.job, desk.job.seed, desk.model
         split = self.sizes.at(desk).split
         chosen = [self.candidate(desk, scorer, self.spec.budget) for scorer in self.spec.scorers]
         cases = [case for one in chosen for case in self._cases(desk, split, one)]
-        learnable = [case for case in cases if case.edit is not None]
-        edits = [None, *(case.edit for case in learnable)]
-        answers: dict[str, list[Evaluation]] = {}
-        texts: list[str] = []
-        for one in group:
-            theirs = self.split_of(desk, one)
-            texts += [example.item.text for example in theirs.evaluate if example.item is not None]
-            told = desk.told(f"{self.name}, {one.name}")
-            answers[one.name] = evaluate_many(model, theirs.evaluate, edits, seed=seed, progress=told)
-        texts = list(self.text) or texts
-        plain = perplexity(model, texts)
+        edits = [case.edit for case in cases if case.edit is not None]
+        answers = {one.name: self._answers(desk, one, edits) for one in group}
+        texts = list(self.text) or [
+            example.item.text
+            for one in group
+            for example in self.split_of(desk, one).evaluate
+            if example.item is not None
+        ]
+        plain, numbers = perplexity(desk.model, texts), count(1)
         rows = []
         for case in cases:
-            about = {
-                "task": job.name,
-                "scorer": case.scorer,
-                "mode": case.mode,
-                "edit": "whole" if case.tau is None else "range",
-                "tau": case.tau,
-                "budget": self.spec.budget,
-                "reason": case.reason,
-            }
-            if case.edit is None:
-                rows.append(about)
-                continue
-            found, number = answers[job.name], 1 + learnable.index(case)
-            change = compare(found[0], found[number], case.mode, seed=seed)
-            others = [theirs[number].acc - theirs[0].acc for name, theirs in answers.items() if name != job.name]
-            rows.append(
-                about
-                | {"good": case.edit.n_good, "bad": case.edit.n_bad}
-                | {"accuracy_before": found[0].acc, "accuracy": found[number].acc}
-                | _metrics(change.to_json())
-                | {"other_tasks": float(np.mean(others)) if others else None}
-                | {"perplexity_ratio": perplexity(model, texts, case.edit) / plain}
-            )
+            row = {"task": desk.job.name, **self._about(case)}
+            if case.edit is not None:
+                number = next(numbers)
+                row |= _effects(case, {task: (own[0], own[number]) for task, own in answers.items()}, desk.job)
+                row["perplexity_ratio"] = perplexity(desk.model, texts, case.edit) / plain
+            rows.append(row)
         return Payload({"rows": rows, "notes": split.report.notes})
+
+    def _answers(self, desk: Desk, job: Job, edits: Sequence[Edit]) -> list[Evaluation]:
+        """Unedited, then under each edit, what the model answers to a job's questions."""
+        examples, told = self.split_of(desk, job).evaluate, desk.told(f"{self.name}, {job.name}")
+        return evaluate_many(desk.model, examples, [None, *edits], seed=desk.job.seed, progress=told)
+
+    def _about(self, case: _Case) -> dict[str, Any]:
+        return {
+            "scorer": case.scorer,
+            "mode": case.mode,
+            "edit": "whole" if case.tau is None else "range",
+            "tau": case.tau,
+            "budget": self.spec.budget,
+            "reason": case.reason,
+        }
 
     def _cases(self, desk: Desk, split: Split, chosen: Candidate) -> list[_Case]:
         spec, cases = self.spec, []
@@ -134,5 +130,17 @@ def _of_width(gated: Edit, tau: float) -> Edit:
     return replace(gated, parts=tuple(parts))
 
 
-def _metrics(change: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: change[name] for name in ("rac", "rac_interval", "rcc", "rcc_interval", "failed")}
+def _effects(case: _Case, answers: Mapping[str, tuple[Evaluation, Evaluation]], job: Job) -> dict[str, Any]:
+    """What an edit does, from each task's answers without and with it."""
+    assert case.edit is not None
+    before, after = answers[job.name]
+    change = compare(before, after, case.mode, seed=job.seed).to_json()
+    others = [new.acc - old.acc for name, (old, new) in answers.items() if name != job.name]
+    return {
+        "good": case.edit.n_good,
+        "bad": case.edit.n_bad,
+        "accuracy_before": before.acc,
+        "accuracy": after.acc,
+        **{name: change[name] for name in ("rac", "rac_interval", "rcc", "rcc_interval", "failed")},
+        "other_tasks": float(np.mean(others)) if others else None,
+    }

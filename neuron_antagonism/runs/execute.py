@@ -90,7 +90,7 @@ def carry_out(
     *,
     failed: Mapping[Job, Exception],
     made: Made,
-    settled: Callable[[Job], None],
+    settled: Callable[[Job], None] | None = None,
     progress: Progress | None = None,
 ) -> Carried:
     """Compute what is missing of every job.

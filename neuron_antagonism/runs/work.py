@@ -111,6 +111,10 @@ class Workshop:
         self._held = {name: model for name, model in self._held.items() if name in wanted}
         self.notes = {job: notes for job, notes in self.notes.items() if job.model.id in wanted}
 
+    def holds(self, source: ModelSource) -> bool:
+        """Whether the model of a source is loaded."""
+        return source.id in self._held
+
     def model(self, source: ModelSource) -> HookedModel:
         """The model of a source, loaded when it is first asked for."""
         if source.id not in self._held:

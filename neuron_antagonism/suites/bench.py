@@ -31,9 +31,10 @@ from neuron_antagonism.suites.directory import (
     under_way,
     write_json,
 )
-from neuron_antagonism.suites.plan import once
+from neuron_antagonism.suites.plan import listed, once
 from neuron_antagonism.suites.spec import Suite, find_suite
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
+from neuron_antagonism.types import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,8 +192,7 @@ def plan_bench(
     spec = suite if isinstance(suite, Suite) else find_suite(suite)
     texts = _texts(text)
     seeds = _seeds(seed) or spec.seeds
-    models: Sequence[Any] = [model] if not isinstance(model, list | tuple) else model
-    models = models or spec.models or ("demo",)
+    tasks = listed(tasks)
     wanted = {
         part.name: tuple(tasks or (part.tasks if isinstance(part, OfTasks) else ()) or spec.tasks)
         for part in spec.parts
@@ -203,14 +203,7 @@ def plan_bench(
     for part in spec.parts:
         part.plugins()
     read = {(name, s): TaskSource.of(task, s) for name, task in every.items() for s in seeds}
-    sources = [ModelSource.of(one, loading or {}) for one in models]
-    once("model", [source.name for source in sources])
-    names_of = {source.id: source.name for source in sources}
-    if len(names_of) < len(sources):
-        again = next(source for source in sources if names_of[source.id] != source.name)
-        raise UsageError(
-            f"the models {again.name!r} and {names_of[again.id]!r} are one and the same; accepted: each once"
-        )
+    sources = _sources(_several(model) or spec.models or ("demo",), loading or {})
     jobs = {
         name: tuple(Job(source, read[str(task), s], s) for source in sources for s in seeds for task in names)
         for name, names in wanted.items()
@@ -290,23 +283,15 @@ class _Bench:
         shelf, put, progress = self.shelf, self.shelf.put, self.progress
         try:
             with preparing(shelf, self.out):
-                found = prepare(self.work, shelf, self.backend, strict=self.plan.strict, made=put, progress=progress)
+                prepared = prepare(self.work, shelf, self.backend, strict=self.plan.strict, made=put, progress=progress)
             with under_way(self.out):
                 manifest = self._manifest()
                 write_json(self.out, MANIFEST, manifest, indent=1)
-                found = carry_out(
-                    self.work,
-                    shelf,
-                    self.backend,
-                    failed=found.failed,
-                    made=put,
-                    settled=lambda job: None,
-                    progress=progress,
-                )
-                for job, seconds in found.seconds.items():
+                carried = carry_out(self.work, shelf, self.backend, failed=prepared.failed, made=put, progress=progress)
+                for job, seconds in carried.seconds.items():
                     label = self.plan.label(job)
                     manifest["timings"] |= {f"{label}: {kind}": round(spent, 3) for kind, spent in seconds.items()}
-                return self._collected(manifest, found.failed)
+                return self._collected(manifest, carried.failed)
         finally:
             self.backend.close()
 
@@ -357,7 +342,11 @@ class _Bench:
 
         every = self.plan.every
         told = {job.model: facts for job in every if (facts := Facts().of(job, self.shelf)) is not None}
-        models = [{k: v for k, v in facts.items() if k not in ("units", "planted")} for facts in told.values()]
+        models = [
+            # as it is called here: what is stored may come from a directory of another name
+            {name: value for name, value in facts.items() if name not in ("units", "planted")} | {"name": model.name}
+            for model, facts in told.items()
+        ]
         data: dict[str, Any] = {}
         for job in every:
             task = job.task.loaded
@@ -385,13 +374,32 @@ def _plain(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def _several(given: Any) -> tuple[Any, ...]:
+    """One thing, or several, as several."""
+    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+
+
 def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
-    seeds = (given,) if not isinstance(given, list | tuple) else tuple(given)
-    for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    seeds = []
+    for seed in _several(given):
+        number = whole(seed)
+        if number is None or number < 0:
             raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0")
+        seeds.append(number)
     once("seed", [str(seed) for seed in seeds])
-    return seeds
+    return tuple(seeds)
+
+
+def _sources(models: Sequence[str | HookedModel], loading: Mapping[str, Any]) -> list[ModelSource]:
+    """Where the models come from; each is another one, with a name of its own."""
+    sources = [ModelSource.of(one, loading) for one in models]
+    once("model", [source.name for source in sources])
+    names: dict[str, str] = {}
+    for source in sources:
+        same = names.setdefault(source.id, source.name)
+        if same != source.name:
+            raise UsageError(f"the models {same!r} and {source.name!r} are one and the same; accepted: each once")
+    return sources
 
 
 def _loaded(names: Sequence[str] | Mapping[str, None], data: Data) -> dict[str, LoadedTask]:

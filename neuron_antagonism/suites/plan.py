@@ -98,6 +98,22 @@ def loaded_tasks(things: Sequence[str | Path | Task], data: Mapping[str, tuple[s
     return [load_task(task, source=own[0], train=own[1]) for task, own in zip(made, sources, strict=True)]
 
 
+def listed(things: Any) -> list[Any]:
+    """Names, files or instances from whatever holds them in an order.
+
+    Raises:
+        UsageError: one name alone, or something without an order.
+    """
+    if isinstance(things, str):
+        raise UsageError(f"tasks or scorers are the text {things!r}; accepted: a list of names, files or instances")
+    if isinstance(things, Mapping) or hasattr(things, "columns") or not hasattr(things, "__iter__"):
+        raise UsageError(
+            f"tasks or scorers are given as a {type(things).__name__} ({' '.join(str(things).split()):.60}); "
+            "accepted: a list of names, files or instances"
+        )
+    return list(things)
+
+
 def once(kind: str, names: Sequence[str]) -> None:
     """Raise UsageError where a name is there twice, DataError where one can't be that of a file."""
     for name in names if kind != "model" else ():

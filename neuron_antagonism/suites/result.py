@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism import tensors
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.files import expanded
+from neuron_antagonism.files import expanded, inside
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.run_table import ResultTable
 from neuron_antagonism.runs.unit import Payload
@@ -156,10 +156,13 @@ def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:
 
 
 def _fetched(path: Path, unit: Mapping[str, str]) -> Payload:
-    relative = PurePosixPath(unit["file"])
-    if relative.is_absolute() or ".." in relative.parts:
-        raise DataError(f"{path / MANIFEST} names the file {unit['file']!r}; accepted: one inside the directory")
-    arrays, document = tensors.read(path / relative)
+    try:
+        file = inside(path, *unit["file"].split("/"))
+    except DataError:
+        raise DataError(
+            f"{path / MANIFEST} names the file {unit['file']!r}; accepted: one inside the directory"
+        ) from None
+    arrays, document = tensors.read(file)
     if document.pop("key", None) != unit["key"]:
-        raise DataError(f"can't read {path / relative}: it is another run's; accepted: a file that this run wrote")
+        raise DataError(f"can't read {file}: it is another run's; accepted: a file that this run wrote")
     return Payload(document, arrays)

@@ -25,7 +25,7 @@ from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_fil
 from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
 from neuron_antagonism.suites.directory import MANIFEST, RESULTS, preparing, under_way, write_json
-from neuron_antagonism.suites.plan import Plan, make_plan, plain
+from neuron_antagonism.suites.plan import Plan, listed, make_plan, plain
 from neuron_antagonism.suites.result import NEURONS, QUESTIONS, SCHEMA, RunResult, finished, load_run
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run(
         AntagonismError: something asked for is wrong; nothing has been created then.
         RunError: the run failed under way; what it had finished is in `out`.
     """
-    tasks, scorers = (None if things is None else _listed(things) for things in (tasks, scorers))
+    tasks, scorers = (None if things is None else listed(things) for things in (tasks, scorers))
     names = {
         "model": model if isinstance(model, str) or model is None else model.name,
         "tasks": _names(tasks),
@@ -237,9 +237,11 @@ class _Run:
         try:
             yield
         except BaseException as error:
+            # of a task that failed, what failed there
+            cause = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
             for observer in self.plan.observers:
                 try:
-                    observer.on_error(error)
+                    observer.on_error(cause)
                 except Exception as second:  # must not hide the first
                     error.add_note(f"observer {observer.name!r} failed in on_error(): {second!r}")
             raise
@@ -378,18 +380,6 @@ def tell(observer: Observer, event: str, *values: Any) -> None:
     """
     with foreign(f"observer {observer.name!r} failed in {event}()", purposeful=False):
         getattr(observer, event)(*values)
-
-
-def _listed(things: Any) -> list[Any]:
-    """Names, files or instances from whatever holds them in an order."""
-    if isinstance(things, str):
-        raise UsageError(f"tasks or scorers are the text {things!r}; accepted: a list of names, files or instances")
-    if isinstance(things, Mapping) or hasattr(things, "columns") or not hasattr(things, "__iter__"):
-        raise UsageError(
-            f"tasks or scorers are given as a {type(things).__name__} ({' '.join(str(things).split()):.60}); "
-            "accepted: a list of names, files or instances"
-        )
-    return list(things)
 
 
 def _names(things: Sequence[str | Path | Scorer | Task] | None) -> tuple[str, ...] | None:

@@ -20,7 +20,8 @@ class Serial:
 
     def run(self, orders: Sequence[Order], shelf: Shelf, made: Made, progress: Progress | None) -> Iterator[Done]:
         """See `Backend.run`; what nobody foresaw ends the run here, with its traceback."""
-        for order in orders:
+        # the model that is held first: loading it again may take minutes
+        for order in sorted(orders, key=lambda order: not self.workshop.holds(order.job.model)):
             try:
                 seconds = work(order, _Telling(shelf, made), self.workshop, progress)
             except AntagonismError as error:
