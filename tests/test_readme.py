@@ -47,6 +47,13 @@ def test_the_second_command_is_what_ci_runs():
     assert second in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
+def test_every_test_file_stands_beside_a_promise():
+    """The tests' own README names every test file, and no other."""
+    tests = ROOT / "tests"
+    named = set(re.findall(r"`(test_\w+\.py)`", (tests / "README.md").read_text(encoding="utf-8")))
+    assert named == {file.name for file in tests.glob("test_*.py")}
+
+
 def test_first_command_ends_with_the_table(default_run):
     """`neuron-antagonism run`, the first command after its installation, prints the tables that the README shows."""
     assert blocks("bash")[0].strip().endswith("neuron-antagonism run")
