@@ -35,12 +35,13 @@ def test_precision_against_the_planted_neurons_is_there_for_every_scorer(default
         assert planted["act"]["bad"] is None
 
 
-def test_results_hold_all_protocols_and_the_whole_sweep(default_run):
-    """results.json holds every protocol, and counts for 25 neuron sets in both directions at all their ratios."""
+def test_results_hold_the_protocol_and_the_whole_sweep(default_run):
+    """results.json holds the protocol that was asked for, and counts for 25 neuron sets in both directions."""
     found = default_run.results["tasks"]["ner"]
-    assert set(found["cells"]) == {"paper", "matched", "held-out"}
-    per_set = 24 * 11 + 1  # 4 scorers with bad neurons and 20 draws; ACT at one ratio
-    assert len(found["sweep"]) == per_set * 2 * 2
+    assert set(found["cells"]) == {"held-out"}
+    # 4 scorers with bad neurons at 11 ratios, then at the chosen one; 20 draws at 3; ACT at one ratio
+    per_mode = 4 * (11 + 1) + 20 * (3 + 1) + 1
+    assert len(found["sweep"]) == 2 * per_mode
     assert {row["scorer"] for row in found["at_all"]} == set(DEFAULT_SCORERS) - {"random"}
 
 

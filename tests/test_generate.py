@@ -215,22 +215,22 @@ def test_a_neuron_that_is_not_there_is_named_beside_a_run(finished, monkeypatch,
 def test_the_runs_own_way_of_loading_is_kept(finished, monkeypatch, capsys):
     """`generate` and `neuron show` load the model as the run did, chat template and all."""
     from neuron_antagonism.model import load
-    from neuron_antagonism.runs import store
+    from neuron_antagonism.suites import result
 
     seen = []
-    real, read = load.load_model, store.load_run
+    real, read = load.load_model, result.load_run
 
     def loaded(path):
-        result = read(path)
-        result.manifest["config"] |= {"dtype": "float64", "revision": "main"}
-        return result
+        found = read(path)
+        found.manifest["config"] |= {"dtype": "float64", "revision": "main"}
+        return found
 
     def load_model(name, **options):
         seen.append((name, options["dtype"], options["revision"]))
         return real(name, dtype=options["dtype"])
 
     monkeypatch.setattr(load, "load_model", load_model)
-    monkeypatch.setattr(store, "load_run", loaded)
+    monkeypatch.setattr(result, "load_run", loaded)
     words = [str(finished), "the cat", "--mode", "degrade", "--scorer", "ace", "--tokens", "2", "-q"]
     assert call(monkeypatch, capsys, "generate", *words)[0] == 0
     assert call(monkeypatch, capsys, "neuron", "show", "0.0", str(finished), "-q", "--json")[0] == 0
@@ -268,15 +268,15 @@ def test_a_chat_tuned_model_is_asked_as_it_was_trained():
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "said"),
     [
-        ("results.json", "{}"),
-        ("results.json", "[]"),
-        ("manifest.json", "5"),
-        ("manifest.json", '{"finished": true}'),
+        ("results.json", "{}", "holds a damaged run"),
+        ("results.json", "[]", "holds a damaged run"),
+        ("manifest.json", "5", "holds no finished run"),
+        ("manifest.json", '{"finished": true}', "holds results of schema None, not of a run of this version"),
     ],
 )
-def test_a_damaged_run_is_one_line(name, content, finished, tmp_path, monkeypatch, capsys):
+def test_a_damaged_run_is_one_line(name, content, said, finished, tmp_path, monkeypatch, capsys):
     """Files of a run that hold something else are named as damage, not as an internal error."""
     import shutil
 
@@ -285,4 +285,4 @@ def test_a_damaged_run_is_one_line(name, content, finished, tmp_path, monkeypatc
     words = [str(tmp_path / "r"), "x", "--mode", "degrade", "-q"]
     code, _, err = call(monkeypatch, capsys, "generate", *words)
     assert (code, err.count("\n")) == (2, 1)
-    assert "holds a damaged run" in err or "holds no finished run" in err
+    assert said in err

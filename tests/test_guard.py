@@ -9,6 +9,7 @@ import tiny
 import torch
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins.silence import Silence
 
 one_thread = tiny.one_thread
 
@@ -100,25 +101,14 @@ def test_what_a_scorers_own_attribution_must_be(returned, said):
 def test_an_intervention_that_spoils_the_model_while_fitting(monkeypatch):
     """In a run, `fit` may use the model but must leave it as it was."""
 
-    class Spoiling(na.Intervention):
-        """Changes a weight while it learns."""
+    def fit(self, model, examples, neurons):
+        with torch.no_grad():
+            model.bridge.original_model.model.layers[0].mlp.down_proj.weight.mul_(1.5)
+        fitted = self.with_options()
+        fitted.fitted = True
+        return fitted
 
-        name = "silence"
-
-        def fit(self, model, examples, neurons):
-            with torch.no_grad():
-                model.bridge.original_model.model.layers[0].mlp.down_proj.weight.mul_(1.5)
-            fitted = self.with_options()
-            fitted.fitted = True
-            return fitted
-
-        def edit(self, values, layer, neurons):
-            return values * 0
-
-    from neuron_antagonism.runs import plan
-
-    real = plan._intervention
-    monkeypatch.setattr(plan, "_intervention", lambda n, options: Spoiling() if n == "silence" else real(n, options))
+    monkeypatch.setattr(Silence, "fit", fit)
     sizes = {"identify": 1, "select": 2, "evaluate": 2, "budget": 5, "steps": 2}
     with pytest.raises(na.RunError, match="intervention 'silence' changed the model and did not restore it"):
         na.run(tiny.load("llama", torch.float32), tasks=["sentiment"], scorers=["ace"], **sizes)

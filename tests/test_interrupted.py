@@ -15,6 +15,7 @@ from faults import Kills, grown
 
 import neuron_antagonism as na
 from neuron_antagonism import tensors
+from neuron_antagonism.suites import directory
 from neuron_antagonism.suites import run as running
 from neuron_antagonism.units import steps as steps_module
 
@@ -53,7 +54,7 @@ def test_stopped_at_every_write(model, tmp_path, monkeypatch):
             fresh.append(name)
         real(path, data)
 
-    for module in (tensors, running):
+    for module in (tensors, running, directory):
         monkeypatch.setattr(module, "write_whole", write)
     calls, finished = 0, False
     while not finished:

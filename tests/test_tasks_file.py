@@ -10,6 +10,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from directories import units
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -751,7 +752,7 @@ SIZES = {"identify": 1, "select": 2, "evaluate": 2, "random_draws": 1, "budget":
 
 
 class TestRuns:
-    def test_run_resume_and_change(self, questions, tmp_path, monkeypatch):
+    def test_run_resume_and_change(self, questions, tmp_path):
         """A finished run is resumed without work, also after a move; changed wording or data is computed anew."""
 
         def run(path):
@@ -771,10 +772,9 @@ class TestRuns:
         moved.mkdir()
         for name in ("my_task.yaml", "data.csv"):
             (tmp_path / name).rename(moved / name)
-        with monkeypatch.context() as patched:
-            patched.setattr("neuron_antagonism.runs.run.sweep_task", lambda *a, **k: pytest.fail("computed again"))
-            patched.setattr("neuron_antagonism.runs.run.evaluate_many", lambda *a, **k: pytest.fail("computed again"))
-            assert run(moved / "my_task.yaml")[1] == key
+        before = units(tmp_path / "out")
+        assert run(moved / "my_task.yaml")[1] == key
+        assert units(tmp_path / "out") == before
 
         path = moved / "my_task.yaml"
         path.write_text(path.read_text() + "rule: Answer with one letter.\n")

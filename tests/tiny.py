@@ -166,8 +166,9 @@ def spoiled() -> list[tuple[Any, ...]]:
 
 
 def _answer(model: HookedModel) -> torch.Tensor:
+    ids = model.tokens(question(9).prompt)[: model.max_context]
     with torch.no_grad():
-        return model.last_logits([model.encode(question(9)).ids])
+        return model.last_logits([ids])
 
 
 def saved(path: Path, name: str = "llama", dtype: torch.dtype = torch.float32, **changes: Any) -> Path:

@@ -99,7 +99,8 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
             late = _difference(model, longest, kind, start=model.n_layers // 2)
             suffix = isinstance(late, float) and late <= BATCHED[model.dtype]
             refusals = "".join(f"; {line}" for line in refused)
-            reason = f"logits of copies agree with the full pass within {difference:.1e}{refusals}"
+            # the bound, not the figure, which is that of whichever prompts were asked about first
+            reason = f"logits of copies agree with the full pass within {BATCHED[model.dtype]:.0e}{refusals}"
             if not suffix:
                 reason += "; every forward runs all blocks, for starting at a later one does not hold here"
             proved[key] = Choice(kind, reason, suffix)
