@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from neuron_antagonism.method.ablate import Ablation, ablate
     from neuron_antagonism.method.attribute import attribute, attribute_many
     from neuron_antagonism.method.attribution import Attribution
+    from neuron_antagonism.method.baselines import baseline_values
     from neuron_antagonism.method.describe import Description, describe
     from neuron_antagonism.method.edits import Edit, degrader, edit, enhancer
     from neuron_antagonism.method.evaluate import Evaluation, evaluate, evaluate_many
+    from neuron_antagonism.method.faithfulness import Faithfulness, faithfulness, faithfulness_many
     from neuron_antagonism.method.generate import generate
+    from neuron_antagonism.method.linear import LinearEffects, linear_effects
     from neuron_antagonism.method.moments import Moments, gaussian_overlap
     from neuron_antagonism.method.observe import Observation, ValueStatistics, observe, value_statistics
     from neuron_antagonism.method.perplexity import perplexity
@@ -64,7 +67,9 @@ _LAZY = {
     "Edit": "method.edits",
     "Evaluation": "method.evaluate",
     "Export": "exports.export",
+    "Faithfulness": "method.faithfulness",
     "HookedModel": "model.hooked",
+    "LinearEffects": "method.linear",
     "LoadedTask": "tasks.load",
     "Moments": "method.moments",
     "NeuronSet": "neurons",
@@ -77,6 +82,10 @@ _LAZY = {
     "ablate": "method.ablate",
     "attribute": "method.attribute",
     "attribute_many": "method.attribute",
+    "baseline_values": "method.baselines",
+    "faithfulness": "method.faithfulness",
+    "faithfulness_many": "method.faithfulness",
+    "linear_effects": "method.linear",
     "bench": "suites.bench",
     "build_examples": "tasks.qatt",
     "compare": "metrics.compare",
@@ -116,10 +125,12 @@ __all__ = [
     "Example",
     "Export",
     "ExportError",
+    "Faithfulness",
     "HookedModel",
     "Intervention",
     "Item",
     "LabelQuestion",
+    "LinearEffects",
     "LoadedTask",
     "ModelError",
     "Moments",
@@ -143,6 +154,7 @@ __all__ = [
     "ablate",
     "attribute",
     "attribute_many",
+    "baseline_values",
     "bench",
     "build_examples",
     "compare",
@@ -154,9 +166,12 @@ __all__ = [
     "evaluate",
     "evaluate_many",
     "export",
+    "faithfulness",
+    "faithfulness_many",
     "gaussian_overlap",
     "generate",
     "hookimpl",
+    "linear_effects",
     "load_model",
     "load_run",
     "load_task",

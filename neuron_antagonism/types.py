@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -36,9 +37,12 @@ class Item:
             (evaluation), or "" where the data set has no parts.
         unit: what items have in common that must not be divided among sets, such as a passage that several questions
             ask about; "" = the text.
+        counterfactual: the item that is asked in this one's place where a counterfactual is wanted, with another of
+            this one's answers; None = the same question with its options rotated.
 
     Raises:
-        DataError: something else than a text, or one that holds half of a surrogate pair.
+        DataError: something else than a text, or one that holds half of a surrogate pair; a counterfactual that is no
+            item, has this one's answer, or a counterfactual of its own.
     """
 
     text: str
@@ -47,6 +51,7 @@ class Item:
     meta: Mapping[str, str] = field(default_factory=dict)
     part: str = ""
     unit: str = ""
+    counterfactual: Item | None = None
 
     def __post_init__(self) -> None:
         """Make the distractors a tuple, so that a list is accepted too; check the texts once, where they are made."""
@@ -60,6 +65,11 @@ class Item:
         object.__setattr__(self, "distractors", _texts("an item's distractors", tuple(given) if loose else given))
         for text in (self.text, self.answer, self.unit, *self.distractors, *self.meta.values()):
             _check_unicode("an item", text)
+        other = self.counterfactual
+        if other is not None and (
+            not isinstance(other, Item) or other.counterfactual or same(other.answer) == same(self.answer)
+        ):
+            raise DataError(f"an item's counterfactual is {other!r:.80}; accepted: an item with another answer")
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...], str]:
@@ -82,16 +92,19 @@ class Question:
         options: two to ten option texts in the order of `letters`.
         answer: index of the right option, from 0; any integer type.
         letters: what the model answers with, one for each option; () = A, B, C, …
+        own_counterfactual: its counterfactual; None = with its options rotated, see `counterfactual`.
 
     Raises:
         DataError: fewer than two options or more than ten, repeated ones, letters that don't match them, an empty
-            prompt, an answer that is no index of them, half of a surrogate pair.
+            prompt, an answer that is no index of them, half of a surrogate pair; a counterfactual with other letters,
+            or with the same right one.
     """
 
     prompt: str
     options: tuple[str, ...]
     answer: int
     letters: tuple[str, ...] = ()
+    own_counterfactual: Question | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the question once, where it is made."""
@@ -114,6 +127,15 @@ class Question:
         """The right option's text: the class, where options are classes."""
         return self.options[self.answer]
 
+    @property
+    def counterfactual(self) -> Question | None:
+        """A question like this one whose right letter is another: its own, or this one with its options rotated.
+
+        Rotated, the same texts stand in the same prompt, each one letter further on. None where the prompt does not
+        list the options after their letters, and it has none of its own.
+        """
+        return self.own_counterfactual or rotated(self)
+
     def _check_prompt_and_answer(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
@@ -126,6 +148,33 @@ class Question:
         if not 0 <= answer < len(self.options):
             raise DataError(f"a question's answer index is {answer}; {accepted}")
         object.__setattr__(self, "answer", answer)
+        other = self.own_counterfactual
+        if other is not None and (
+            not isinstance(other, Question) or other.letters != self.letters or other.answer == answer
+        ):
+            raise DataError(
+                f"a question's counterfactual is {other!r:.80}; accepted: a question with the same letters, "
+                f"{', '.join(self.letters)}, of which another is right"
+            )
+
+
+def rotated(question: Question) -> Question | None:
+    """The question with every option one letter further on, the last one at the first letter.
+
+    None where its prompt does not list the options after their letters, all in one way ("A. x", "(A) x", …). Where it
+    does so several times, as in a demonstration with the same options, the last list is meant.
+    """
+    first, *others = zip(question.letters, map(re.escape, question.options), strict=True)
+    pattern = re.escape(first[0]) + r"(?P<after>\W{1,4}?)" + first[1] + (r"(?P<between>\W{1,8}?)")
+    pattern += "(?P=between)".join(re.escape(letter) + "(?P=after)" + option for letter, option in others)
+    found = list(re.finditer(pattern, question.prompt))
+    if not found:
+        return None
+    options = (question.options[-1], *question.options[:-1])
+    after, between = found[-1].group("after", "between")
+    listed = between.join(f"{letter}{after}{text}" for letter, text in zip(question.letters, options, strict=True))
+    prompt = question.prompt[: found[-1].start()] + listed + question.prompt[found[-1].end() :]
+    return Question(prompt, options, (question.answer + 1) % len(options), question.letters)
 
 
 def whole(value: Any) -> int | None:

@@ -108,9 +108,13 @@ class Engine(Protocol):
         questions: Sequence[Asked],
         target: Target,
         site: str,
+        baseline: Float[Tensor, "question layer neuron"] | None = None,
         progress: Progress | None = None,
     ) -> Float[Tensor, "question layer neuron"]:
-        """F(w) − F(w with one neuron at zero) for every neuron, on the CPU, float32 or wider."""
+        """F(w) − F(w with one neuron at its baseline) for every neuron, on the CPU, float32 or wider.
+
+        The baseline is zero where none is given; one row serves all questions.
+        """
         ...
 
 

@@ -7,15 +7,16 @@ mask that lets each see the prefix and itself ("replay"), or as rows of a batch 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange, repeat
 
-from neuron_antagonism.engine.base import by_length, longest_first
+from neuron_antagonism.engine.base import Asked, by_length, longest_first
+from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.model.prefix import Prefix, padded
-from neuron_antagonism.model.sharing import run_prefix
+from neuron_antagonism.model.sharing import run_prefix, shared_prefix
 from neuron_antagonism.model.suffix import BlockInputs, recording, starting_at
 
 if TYPE_CHECKING:
@@ -147,3 +148,36 @@ def _mask(model: HookedModel, lengths: Sequence[int], longest: int, n: int, wind
     seen = torch.cat([before, beside], dim=-1)
     mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
     return mask.masked_fill(~seen, torch.finfo(model.dtype).min)[:, None]
+
+
+def each_batch(
+    model: HookedModel,
+    questions: Sequence[Asked],
+    kind: str,
+    wanted: int,
+    work: Callable[[Sequence[int], Copies, int], None],
+    *,
+    grad: bool,
+    max_tokens: int | None = None,
+) -> None:
+    """Call `work` on batches of questions: their indices, their copies, and how many of each a forward may take.
+
+    Args:
+        model: the model.
+        questions: at least two tokens each.
+        kind: "replay" or "rows".
+        wanted: copies of each question that there are to run; no forward is offered more.
+        work: does a batch; called again with a smaller one where memory runs out.
+        grad: whether gradients are taken.
+        max_tokens: copies × prompts in one forward; None = planned from the free memory.
+    """
+    prompts = [q.encoded.ids for q in questions]
+    limit = TokenLimit(model, max(map(len, prompts)), kind, grad=grad, given=max_tokens)
+    shared = shared_prefix(model, prompts)
+    start = shared.length if shared is not None else 0
+    for group in batchable(prompts, kind):
+        limit.in_batches(
+            group,
+            lambda i: max(limit.copies(wanted), len(prompts[i]) - start),
+            lambda part: work(part, Copies(model, [prompts[i] for i in part], kind, shared), limit.copies(wanted)),
+        )

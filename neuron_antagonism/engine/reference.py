@@ -69,15 +69,19 @@ class ReferenceEngine:
         questions: Sequence[Asked],
         target: Target,
         site: str,
+        baseline: Float[Tensor, "question layer neuron"] | None = None,
         progress: Progress | None = None,
     ) -> Float[Tensor, "question layer neuron"]:
         """See `Engine`."""
         limit = self._limit(model, questions, grad=False)
         effects = []
         for number, question in enumerate(questions):
-            effects.append(
-                torch.stack([_ablated(model, question, target, site, layer, limit) for layer in range(model.n_layers)])
-            )
+            own = None if baseline is None else baseline[number if len(baseline) > 1 else 0]
+            layers = [
+                _ablated(model, question, target, site, layer, None if own is None else own[layer], limit)
+                for layer in range(model.n_layers)
+            ]
+            effects.append(torch.stack(layers))
             if progress is not None:
                 progress("ablations", number + 1, len(questions))
         return torch.stack(effects).cpu()
@@ -144,18 +148,25 @@ def _layer(
 
 
 def _ablated(
-    model: HookedModel, question: Asked, target: Target, site: str, layer: int, limit: TokenLimit
+    model: HookedModel,
+    question: Asked,
+    target: Target,
+    site: str,
+    layer: int,
+    baseline: Float[Tensor, " neuron"] | None,
+    limit: TokenLimit,
 ) -> Float[Tensor, " neuron"]:
     """Ablation effects of one layer's neurons, each batch beside an untouched row."""
     effects: list[Tensor] = []
 
     def work(part: list[int]) -> None:
-        def silence(values: Tensor, _: int) -> Tensor:
+        def remove(values: Tensor, _: int) -> Tensor:
             values = values.clone()
-            values[torch.arange(len(part)), -1, torch.tensor(part)] = 0
+            instead = 0 if baseline is None else baseline[part].to(values)
+            values[torch.arange(len(part)), -1, torch.tensor(part)] = instead
             return values
 
-        with torch.no_grad(), model.writing([layer], silence, site):
+        with torch.no_grad(), model.writing([layer], remove, site):
             logits = model.last_logits([question.encoded.ids] * (len(part) + 1))
         f = outputs_of([target], logits, *letter_columns([question] * (len(part) + 1), logits))[target]
         effects.append(f[-1] - f[:-1])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import Asked, Gradients, Path, leaf_gradients, letter_columns, outputs_of, wide
-from neuron_antagonism.engine.copies import Copies, batchable
-from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.model.sharing import shared_prefix
+from neuron_antagonism.engine.copies import Copies, each_batch
 from neuron_antagonism.progress import Progress
 
 if TYPE_CHECKING:
@@ -57,7 +55,8 @@ class CopiesEngine:
             if progress is not None:
                 progress("gradients", len(done), len(questions))
 
-        self._each_batch(model, questions, layers * (len(path.nodes) + 1), work, grad=True)
+        wanted = layers * (len(path.nodes) + 1)
+        each_batch(model, questions, self.name, wanted, work, grad=True, max_tokens=self._max_tokens)
         order = [done[i] for i in range(len(questions))]
         return Gradients(
             torch.stack([found.values for found in order]).cpu(),
@@ -71,6 +70,7 @@ class CopiesEngine:
         questions: Sequence[Asked],
         target: Target,
         site: str,
+        baseline: Float[Tensor, "question layer neuron"] | None = None,
         progress: Progress | None = None,
     ) -> Float[Tensor, "question layer neuron"]:
         """See `Engine`."""
@@ -78,35 +78,14 @@ class CopiesEngine:
 
         def work(part: Sequence[int], copies: Copies, per_forward: int) -> None:
             asked = [questions[i] for i in part]
-            found = _effects(copies, asked, target, site, per_forward, suffix=self._suffix)
+            own = None if baseline is None else baseline[part if len(baseline) > 1 else [0]]
+            found = _effects(copies, asked, target, site, own, per_forward, suffix=self._suffix)
             done.update(zip(part, found, strict=True))
             if progress is not None:
                 progress("ablations", len(done), len(questions))
 
-        self._each_batch(model, questions, model.units(site), work, grad=False)
+        each_batch(model, questions, self.name, model.units(site), work, grad=False, max_tokens=self._max_tokens)
         return torch.stack([done[i] for i in range(len(questions))]).cpu()
-
-    def _each_batch(
-        self,
-        model: HookedModel,
-        questions: Sequence[Asked],
-        wanted: int,
-        work: Callable[[Sequence[int], Copies, int], None],
-        *,
-        grad: bool,
-    ) -> None:
-        """Call `work` on batches of prompts, with the copies of each that a forward may take, at most `wanted`."""
-        prompts = [q.encoded.ids for q in questions]
-        limit = TokenLimit(model, max(map(len, prompts)), self.name, grad=grad, given=self._max_tokens)
-        shared = shared_prefix(model, prompts)
-        for group in batchable(prompts, self.name):
-            limit.in_batches(
-                group,
-                lambda i: max(limit.copies(wanted), len(prompts[i]) - (shared.length if shared is not None else 0)),
-                lambda part: work(
-                    part, Copies(model, [prompts[i] for i in part], self.name, shared), limit.copies(wanted)
-                ),
-            )
 
 
 class _Integrated:
@@ -180,7 +159,7 @@ def _forward(
 
     with torch.enable_grad():
         logits = copies.logits(len(points), replace, path.site, layers.start if suffix else 0)
-        outputs = outputs_of(list(ig), logits, *_of_copies(letters, answer, len(points)))
+        outputs = outputs_of(list(ig), logits, *of_copies(letters, answer, len(points)))
         leaves = list(scaled.values())
         found = [
             leaf_gradients(f, logits, leaves, retain=number + 1 < len(outputs))
@@ -197,7 +176,14 @@ def _forward(
 
 
 def _effects(
-    copies: Copies, questions: Sequence[Asked], target: Target, site: str, per_forward: int, *, suffix: bool
+    copies: Copies,
+    questions: Sequence[Asked],
+    target: Target,
+    site: str,
+    baseline: Float[Tensor, "question layer neuron"] | None,
+    per_forward: int,
+    *,
+    suffix: bool,
 ) -> Float[Tensor, "question layer neuron"]:
     """Ablation effects of a batch, `per_forward` neurons at a time, each forward beside an untouched copy.
 
@@ -211,24 +197,25 @@ def _effects(
     for start in range(0, total, per_forward):
         chunk = range(start, min(start + per_forward, total))
 
-        def silence(values: Tensor, layer: int, chunk: range = chunk) -> Tensor:
+        def remove(values: Tensor, layer: int, chunk: range = chunk) -> Tensor:
             own = _overlap(layer * width, width, chunk)
             if not own:
                 return values
             neurons = torch.arange(own.start, own.stop, device=values.device)
             values = values.clone()
-            values[:, neurons + layer * width - chunk.start, neurons] = 0
+            instead = 0 if baseline is None else baseline[:, layer, own.start : own.stop].to(values)
+            values[:, neurons + layer * width - chunk.start, neurons] = instead
             return values
 
         with torch.no_grad():
-            logits = copies.logits(len(chunk) + 1, silence, site, start // width if suffix else 0)
-        columns = _of_copies(*letter_columns(questions, logits), logits.shape[1])
+            logits = copies.logits(len(chunk) + 1, remove, site, start // width if suffix else 0)
+        columns = of_copies(*letter_columns(questions, logits), logits.shape[1])
         f = outputs_of([target], logits, *columns)[target]
         parts.append(f[:, -1:] - f[:, :-1])
     return rearrange(torch.cat(parts, dim=1), "question (layer neuron) -> question layer neuron", neuron=width)
 
 
-def _of_copies(
+def of_copies(
     letters: Int[Tensor, "question option"], answer: Int[Tensor, " question"], n: int
 ) -> tuple[Int[Tensor, "question copy option"], Int[Tensor, "question copy"]]:
     """Letter ids and answers of `n` copies of each question."""

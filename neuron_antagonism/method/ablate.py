@@ -1,4 +1,4 @@
-"""Exact ablation: what silencing each single neuron does (the causal ground truth of every scorer)."""
+"""Exact ablation: what taking out each single neuron does (the causal ground truth of every scorer)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 from neuron_antagonism.engine.base import Asked, by_options
 from neuron_antagonism.engine.choose import choose
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.method.baselines import baseline_values, checked_baseline
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.turn import without_autocast
 from neuron_antagonism.plugin.base import Target
-from neuron_antagonism.plugin.manager import target_of
+from neuron_antagonism.plugin.manager import as_target
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 
@@ -30,8 +30,8 @@ class Ablation:
     """The effect on F of each single neuron.
 
     Attributes:
-        effects: F(w) − F(w with this neuron at zero at the last position), in the units of F, on the CPU, float32
-            or wider; positive: the neuron helps. Questions stand in the examples' order.
+        effects: F(w) − F(w with this neuron at its baseline at the last position), in the units of F, on the CPU,
+            float32 or wider; positive: the neuron helps. Questions stand in the examples' order.
         target: the name of F.
         engine, engine_reason: how it was computed, and why so.
     """
@@ -48,17 +48,20 @@ def ablate(
     examples: Sequence[Example | Question],
     target: str | Target = "ace",
     *,
+    baseline: str = "zero",
     engine: str = "auto",
     site: str = "post",
     max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> Ablation:
-    """Silence every neuron of every layer, one at a time, and measure the change of F.
+    """Set every neuron of every layer to its baseline, one at a time, and measure the change of F.
 
     Args:
         model: the model; restored afterwards.
         examples: examples or plain questions.
-        target: F, or the name of a scorer whose target it is.
+        target: F, or a name (see `target_of`).
+        baseline: what a neuron is set to at the last position: "zero" (silenced), "mean" (over the questions) or
+            "counterfactual" (its value on the question's counterfactual).
         engine, site, max_tokens, progress: see `Settings`.
 
     Raises:
@@ -66,21 +69,26 @@ def ablate(
     """
     check_model(model)
     asked = as_examples(examples)
-    f = _target(target)
+    f = as_target(target)
     model.site(site)
     flat = [q for example in asked for q in example.proxies]
     questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
     choice = choose(model, [q.encoded.ids for q in questions], engine)
     groups = by_options(questions)
     computing = choice.engine(max_tokens)
-    parts = [computing.ablation_effects(model, [questions[i] for i in group], f, site, progress) for group in groups]
+    at = None
+    if checked_baseline(baseline) != "zero":
+        at = baseline_values(model, asked, baseline, site=site, max_tokens=max_tokens)
+    parts = [
+        computing.ablation_effects(
+            model,
+            [questions[i] for i in group],
+            f,
+            site,
+            at if at is None or len(at) == 1 else at[group],
+            progress,
+        )
+        for group in groups
+    ]
     back = torch.tensor([index for group in groups for index in group]).argsort()
     return Ablation(torch.cat(parts)[back], f.name or type(f).__name__, choice.name, choice.reason)
-
-
-def _target(target: str | Target) -> Target:
-    if isinstance(target, str):
-        return target_of(target)
-    if not isinstance(target, Target):
-        raise UsageError(f"target {target!r:.80} is no na.Target; accepted: an instance, or the name of a scorer")
-    return target

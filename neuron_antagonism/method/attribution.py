@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from jaxtyping import Float
     from torch import Tensor
+
+    from neuron_antagonism.types import Example
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,21 @@ class Attribution:
     roles: tuple[str, ...] = ("good", "bad")
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     filtered: Filtered | None = None
+
+    @classmethod
+    def of_questions(
+        cls, effects: Float[Tensor, "question layer neuron"], examples: Sequence[Example], **what: Any
+    ) -> Attribution:
+        """Scores that are the mean effect over the questions; an example's score is the sum over its own.
+
+        Args:
+            effects: of every neuron on every question, in the order of the examples' questions.
+            examples: what was asked.
+            what: further fields: scorer, options, target, engine, site, …
+        """
+        edges = [0, *accumulate(len(example.proxies) for example in examples)]
+        per_example = torch.stack([effects[a:b].sum(0) for a, b in pairwise(edges)])
+        return cls(effects.mean(0).float(), per_example.float(), **what)
 
     @property
     def completeness_error(self) -> float | None:

@@ -112,6 +112,22 @@ class Edit:
         )
         return replace(self, parts=tuple(parts))
 
+    @property
+    def asks(self) -> bool:
+        """Whether it depends on which questions are asked: such an edit acts in `evaluate` only."""
+        return any(part.intervention.asks for part in self.parts)
+
+    def on(self, model: HookedModel, questions: Sequence[Question]) -> Edit:
+        """The same edit for a batch of these questions, in their order."""
+        parts = []
+        for part in self.parts:
+            own = part.intervention
+            if own.asks and len(part.neurons):
+                with foreign(f"intervention {own.name!r} failed in on()"):
+                    own = own.on(model, questions, self.site)
+            parts.append(replace(part, intervention=own))
+        return replace(self, parts=tuple(parts))
+
     def check(self, model: HookedModel) -> None:
         """Raise unless every neuron exists in the model and every intervention is fitted, and fitted here."""
         for part in (part for part in self.parts if len(part.neurons)):

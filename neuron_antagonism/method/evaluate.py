@@ -211,8 +211,7 @@ def evaluate_sets(
     choice = choose(model, [e.ids for e in encoded], engine)
     edges = [0, *accumulate(map(len, sets))]
     beside = [_beside(edits, range(a, b)) if choice.name != "reference" else [] for a, b in pairwise(edges)]
-    answers = [question.answer for question in questions]
-    passes = _Passes(model, encoded, answers, edits, choice.name, max_tokens, table, progress)
+    passes = _Passes(model, questions, encoded, edits, choice.name, max_tokens, table, progress)
     with exact_letters(model, (letter for one in encoded for letter in one.letters)):
         passes.copies([each for each in beside if each])
         done = {i for each in beside for i in each}
@@ -280,15 +279,15 @@ class _Passes:
     def __init__(
         self,
         model: HookedModel,
+        questions: Sequence[Question],
         encoded: Sequence[Encoded],
-        answers: Sequence[int],
         edits: Sequence[Edit | None],
         engine: str,
         max_tokens: int | None,
         table: Tensor,
         progress: Progress | None,
     ) -> None:
-        self.model, self.encoded, self.answers, self.engine = model, encoded, answers, engine
+        self.model, self.questions, self.encoded, self.engine = model, questions, encoded, engine
         self.edits = [edit or UNEDITED for edit in edits]
         self.prompts = [e.ids for e in encoded]
         self.limit = TokenLimit(model, max(map(len, self.prompts)), engine, given=max_tokens)
@@ -322,11 +321,22 @@ class _Passes:
         for chosen, site in ((each, site) for each in sets for site in sorted({self.edits[i].site for i in each})):
             here = [i for i in chosen if self.edits[i].site == site]
             for side in _chunks(here, self.limit.copies(len(here), len(part))):
-                if tuple(side) not in self._sides:
-                    self._sides[tuple(side)] = _Side([self.edits[i] for i in side])
+                own = self._side(side, part)
                 with torch.no_grad():
-                    logits = copies.logits(len(side), self._sides[tuple(side)].write, site)
+                    logits = copies.logits(len(side), own.write, site)
                 self._store(side, part, rearrange(logits, "question edit vocab -> edit question vocab"))
+
+    def _side(self, side: Sequence[int], part: Sequence[int]) -> _Side:
+        """Some edits side by side, on some questions; made once for all where it does not matter which."""
+        edits = [self.edits[i] for i in side]
+        if any(edit.asks for edit in edits):
+            return _Side([self._on(edit, part) for edit in edits])
+        if tuple(side) not in self._sides:
+            self._sides[tuple(side)] = _Side(edits)
+        return self._sides[tuple(side)]
+
+    def _on(self, edit: Edit, part: Sequence[int]) -> Edit:
+        return edit.on(self.model, [self.questions[i] for i in part]) if edit.asks else edit
 
     def whole(self, chosen: Sequence[int]) -> None:
         """Edits at any position, one after the other, each by passes over all prompts."""
@@ -341,6 +351,10 @@ class _Passes:
         at_last = bool(edit.parts) and edit.positions == "last"
         # an edit at `last` needs each prompt's end at the batch's end: equal lengths only
         groups = by_length(prompts) if at_last else [longest_first(prompts)]
+        if edit.asks:
+            for part in groups:
+                self.limit.in_batches(part, lambda i: len(prompts[i]), lambda rows: self._asked(index, rows))
+            return
         with torch.no_grad(), self.model.under(edit):
             # the reference engine is there for models that can't continue from a cache
             cached = self.engine != "reference" and not at_last
@@ -353,11 +367,18 @@ class _Passes:
             for group in groups:
                 self.limit.in_batches(group, lambda i: len(prompts[i]) - start, work)
 
+    def _asked(self, index: int, part: Sequence[int]) -> None:
+        """An edit that depends on the questions, on some of them."""
+        edit = self._on(self.edits[index], part)
+        with torch.no_grad(), self.model.under(edit):
+            logits = self.model.last_logits([self.prompts[i] for i in part])
+        self._store([index], part, logits[None])
+
     def _store(self, edits: Sequence[int], part: Sequence[int], logits: Float[Tensor, "edit question vocab"]) -> None:
         options = letters_of(self.encoded, part, self.table.shape[-1] - 1, logits.device)
         letters, absent = (repeat(t, "question option -> edit question option", edit=len(edits)) for t in options)
         check_letters(self.model, logits, letters)
-        answers = torch.tensor([self.answers[i] for i in part], device=logits.device)
+        answers = torch.tensor([self.questions[i].answer for i in part], device=logits.device)
         answer = repeat(answers, "question -> edit question 1", edit=len(edits))
         right = logits.gather(-1, letters.gather(-1, answer)) - logits.logsumexp(-1, keepdim=True)
         log_p = torch.cat([option_log_probabilities(logits, letters, absent), right], dim=-1)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.neurons import NeuronSet
     from neuron_antagonism.settings import Settings
-    from neuron_antagonism.types import Example
+    from neuron_antagonism.types import Example, Question
 
 
 class Options(BaseModel):
@@ -96,9 +96,14 @@ class Target:
     """A differentiable function F of the last position's logits, which integrated gradients explain.
 
     Two targets are equal when their class and attributes are; an equal target is computed once and shared.
+
+    Class attributes:
+        name: under which it is registered (`neuron_antagonism_targets`), and which results name.
+        reference: the paper and equation.
     """
 
     name: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
 
     def __call__(
         self,
@@ -302,6 +307,21 @@ class Intervention(Configurable):
         vars(other).update(state)
         other.fitted, other.site = True, site
         return other
+
+    @property
+    def asks(self) -> bool:
+        """Whether `edit` depends on which questions a batch holds, so that `on` must come before it."""
+        return type(self).on is not Intervention.on
+
+    def on(self, model: HookedModel, questions: Sequence[Question], site: str) -> Self:
+        """A copy for batches of these questions, in their order. Default: itself, for it treats all alike.
+
+        Args:
+            model: the unedited model; must be left as it was.
+            questions: one for each row of the batch that `edit` is given next.
+            site: where the edit acts.
+        """
+        return self
 
     def edit(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pluggy
 
-from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Task
+from neuron_antagonism.plugin.base import Intervention, Observer, Scorer, Target, Task
 
 PROJECT = "neuron_antagonism"
 
@@ -22,6 +22,12 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def neuron_antagonism_scorers() -> Sequence[type[Scorer] | Scorer]:
     """Scorers to offer by name. Returns: classes (instances are accepted and keep their options)."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def neuron_antagonism_targets() -> Sequence[type[Target] | Target]:
+    """Targets to offer by name. Returns: classes or instances."""
     raise AssertionError("a specification is never called")
 
 

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 GROUP = "neuron_antagonism"
 UNKNOWN = "unknown distribution"
-KINDS: dict[str, type] = {"scorer": Scorer, "task": Task, "intervention": Intervention, "observer": Observer}
+KINDS: dict[str, type] = {
+    "scorer": Scorer,
+    "target": Target,
+    "task": Task,
+    "intervention": Intervention,
+    "observer": Observer,
+}
 
 T = TypeVar("T")
 
@@ -230,17 +236,36 @@ def _loaded(only: str | None) -> Registry:
     return Registry(only=only)
 
 
-def target_of(scorer: str) -> Target:
-    """The target of a registered scorer, with its default options.
+def target_of(name: str) -> Target:
+    """The target of that name, or a registered scorer's with its default options.
 
     Raises:
-        PluginError: an unknown scorer.
-        UsageError: one without gradients.
+        PluginError: an unknown name.
+        UsageError: a scorer without gradients.
     """
-    found = registry().make(Scorer, scorer).target
+    names = registry().names("target")
+    if name in names:
+        return registry().make(Target, name)
+    scorers = registry().names("scorer")
+    if name not in scorers and name not in registry().conflicts:
+        raise PluginError(unknown("target", name, names) + ", or the name of a scorer")
+    found = registry().make(Scorer, name).target
     if found is None:
-        raise UsageError(f"scorer {scorer!r} has no target; accepted: one with gradients, or an na.Target")
+        raise UsageError(f"scorer {name!r} has no target; accepted: {', '.join(names)}, or a scorer with gradients")
     return found
+
+
+def as_target(target: str | Target) -> Target:
+    """The target itself, or the one of that name (see `target_of`).
+
+    Raises:
+        UsageError: neither; errors of `target_of`.
+    """
+    if isinstance(target, str):
+        return target_of(target)
+    if not isinstance(target, Target):
+        raise UsageError(f"target {target!r:.80} is no na.Target; accepted: an instance, or a name")
+    return target
 
 
 def run_check(plugin: Configurable, model: HookedModel, examples: Sequence[Example], site: str) -> None:
@@ -284,6 +309,8 @@ def check_plugin(kind: str, thing: Any) -> None:
         raise PluginError(f"{cls.__name__}.name is {name!r}; accepted: {_NAME}")
     if issubclass(cls, Scorer):
         _check_scorer(cls)
+    if issubclass(cls, Target) and cls.__call__ is Target.__call__:
+        raise PluginError(f"{cls.__name__} has no __call__(); accepted: a target that overrides it")
     if issubclass(cls, Task):
         _check_task(cls)
     if issubclass(cls, Configurable):

@@ -72,6 +72,12 @@ def make_plan(
     strengthen, weaken = (
         registry().make(Intervention, name, config.options.get(name)) for name in (config.strengthen, config.weaken)
     )
+    for one in (strengthen, weaken):
+        if one.asks:
+            raise UsageError(
+                f"intervention {one!r} depends on the question, and a run's edits act on plain text too; accepted: in "
+                "na.evaluate, or another option in a run"
+            )
     loaded = loaded_tasks(tasks or config.tasks, config.data)
     observers = tuple(registry().make(Observer, name) for name in registry().names("observer"))
     _check_options(config.options, [*made, strengthen, weaken])

@@ -7,6 +7,7 @@ import random
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.plugin.base import Task
@@ -83,7 +84,9 @@ def draw_options(item: Item, rng: random.Random, draw: Distractors, n_options: i
     Raises:
         DataError: there are too few.
     """
-    wrong: dict[str, str] = {}
+    # a counterfactual's answer is always among them
+    other = item.counterfactual
+    wrong = {} if other is None else {same(other.answer): other.answer}
     for text in draw(item, rng):
         if same(text) != same(item.answer):
             wrong.setdefault(same(text), text)
@@ -168,8 +171,12 @@ def _example(
         shuffled = options[1:]
         rng.shuffle(shuffled)
         shuffled.insert(place, item.answer)
-        prompt = head + _ask(stem, item, shuffled, letters)
-        proxies.append(Question(prompt, tuple(shuffled), place, tuple(letters)))
+        asked = Question(head + _ask(stem, item, shuffled, letters), tuple(shuffled), place, tuple(letters))
+        if item.counterfactual is not None:
+            other = head + _ask(stem, item.counterfactual, shuffled, letters)
+            at = shuffled.index(item.counterfactual.answer)
+            asked = replace(asked, own_counterfactual=Question(other, tuple(shuffled), at, tuple(letters)))
+        proxies.append(asked)
     return Example(item, tuple(proxies))
 
 

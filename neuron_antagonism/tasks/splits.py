@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,11 @@ class Split:
         """One JSON-able dict an example (its set, stratum, item and proxies), and one for what was read."""
         for name in SETS:
             for example in getattr(self, name):
-                item = None if example.item is None else {**asdict(example.item), "meta": dict(example.item.meta)}
                 yield {
                     "set": name,
                     "understood": example.understood,
-                    "item": item,
-                    "proxies": [asdict(question) for question in example.proxies],
+                    "item": None if example.item is None else _item_row(example.item),
+                    "proxies": [_question_row(question) for question in example.proxies],
                 }
         yield {"set": "natural", **self.natural.to_json()}
 
@@ -135,8 +134,8 @@ class Split:
                 if row["set"] == "natural":
                     split.natural = Natural.from_json({name: row[name] for name in vars(split.natural)})
                     continue
-                proxies = tuple(Question(**proxy) for proxy in row["proxies"])
-                item = Item(**row["item"]) if row["item"] is not None else None
+                proxies = tuple(_question_of(proxy) for proxy in row["proxies"])
+                item = _item_of(row["item"]) if row["item"] is not None else None
                 if row["set"] not in SETS:
                     raise DataError(f"unknown set {row['set']!r:.80}")
                 example = Example(item, proxies, row["understood"])
@@ -144,6 +143,31 @@ class Split:
                 raise DataError(f"{name}, line {number}: {error}; accepted: a line that Split.save wrote") from None
             getattr(split, row["set"]).append(example)
         return split
+
+
+def _item_row(item: Item) -> dict[str, Any]:
+    other = item.counterfactual
+    # a deep copy would fail on whatever mapping a task gives
+    row = {**vars(item), "meta": dict(item.meta)}
+    del row["counterfactual"]
+    return row if other is None else {**row, "counterfactual": _item_row(other)}
+
+
+def _item_of(row: dict[str, Any]) -> Item:
+    other = row.get("counterfactual")
+    return Item(**{**row, "counterfactual": None if other is None else _item_of(other)})
+
+
+def _question_row(question: Question) -> dict[str, Any]:
+    row = asdict(replace(question, own_counterfactual=None))
+    del row["own_counterfactual"]
+    other = question.own_counterfactual
+    return row if other is None else {**row, "own_counterfactual": _question_row(other)}
+
+
+def _question_of(row: dict[str, Any]) -> Question:
+    other = row.get("own_counterfactual")
+    return Question(**{**row, "own_counterfactual": None if other is None else _question_of(other)})
 
 
 def right_letters(examples: Sequence[Example]) -> dict[str, int]:

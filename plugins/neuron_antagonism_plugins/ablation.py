@@ -1,54 +1,51 @@
-"""Exact ablation: what silencing each single neuron really does."""
+"""Exact ablation: what taking out each single neuron really does."""
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins._effects import BaselineOptions, EffectScorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Ablation(na.Scorer):
-    """Mean over the questions of F(w) − F(w with this neuron alone at zero): the causal ground truth, no approximation.
+class Ablation(EffectScorer):
+    """Mean over the questions of F(w) − F(w with this neuron alone at its baseline): the causal truth, exactly.
 
     Costs a forward of one token for every neuron and question; the other scorers approximate it.
     """
 
     name = "ablation"
-    reference = "exact single-neuron ablation; F as in NeuronLLM Eq. 3 unless `target` names another scorer's"
+    reference = "exact single-neuron ablation; F as in NeuronLLM Eq. 3 unless `target` says another"
 
-    class Options(na.Options):
+    class Options(BaselineOptions):
         """Options of the ablation."""
 
-        target: str = Field(default="ace", description="the scorer whose target F is")
-
-    @property
-    def target(self) -> na.Target:  # type: ignore[override]  # a property, as contracts allow
-        """The other scorer's target."""
-        return na.target_of(self.options.target)
+        target: str = Field(
+            default="ace",
+            description="the target F: letter-probability, contrast, probability, log-odds, logit-difference, a "
+            "plugin's, or a scorer's by its name",
+        )
 
     def attribute(self, model: na.HookedModel, examples: Sequence[na.Example], settings: na.Settings) -> na.Attribution:
-        """Silence every neuron at the last position, one at a time."""
-        import torch
-
+        """Set every neuron to its baseline at the last position, one at a time."""
         found = na.ablate(
             model,
             examples,
             self.target,
+            baseline=self.options.baseline,
             engine=settings.engine,
             site=settings.site,
             max_tokens=settings.max_tokens,
             progress=settings.progress,
         )
-        edges = [0, *accumulate(len(example.proxies) for example in examples)]
-        return na.Attribution(
-            scores=found.effects.mean(0).float(),
-            example_scores=torch.stack([found.effects[a:b].sum(0) for a, b in pairwise(edges)]).float(),
+        return na.Attribution.of_questions(
+            found.effects,
+            examples,
             scorer=self.name,
             options=self.options.model_dump(),
             target=found.target,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._targets import FourLetterProbability
+from neuron_antagonism_plugins.targets import LetterProbability
 
 
 class Ace(na.Scorer):
     """Integrated gradients of the right letter's probability among the four, additively reordered."""
 
     name = "ace"
-    target = FourLetterProbability()
+    target = LetterProbability()
     reference = "NeuronLLM §3.4, Eqs. 3-5"
 
 

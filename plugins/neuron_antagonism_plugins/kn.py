@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._targets import VocabularyProbability
+from neuron_antagonism_plugins.targets import Probability
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -27,7 +27,7 @@ class Kn(na.Scorer):
     """
 
     name = "kn"
-    target = VocabularyProbability()
+    target = Probability()
     reference = "Dai et al. 2022 (Knowledge Neurons), counted as in NeuronLLM §4.3"
 
     class Options(na.Options):

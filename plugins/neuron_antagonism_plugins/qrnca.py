@@ -11,7 +11,7 @@ from pydantic import Field
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._aggregation import AggregationOptions
-from neuron_antagonism_plugins._targets import VocabularyProbability
+from neuron_antagonism_plugins.targets import Probability
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -34,7 +34,7 @@ class Qrnca(na.Scorer):
     """
 
     name = "qrnca"
-    target = VocabularyProbability()
+    target = Probability()
     reference = "Chen et al. 2025 (QRNCA), as compared in NeuronLLM §4.3"
 
     class Options(AggregationOptions):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._aggregation import AggregationOptions
-from neuron_antagonism_plugins._targets import ProbabilityDifference
+from neuron_antagonism_plugins.targets import Contrast
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,7 +32,7 @@ class Tn(na.Scorer):
     """
 
     name = "tn"
-    target = ProbabilityDifference()
+    target = Contrast()
     reference = "Li et al. 2025 (Truth Neurons), as compared in NeuronLLM §4.3"
 
     class Options(AggregationOptions):
