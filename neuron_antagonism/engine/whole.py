@@ -150,7 +150,8 @@ def _between(model: HookedModel, start: Sequence[Sequence[int]] | None, steps: i
     ids = torch.tensor([list(row) for row in start], device=model.device)
     with torch.no_grad():
         others = module(ids)
-    share = repeat(torch.arange(1, steps + 1, dtype=torch.float64) / steps, "step -> (question step) 1 1", question=len(start) // steps)
+    points = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    share = repeat(points, "step -> (question step) 1 1", question=len(start) // steps)
 
     def mix(_: object, __: object, own: Tensor) -> Tensor:
         at = share.to(own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,13 +173,11 @@ def faithfulness_many(
     shape = (model.n_layers, model.units(site))
     by_name = {name: _numbers(one, name, shape, site) for name, one in scores.items()}
     judges.covered(shares)
-    wanted = {
-        (name, ranking): judges.kept_masks(s, shares, ranking) for name, s in by_name.items() for ranking in rankings
-    }
     masks = _Masks(shape)
-    rows = {
-        key: ([masks.row(mask) for mask in kept], [masks.row(~mask) for mask in kept]) for key, kept in wanted.items()
-    }
+    rows: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+    for (name, numbers), ranking in product(by_name.items(), rankings):
+        kept = judges.kept_masks(numbers, shares, ranking)
+        rows[name, ranking] = [masks.row(mask) for mask in kept], [masks.row(~mask) for mask in kept]
     flat = [question for example in asked for question in example.proxies]
     questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
     choice = choose(model, [q.encoded.ids for q in questions], engine)
@@ -200,7 +199,7 @@ def faithfulness_many(
     return {
         (name, ranking): Faithfulness(
             tuple(shares),
-            table[kept],
+            table[own],
             table[removed],
             # of the same forward as all others: with every neuron kept, or none, f is then exactly 1, or 0
             table[masks.none],
@@ -211,7 +210,7 @@ def faithfulness_many(
             f.name or type(f).__name__,
             choice.name,
         )
-        for (name, ranking), (kept, removed) in rows.items()
+        for (name, ranking), (own, removed) in rows.items()
     }
 
 

@@ -57,10 +57,8 @@ class SetTo(na.Intervention):
         """Read the values on these questions' counterfactuals."""
         if not self.asks:
             return self
-        with model.unedited():
-            values = na.baseline_values(model, questions, "counterfactual", site=site)
         other = self.with_options()
-        other.values, other.fitted = values, True
+        other.values = na.baseline_values(model, questions, "counterfactual", site=site)
         return other
 
     def edit(
