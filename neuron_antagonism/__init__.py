@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.plugin.manager import target_of
     from neuron_antagonism.settings import Settings
     from neuron_antagonism.suites.bench import BenchResult, bench
+    from neuron_antagonism.suites.leaderboard import Leaderboard, leaderboard
     from neuron_antagonism.suites.result import RunResult, load_run
     from neuron_antagonism.suites.run import run
     from neuron_antagonism.suites.spec import Suite
@@ -69,6 +70,7 @@ _LAZY = {
     "Export": "exports.export",
     "Faithfulness": "method.faithfulness",
     "HookedModel": "model.hooked",
+    "Leaderboard": "suites.leaderboard",
     "LinearEffects": "method.linear",
     "LoadedTask": "tasks.load",
     "Moments": "method.moments",
@@ -85,6 +87,7 @@ _LAZY = {
     "baseline_values": "method.baselines",
     "faithfulness": "method.faithfulness",
     "faithfulness_many": "method.faithfulness",
+    "leaderboard": "suites.leaderboard",
     "linear_effects": "method.linear",
     "bench": "suites.bench",
     "build_examples": "tasks.qatt",
@@ -130,6 +133,7 @@ __all__ = [
     "Intervention",
     "Item",
     "LabelQuestion",
+    "Leaderboard",
     "LinearEffects",
     "LoadedTask",
     "ModelError",
@@ -171,6 +175,7 @@ __all__ = [
     "gaussian_overlap",
     "generate",
     "hookimpl",
+    "leaderboard",
     "linear_effects",
     "load_model",
     "load_run",

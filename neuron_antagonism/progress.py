@@ -1,7 +1,8 @@
-"""What work reports while it goes on; imports nothing."""
+"""What work reports while it goes on; imports nothing heavy."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
@@ -11,3 +12,8 @@ Progress = Callable[[str, int, int], None]
 def prefixed(progress: Progress | None, prefix: str) -> Progress | None:
     """The same reports under a longer name; None stays None."""
     return None if progress is None else lambda what, done, total: progress(f"{prefix}{what}", done, total)
+
+
+def note(line: str) -> None:
+    """One line on stderr."""
+    print(line, file=sys.stderr, flush=True)

@@ -26,7 +26,6 @@ from neuron_antagonism.cli.common import (
     Revision,
     TrustRemoteCode,
     Workers,
-    note,
     parsed_map,
     print_json,
     quiet_libraries,
@@ -34,6 +33,7 @@ from neuron_antagonism.cli.common import (
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
 from neuron_antagonism.errors import RunError
+from neuron_antagonism.progress import note
 
 if TYPE_CHECKING:
     from neuron_antagonism.progress import Progress
@@ -96,8 +96,8 @@ def bench(
         return
     sources = task_data(data or [])
     start = time.monotonic()
-    from neuron_antagonism.cli.progress import reporter
     from neuron_antagonism.files import expanded
+    from neuron_antagonism.report.progress import reporter
     from neuron_antagonism.runs.config import RunConfig
     from neuron_antagonism.suites.bench import carry_bench, finished, plan_bench
 

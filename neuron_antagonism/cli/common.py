@@ -14,6 +14,7 @@ import typer
 
 from neuron_antagonism.cli.streams import is_unicode
 from neuron_antagonism.errors import AntagonismWarning, UsageError
+from neuron_antagonism.progress import note
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -128,8 +129,3 @@ def parsed_map(value: str | None) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         raise UsageError(f'--device-map {value!r}: {error}; accepted: auto, … or JSON such as {{"": 0}}') from None
-
-
-def note(line: str) -> None:
-    """One line on stderr."""
-    print(line, file=sys.stderr, flush=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuron_antagonism.cli.common import Debug, Device, Json, Quiet, TrustRemoteCode, note, print_json, quiet_libraries
+from neuron_antagonism.cli.common import Debug, Device, Json, Quiet, TrustRemoteCode, print_json, quiet_libraries
+from neuron_antagonism.progress import note
 
 if TYPE_CHECKING:
     from neuron_antagonism.exports.export import Export
@@ -35,8 +36,8 @@ def export(
     """Write a run's edit, at all positions, as an adapter, a checkpoint or a list of neurons."""
     if not quiet and sys.stderr.isatty():
         note("loading …")
-    from neuron_antagonism.cli.progress import reporter
     from neuron_antagonism.exports.export import export as write
+    from neuron_antagonism.report.progress import reporter
 
     quiet_libraries()
     with reporter(quiet) as progress:

@@ -15,11 +15,11 @@ from neuron_antagonism.cli.common import (
     Json,
     Quiet,
     TrustRemoteCode,
-    note,
     print_json,
     quiet_libraries,
 )
 from neuron_antagonism.errors import UsageError
+from neuron_antagonism.progress import note
 
 
 def generate(

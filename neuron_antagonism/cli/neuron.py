@@ -16,11 +16,11 @@ from neuron_antagonism.cli.common import (
     Json,
     Quiet,
     TrustRemoteCode,
-    note,
     print_json,
     quiet_libraries,
 )
 from neuron_antagonism.errors import UsageError, unknown
+from neuron_antagonism.progress import note
 
 if TYPE_CHECKING:
     from neuron_antagonism.method.describe import Description, Standing

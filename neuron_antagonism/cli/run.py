@@ -27,7 +27,6 @@ from neuron_antagonism.cli.common import (
     Revision,
     TrustRemoteCode,
     Workers,
-    note,
     pairs,
     parsed_map,
     print_json,
@@ -37,6 +36,7 @@ from neuron_antagonism.cli.common import (
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
 from neuron_antagonism.errors import AntagonismError, UsageError
 from neuron_antagonism.files import expanded
+from neuron_antagonism.progress import note
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.config import RunConfig
@@ -130,7 +130,7 @@ def run(
     if dry_run:
         _dry_run(plan, directory, cache, json=json, quiet=quiet)
         return
-    from neuron_antagonism.cli.progress import reporter
+    from neuron_antagonism.report.progress import reporter
     from neuron_antagonism.suites.result import finished
     from neuron_antagonism.suites.run import carry
 
@@ -240,7 +240,7 @@ def _dry_run(plan: Plan, directory: Path, cache: Path | None, *, json: bool, qui
     """Three prompts, the sizes, what is there and what the rest will cost; nothing is written."""
     if not quiet and sys.stderr.isatty():
         note("loading …")
-    from neuron_antagonism.cli.progress import reporter
+    from neuron_antagonism.report.progress import reporter
     from neuron_antagonism.suites.cost import Estimate
     from neuron_antagonism.tasks.qatt import N_PROXIES
 

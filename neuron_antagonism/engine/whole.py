@@ -149,7 +149,7 @@ def _between(model: HookedModel, start: Sequence[Sequence[int]] | None, steps: i
     module = model.bridge.original_model.get_input_embeddings()
     ids = torch.tensor([list(row) for row in start], device=model.device)
     with torch.no_grad():
-        others = module(ids)
+        others = module.forward(ids)
     points = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     share = repeat(points, "step -> (question step) 1 1", question=len(start) // steps)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from neuron_antagonism.parts.antagonism import AntagonismRows
 from neuron_antagonism.parts.distributions import DistributionRows
 from neuron_antagonism.parts.gating import GatingRows
+from neuron_antagonism.parts.leaderboard import LeaderboardRows
 from neuron_antagonism.parts.masking import MaskingRows
 from neuron_antagonism.parts.rows import Rows
 from neuron_antagonism.parts.runs import RunRows
-from neuron_antagonism.parts.specs import Antagonism, Classes, Distributions, Gating, Masking, PartSpec, Run
+from neuron_antagonism.parts.specs import Antagonism, Classes, Distributions, Gating, Judging, Masking, PartSpec, Run
 
 KINDS: dict[type[PartSpec], type[Rows]] = {
     Masking: MaskingRows,
@@ -16,6 +17,7 @@ KINDS: dict[type[PartSpec], type[Rows]] = {
     Gating: GatingRows,
     Antagonism: AntagonismRows,
     Run: RunRows,
+    Judging: LeaderboardRows,
 }
 
 

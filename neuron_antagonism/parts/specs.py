@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.plugin.base import Configurable, Intervention, Scorer
-from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.plugin.manager import as_target, registry
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.config import RunConfig
@@ -132,6 +132,68 @@ class Antagonism(OfTasks):
         return [*super().plugins(), *(registry().make(Intervention, name) for name in (self.strengthen, self.weaken))]
 
 
+JUDGES = ("agreement", "faithfulness", "control", "dose", "interaction", "stability", "planted", "cost")
+"""By what scorers can be judged."""
+
+
+class Judging(OfTasks):
+    """Scorers side by side, by every judge."""
+
+    part: Literal["judging"]
+    scorers: tuple[str, ...] = Field(
+        default=("ace", "tn", "qrnca", "kn", "act", "random", "grad-x-act", "ablation"),
+        min_length=1,
+        description="scorers",
+    )
+    judges: tuple[str, ...] = Field(default=JUDGES, min_length=1, description=f"judges: {', '.join(JUDGES)}")
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by scorer")
+    target: str = Field(default="log-odds", description="what agreement and faithfulness measure: a target's name")
+    baseline: Literal["zero", "mean", "counterfactual"] = Field(
+        default="zero", description="of agreement: what an ablated neuron is set to: 'zero', 'mean' or 'counterfactual'"
+    )
+    rest: Literal["zero", "mean", "counterfactual"] = Field(
+        default="counterfactual",
+        description="of faithfulness: what the others are set to: 'zero', 'mean' or 'counterfactual'",
+    )
+    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
+    n: Count = Field(default=20, description="of interaction: neurons of each set, at least 1")
+    truth: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=8, description="of agreement: held-out examples on which every neuron is ablated, at least 2"
+    )
+    matched: Count = Field(default=10, description="of control: matched random sets, at least 1")
+    draws: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=10, description="of stability: draws of the identification examples, at least 2"
+    )
+
+    @field_validator("judges")
+    @classmethod
+    def _known(cls, judges: tuple[str, ...]) -> tuple[str, ...]:
+        for name in judges:
+            if name not in JUDGES:
+                raise ValueError(unknown("judge", name, JUDGES))
+        return judges
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.truth > self.evaluate:
+            raise ValueError(f"truth is {self.truth} of {self.evaluate} held-out examples; accepted: at most as many")
+        if len(set(self.scorers)) != len(self.scorers):
+            raise ValueError(f"scorers are named twice: {', '.join(self.scorers)}; accepted: each once")
+        for name in self.options:
+            if name not in self.scorers:
+                raise ValueError(f"options are given for {unknown('scorer', name, self.scorers)}")
+        return self
+
+    def chosen(self) -> tuple[Scorer, ...]:
+        """The scorers."""
+        return tuple(registry().make(Scorer, name, self.options.get(name)) for name in self.scorers)
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers; and the target must be one."""
+        as_target(self.target)
+        return list(self.chosen())
+
+
 OF_A_RUN = (
     *("options", "budget", "stratified", "random_draws", "engine", "steps", "quadrature", "max_tokens", "positions"),
     *("strengthen", "weaken"),
@@ -194,7 +256,8 @@ PARTS: dict[str, type[PartSpec]] = {
     "gating": Gating,
     "antagonism": Antagonism,
     "effects": Run,
+    "judging": Judging,
 }
 """By the name that the field `part` has, what states a part."""
 
-Part = Annotated[Masking | Distributions | Gating | Antagonism | Run, Field(discriminator="part")]
+Part = Annotated[Masking | Distributions | Gating | Antagonism | Run | Judging, Field(discriminator="part")]

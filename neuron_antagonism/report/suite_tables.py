@@ -53,6 +53,34 @@ RUN = (
 )
 
 
+BOARD = (
+    "Truth: Spearman correlation with exact ablation on held-out questions; Top: overlap of the 100 best with its 100 "
+    "best; ceiling: exact ablation of half of the questions against the other half. CPR, CMD: areas of and beside the "
+    "curve of faithfulness, signed ranking. Enh, Deg: change of the right letter's log-odds (nats) under the edit, + = "
+    "what it is for; net: beyond matched random neurons. Dose: log-odds for each unit of the good neurons' factor. "
+    "Both: what good and bad neurons do together beyond the sum. Same: overlap of the good neurons of two draws of "
+    "examples. Planted: AUROC of the good ones. Fwd: forwards a question. Of several seeds the mean. -: nothing to "
+    "measure, as CPR where the model does no better than its baseline."
+)
+
+COLUMNS = {
+    "Truth": "agreement.spearman",
+    "Top": "agreement.good@100",
+    "CPR": "faithfulness.cpr",
+    "CMD": "faithfulness.cmd",
+    "Enh": "control.enhance",
+    "net": "control.enhance-net",
+    "Deg": "control.degrade",
+    "net ": "control.degrade-net",
+    "Dose": "dose.good-slope",
+    "Both": "interaction.enhance",
+    "Same": "stability.good-jaccard",
+    "Planted": "planted.good-auroc",
+    "Fwd": "cost.forwards",
+}
+"""Of a leaderboard, what stands in the table; results.json has every figure with its interval."""
+
+
 def tables(suite: Spec, parts: Mapping[str, Sequence[Row]]) -> Iterator[Table | Text]:
     """The tables of every part, in the suite's order, those about classes one a task; then what their columns mean.
 
@@ -63,7 +91,7 @@ def tables(suite: Spec, parts: Mapping[str, Sequence[Row]]) -> Iterator[Table | 
     legends: dict[str, None] = {}
     for part in suite["parts"]:
         shown, legend = KINDS[part["part"]]
-        for about, rows in _apart(parts[part["name"]], keep=part["part"] == "effects"):
+        for about, rows in _apart(parts[part["name"]], keep=part["part"] in ("effects", "judging")):
             if about:
                 yield Text(about, style="bold")
             yield from shown(part, rows)
@@ -134,6 +162,27 @@ def _effects(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
                     " ".join(planted) if any(one != "-" for one in planted) else "-",
                 )
         yield table
+
+
+def _board(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
+    judged = {row["judge"] for row in rows}
+    columns = {title: judge for title, judge in COLUMNS.items() if judge in judged}
+    for task, own in _by_task(rows):
+        title = f"{task}, {part['name']}: {part['evaluate']} held-out examples, target {part['target']}"
+        table = _table(title, ["Scorer"], [title.strip() for title in columns])
+        for scorer in dict.fromkeys(row["scorer"] for row in own):
+            cells = {
+                judge: [r for r in own if (r["scorer"], r["judge"]) == (scorer, judge)] for judge in columns.values()
+            }
+            table.add_row(
+                f"({scorer})" if scorer == "ceiling" else scorer, *(_judged(cells[j]) for j in columns.values())
+            )
+        yield table
+
+
+def _judged(cells: Sequence[Row]) -> str:
+    there = [cell["value"] for cell in cells if cell["value"] is not None]
+    return f"{np.mean(there):.2f}" if there else "-"
 
 
 def _spread(values: Sequence[float | None], sign: str = "") -> str:
@@ -318,5 +367,6 @@ KINDS: dict[str, tuple[Shown, Callable[[Spec], list[str]]]] = {
     "gating": (_gated, lambda part: [EDITS]),
     "antagonism": (_together, lambda part: [TOGETHER]),
     "effects": (_effects, lambda part: [RUN]),
+    "judging": (_board, lambda part: [BOARD]),
 }
 """By the kind of a part, its tables and what their columns mean."""

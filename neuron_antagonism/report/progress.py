@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from neuron_antagonism.cli.common import note
+from neuron_antagonism.progress import note
 
 EVERY = 10.0
 """Seconds of work after which a pipe gets a line, whatever there is to say."""

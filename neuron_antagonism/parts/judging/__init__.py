@@ -1,0 +1,1 @@
+"""What scorers are judged by: one file a judge."""

@@ -1,0 +1,49 @@
+"""Causal agreement: do scores rank neurons as exact ablation does on held-out questions?"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from neuron_antagonism.metrics.judges import FIGURES, agreement_over_texts, split_half
+from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+
+CEILING = "ceiling"
+"""Stands in a scorer's place: what exact ablation of half of the questions reaches on the other half."""
+
+
+class Agreement(Judge):
+    """Correlations, signs and overlaps with the mean exact effect (see `metrics.judges.agreement`).
+
+    Over all neurons; `agreement.spearman-nonzero` over those that the scorer gives a score.
+    """
+
+    name = "agreement"
+    fields = ("target", "baseline", "truth")
+    needs_truth = True
+
+    def measure(self, at: Bench) -> dict[str, list[Row]]:
+        """A row for each figure."""
+        assert at.truth is not None
+        units = truth_units(at)
+        found = {}
+        for name, one in at.scores.items():
+            scores = one.scores.double().numpy()
+            figures = agreement_over_texts(scores, at.truth, units, seed=at.seed)
+            rows = [row(f"agreement.{figure}", value, *ends) for figure, (value, ends) in figures.items()]
+            value, ends = agreement_over_texts(scores, at.truth, units, nonzero=True, seed=at.seed)["spearman"]
+            found[name] = [*rows, row("agreement.spearman-nonzero", value, *ends)]
+        return found
+
+
+def ceiling(
+    truth: Float[np.ndarray, "question layer neuron"], units: Shaped[np.ndarray, " question"], seed: int
+) -> list[Row]:
+    """What exact ablation reaches that has seen half of the questions, on the other half."""
+    found = split_half(truth, units, seed)
+    return [row(f"agreement.{figure}", found[figure]) for figure in FIGURES]
+
+
+def truth_units(at: Bench) -> Shaped[np.ndarray, " question"]:
+    """The text of each question that exact effects were measured on."""
+    return np.array([example.unit for example in at.evaluate[: at.spec.truth] for _ in example.proxies])

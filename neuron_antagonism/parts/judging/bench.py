@@ -1,0 +1,127 @@
+"""What a judge works with: a model, its evaluation questions, and the scores that are judged."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from neuron_antagonism.method.attribution import Attribution
+from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
+from neuron_antagonism.metrics.interaction import example_log_odds
+from neuron_antagonism.metrics.judges import over_texts
+from neuron_antagonism.metrics.judges.means import weighted_means
+from neuron_antagonism.parts.specs import Judging
+from neuron_antagonism.plugin.base import Scorer
+from neuron_antagonism.types import Example
+from neuron_antagonism.units.neurons import Candidate, candidate_of
+
+if TYPE_CHECKING:
+    from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.progress import Progress
+    from neuron_antagonism.runs.work import Desk
+
+Row = dict[str, Any]
+"""judge, value, low, high: what is measured, and the ends of its 95 % interval; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a judge works with.
+
+    Args:
+        desk: the job's.
+        spec: what is asked for.
+        site: where neurons are.
+        identify: the examples that scores come from.
+        evaluate: the held-out examples, as they come.
+        scorers: by name.
+        scores: by the scorer's name.
+        truth: exact effects of every neuron on the first held-out examples; None for judges that need none.
+        more: further identification examples, for judges that need other draws of them.
+    """
+
+    desk: Desk
+    spec: Judging
+    site: str
+    identify: Sequence[Example]
+    evaluate: Sequence[Example]
+    scorers: Mapping[str, Scorer]
+    scores: Mapping[str, Attribution]
+    truth: Float[np.ndarray, "question layer neuron"] | None
+    more: Sequence[Example]
+
+    @property
+    def model(self) -> HookedModel:
+        """The model."""
+        return self.desk.model
+
+    @property
+    def seed(self) -> int:
+        """Of every draw."""
+        return self.desk.job.seed
+
+    @property
+    def engine(self) -> str:
+        """Settled where the examples were chosen."""
+        return "auto"
+
+    @cached_property
+    def units(self) -> Shaped[np.ndarray, " example"]:
+        """The text of each held-out example."""
+        return np.array([example.unit for example in self.evaluate])
+
+    def told(self, what: str) -> Progress | None:
+        """Progress under the judge's name."""
+        return self.desk.told(what)
+
+    def candidate(self, name: str, count: int | None = None) -> Candidate:
+        """A scorer's good and bad neurons, `budget` of each."""
+        return candidate_of(self.scores[name], count or self.spec.budget)
+
+    def answers(self, edits: Sequence[Edit | None], what: str) -> list[Evaluation]:
+        """Answers to the held-out examples under edits."""
+        how: dict[str, Any] = {"seed": self.seed, "progress": self.told(what)}
+        return evaluate_many(self.model, self.evaluate, edits, **how)
+
+    def log_odds(self, edits: Sequence[Edit | None], what: str) -> Float[np.ndarray, "edit example"]:
+        """Log-odds of the right letter under edits, by example, in nats."""
+        return np.stack([example_log_odds(one) for one in self.answers(edits, what)])
+
+    def mean(self, judge: str, values: Float[np.ndarray, " example"]) -> Row:
+        """A mean over the held-out examples with its interval over their texts."""
+        found = over_texts(weighted_means, values, units=self.units, seed=self.seed)
+        return row(judge, float(found.value), float(found.low), float(found.high))
+
+
+def row(judge: str, value: float, low: float | None = None, high: float | None = None) -> Row:
+    """A row; nan, which says that there is nothing to measure or to bound, becomes None."""
+    numbers = {"value": value, "low": low, "high": high}
+    plain = {name: None if one is None or np.isnan(one) else float(one) for name, one in numbers.items()}
+    return {"judge": judge, **plain}
+
+
+class Judge(ABC):
+    """One way to judge scores.
+
+    Class attributes:
+        name: what people ask for.
+        fields: of the spec, on which its figures depend.
+        needs_truth: whether it compares with exact ablation.
+        needs_more: whether it takes further identification examples.
+    """
+
+    name: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]] = ()
+    needs_truth: ClassVar[bool] = False
+    needs_more: ClassVar[bool] = False
+
+    @abstractmethod
+    def measure(self, at: Bench) -> dict[str, list[Row]]:
+        """Rows of every scorer that the bench holds; forwards are shared among them."""

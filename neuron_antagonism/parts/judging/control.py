@@ -1,0 +1,106 @@
+"""Control: what the paper's edits of a scorer's neurons do to held-out questions, and random neurons like them."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from neuron_antagonism.method.edits import Edit, degrader, enhancer
+from neuron_antagonism.method.observe import Observation, observe
+from neuron_antagonism.metrics.interaction import example_log_odds
+from neuron_antagonism.metrics.judges import detectable, matched_random
+from neuron_antagonism.metrics.outcomes import MODES, sign
+from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+from neuron_antagonism.units.neurons import Candidate
+
+MAKERS = {"enhance": enhancer, "degrade": degrader}
+
+
+class Control(Judge):
+    """Change of log-odds (nats) and of accuracy (points) under the enhancer and the degrader, + = what it is for.
+
+    Half of the budget good and half bad neurons; good ones alone where a scorer has no bad ones. `net` is the change
+    beyond the mean of matched random sets: as many neurons of each layer, as active, edited in the same roles.
+    `detectable` is the smallest change of log-odds that this many texts show with a power of 80 %.
+    """
+
+    name = "control"
+    fields = ("budget", "matched")
+
+    def measure(self, at: Bench) -> dict[str, list[Row]]:
+        """Every edit is a copy beside all others."""
+        active = mean_abs(at)
+        edits: list[Edit | None] = [None]
+        for name in at.scores:
+            found = at.candidate(name)
+            for mode in MODES:
+                own = _edit(mode, found, at)
+                edits += [own, *(_edit(mode, other, at) for other in _matched(found, own, active, at))]
+        answers = at.answers(edits, self.name)
+        odds = np.stack([example_log_odds(one) for one in answers])
+        right = np.stack([one.outcomes.right / one.outcomes.proxies for one in answers])
+        rows: dict[str, list[Row]] = {}
+        start = 1
+        for name in at.scores:
+            rows[name] = []
+            for mode in MODES:
+                stop = start + 1 + at.spec.matched
+                rows[name] += _rows(mode, odds[0], odds[start:stop], right[0], right[start:stop], at)
+                start = stop
+        return rows
+
+
+def mean_abs(at: Bench) -> Float[np.ndarray, "layer neuron"]:
+    """Mean |a| of every neuron over the identification questions."""
+    key = ("mean |a|", at.site)
+    if key not in at.desk.notes:
+        sums: list[Float[np.ndarray, "layer neuron"]] = []
+
+        def see(seen: Observation) -> None:
+            sums.append(seen.values.abs().double().sum(0).numpy())
+
+        observe(at.model, at.identify, see, site=at.site)
+        at.desk.notes[key] = np.sum(sums, axis=0) / sum(len(example.proxies) for example in at.identify)
+    found: Float[np.ndarray, "layer neuron"] = at.desk.notes[key]
+    return found
+
+
+def _edit(mode: str, found: Candidate, at: Bench) -> Edit:
+    bad = found.bad
+    ratio = 1.0 if bad is None else 0.5
+    return MAKERS[mode](found.good, bad, budget=at.spec.budget, ratio=ratio, site=at.site)
+
+
+def _matched(found: Candidate, own: Edit, active: Float[np.ndarray, "layer neuron"], at: Bench) -> list[Candidate]:
+    """Random neurons in the place of those that the edit touches."""
+    good, bad = found.good.top(own.n_good or 0), (found.bad or NeuronSet.of([], at.site)).top(own.n_bad or 0)
+    rng = np.random.default_rng([at.seed, 1])
+    drawn = []
+    for _ in range(at.spec.matched):
+        sets = matched_random([good, bad], active, rng)
+        one, two = (NeuronSet.of([(int(a), int(b)) for a, b in rows], at.site) for rows in sets)
+        drawn.append(Candidate(found.scorer, 0, one, None if found.bad is None else two))
+    return drawn
+
+
+def _rows(
+    mode: str,
+    before: Float[np.ndarray, " example"],
+    odds: Float[np.ndarray, "edit example"],
+    right_before: Float[np.ndarray, " example"],
+    right: Float[np.ndarray, "edit example"],
+    at: Bench,
+) -> list[Row]:
+    """The first edit is the scorer's, the others those of matched sets."""
+    change = sign(mode) * (odds - before)
+    points = 100 * sign(mode) * (right - right_before)
+    texts = len(set(at.units.tolist()))
+    rows = [
+        at.mean(f"control.{mode}", change[0]),
+        at.mean(f"control.{mode}-net", change[0] - change[1:].mean(0)),
+        at.mean(f"control.{mode}-accuracy", points[0]),
+        at.mean(f"control.{mode}-accuracy-net", points[0] - points[1:].mean(0)),
+    ]
+    spread = float(change[0].std(ddof=1)) if len(before) > 1 else float("nan")
+    return [*rows, row(f"control.{mode}-detectable", detectable(spread, texts) if spread > 0 else float("nan"))]

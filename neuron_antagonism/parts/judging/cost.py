@@ -1,0 +1,34 @@
+"""Cost: forwards and tokens that a scorer takes for each question."""
+
+from __future__ import annotations
+
+from neuron_antagonism.engine.choose import choose
+from neuron_antagonism.method.attribute import attribute_each
+from neuron_antagonism.model.counting import counted
+from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+from neuron_antagonism.settings import Settings
+
+
+class Cost(Judge):
+    """Forwards of the model, and tokens in them, to score the identification questions, by question.
+
+    Each scorer alone: beside others it shares what they have in common. Seconds depend on the machine; they stand in
+    the manifest.
+    """
+
+    name = "cost"
+    fields = ("budget",)
+
+    def measure(self, at: Bench) -> dict[str, list[Row]]:
+        """Attribute once more, and count."""
+        questions = [question for example in at.identify for question in example.proxies]
+        # the engine's proof is made once a model, not once a scorer
+        choose(at.model, [encoded.ids for encoded in at.model.encode_all(questions)])
+        rows = {}
+        for name, scorer in at.scorers.items():
+            settings = Settings(site=at.site, budget=at.spec.budget, seed=at.seed)
+            with counted(at.model) as count:
+                attribute_each(at.model, at.identify, [scorer], settings)
+            found = {"forwards": count.forwards, "tokens": count.tokens}
+            rows[name] = [row(f"cost.{what}", value / len(questions)) for what, value in found.items()]
+        return rows

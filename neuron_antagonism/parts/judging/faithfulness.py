@@ -1,0 +1,54 @@
+"""Faithfulness: what is left of the model with a scorer's first neurons alone, and without them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from neuron_antagonism.method.faithfulness import Faithfulness as Curve
+from neuron_antagonism.method.faithfulness import faithfulness_many
+from neuron_antagonism.metrics.judges import RANKINGS, SHARES, areas, comprehensiveness, faithfulness, over_texts
+from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+
+SHOWN = (0.01, 0.1)
+"""Shares of all neurons whose figures get a row of their own."""
+
+
+class Faithfulness(Judge):
+    """CPR, CMD, f(k), completeness and comprehensiveness, of the signed and of the absolute ranking."""
+
+    name = "faithfulness"
+    fields = ("target", "rest")
+
+    def measure(self, at: Bench) -> dict[str, list[Row]]:
+        """Every scorer's sets are copies beside one another."""
+        curves = faithfulness_many(
+            at.model,
+            at.evaluate,
+            dict(at.scores),
+            baseline=at.spec.rest,
+            target=at.spec.target,
+            site=at.site,
+            progress=at.told(self.name),
+        )
+        return {
+            name: [one for ranking in RANKINGS for one in _rows(curves[name, ranking], at.seed)] for name in at.scores
+        }
+
+
+def _rows(curve: Curve, seed: int) -> list[Row]:
+    label = "faithfulness" if curve.ranking == "signed" else f"faithfulness-{curve.ranking}"
+    over = partial(over_texts, units=curve.units, seed=seed)
+    both = over(areas, curve.kept, curve.empty, curve.clean)
+    rows = [row(f"{label}.{name}", both.value[i], both.low[i], both.high[i]) for i, name in enumerate(("cpr", "cmd"))]
+    at = [SHARES.index(share) for share in SHOWN]
+    columns = {
+        "f": over(faithfulness, curve.kept[at], curve.empty, curve.clean),
+        "completeness": over(faithfulness, curve.removed[at], curve.empty, curve.clean),
+        "comprehensiveness": over(comprehensiveness, curve.clean, curve.removed[at]),
+    }
+    for name, found in columns.items():
+        values = zip(SHOWN, np.stack([found.value, found.low, found.high], axis=1), strict=True)
+        rows += [row(f"{label}.{name}@{share:.0%}", *ends) for share, ends in values]
+    return rows

@@ -1,0 +1,75 @@
+"""Stability: how much hangs on which examples the scores come from?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neuron_antagonism.method.attribute import attribute_each
+from neuron_antagonism.method.attribution import Attribution
+from neuron_antagonism.method.edits import Edit, degrader, enhancer
+from neuron_antagonism.metrics.judges import jaccard, role_changes, variance_split
+from neuron_antagonism.metrics.outcomes import MODES, sign
+from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+from neuron_antagonism.settings import Settings
+from neuron_antagonism.types import Example
+from neuron_antagonism.units.neurons import Candidate, candidate_of
+
+MAKERS = {"enhance": enhancer, "degrade": degrader}
+
+
+class Stability(Judge):
+    """Over draws of as many identification examples, all disjoint, on one evaluation set.
+
+    `good-jaccard`, `bad-jaccard`: mean overlap of two draws' sets, |A ∩ B| / |A ∪ B|. `role-changes`: share of the
+    neurons chosen at all that are good in one draw and bad in another. `enhance-draws`, `degrade-draws`: share of the
+    variance of the edit's mean effect on log-odds that comes from the draw, and not from the evaluation's texts.
+    """
+
+    name = "stability"
+    fields = ("draws", "identify", "budget")
+    needs_more = True
+
+    def measure(self, at: Bench) -> dict[str, list[Row]]:
+        """Attribute every draw, then try all their edits beside one another."""
+        found: dict[str, list[Candidate]] = {name: [] for name in at.scores}
+        size = at.spec.identify
+        draws = [at.more[start : start + size] for start in range(0, at.spec.draws * size, size)]
+        for number, examples in enumerate(draws):
+            for name, one in zip(at.scorers, self._attributed(at, examples, number), strict=True):
+                found[name].append(candidate_of(one, at.spec.budget))
+        rows = {name: _sets(own, at.site) for name, own in found.items()}
+        edits = [_edit(mode, one, at) for own in found.values() for mode in MODES for one in own]
+        odds = at.log_odds([None, *edits], self.name)
+        texts, unit = np.unique(at.units, return_inverse=True)
+        # examples of one text are one
+        share = (unit[:, None] == np.arange(len(texts))) / np.bincount(unit)
+        changes = ((odds[1:] - odds[0]) @ share).reshape(len(found), len(MODES), len(draws), -1)
+        for name, by_mode in zip(found, changes, strict=True):
+            for mode, change in zip(MODES, by_mode, strict=True):
+                split = variance_split(sign(mode) * change)
+                whole = split.draws + split.examples + split.rest
+                rows[name].append(row(f"stability.{mode}-draws", split.draws / whole if whole > 0 else float("nan")))
+        return rows
+
+    def _attributed(self, at: Bench, examples: Sequence[Example], number: int) -> list[Attribution]:
+        # what draws its scores draws others each time
+        scorers = [one.with_options(seed=at.seed + number) if one.draws else one for one in at.scorers.values()]
+        settings = Settings(site=at.site, budget=at.spec.budget, seed=at.seed, progress=at.told(self.name))
+        return attribute_each(at.model, examples, scorers, settings)
+
+
+def _edit(mode: str, found: Candidate, at: Bench) -> Edit:
+    ratio = 1.0 if found.bad is None else 0.5
+    return MAKERS[mode](found.good, found.bad, budget=at.spec.budget, ratio=ratio, site=at.site)
+
+
+def _sets(found: list[Candidate], site: str) -> list[Row]:
+    good = [one.good for one in found]
+    rows = [row("stability.good-jaccard", jaccard(good))]
+    if all(one.bad is not None for one in found):
+        bad = [one.bad or NeuronSet.of([], site) for one in found]
+        rows += [row("stability.bad-jaccard", jaccard(bad)), row("stability.role-changes", role_changes(good, bad))]
+    return rows

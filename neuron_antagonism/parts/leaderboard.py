@@ -1,0 +1,238 @@
+"""Scorers judged: one unit for each scorer and judge, so that another scorer computes its own alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuron_antagonism.errors import UsageError
+from neuron_antagonism.method.ablate import ablate
+from neuron_antagonism.neurons import check_count
+from neuron_antagonism.parts.judging.agreement import CEILING, ceiling
+from neuron_antagonism.parts.judging.bench import Bench
+from neuron_antagonism.parts.judging.every import EVERY
+from neuron_antagonism.parts.rows import Rows
+from neuron_antagonism.parts.specs import Judging
+from neuron_antagonism.plugin.base import Scorer
+from neuron_antagonism.plugin.manager import as_target, run_check
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.keys import identity, key_of
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.settings import Settings
+from neuron_antagonism.units.examples import Sizes
+from neuron_antagonism.units.scores import Scoring, read
+
+if TYPE_CHECKING:
+    from neuron_antagonism.runs.work import Desk
+
+KIND, TRUTH = "judged", "truth"
+
+
+@dataclass(frozen=True)
+class LeaderboardRows(Rows):
+    """The part `judging`: a row for each task, scorer and figure of a judge: value, and low and high of its interval.
+
+    Evaluation examples are taken as they come. The scorer `ceiling` is what exact ablation agrees with itself, half of
+    the questions against the other half.
+    """
+
+    kind = KIND
+    spec: Judging
+
+    @property
+    def sizes(self) -> Sizes:
+        """The examples."""
+        return Sizes(self.spec.identify, 0, self.spec.evaluate, stratified=False)
+
+    @property
+    def more(self) -> Sizes:
+        """As many further identification examples as the draws take."""
+        return replace(self.sizes, identify=self.spec.identify * self.spec.draws)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return tuple(name for name in EVERY if name in self.spec.judges)
+
+    def scorers(self, job: Job) -> dict[str, Scorer]:
+        """The scorers by name, with the job's seed where they draw."""
+        found = {}
+        for scorer in self.spec.chosen():
+            draws = scorer.draws and "seed" not in scorer.options.model_fields_set
+            found[scorer.name] = scorer.with_options(seed=job.seed) if draws else scorer
+        return found
+
+    def check(self, desk: Desk) -> None:
+        """Neurons enough, and scorers that fit the model and the examples."""
+        model, site = desk.model, self.classes.site
+        n_units = model.n_layers * model.units(site)
+        check_count(self.spec.budget, n_units, "budget")
+        if 2 * self.spec.n > n_units:
+            raise UsageError(f"part {self.name!r}: n is {self.spec.n}; accepted: 1 to {n_units // 2} of this model")
+        split = self.sizes.at(desk).split
+        for scorer in self.scorers(desk.job).values():
+            run_check(scorer, model, split.identify, site)
+
+    def first(self, job: Job) -> list[Unit]:
+        """The examples."""
+        takes_more = any(EVERY[name].needs_more for name in self.judges)
+        return [self.sizes.unit(job), *([self.more.unit(job)] if takes_more else [])]
+
+    def units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> list[Unit]:
+        """See `Part.units`."""
+        return list(self._units(job, group, shelf))
+
+    def _units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
+        first = self.first(job)
+        yield from first
+        if not all(shelf.has(unit) for unit in first):
+            return
+        scores = self.scores(job, shelf)
+        yield from scores.values()
+        truth = self.truth(job, shelf)
+        if truth is not None:
+            yield truth
+        if not all(shelf.has(unit) for unit in (*scores.values(), *([truth] if truth else []))):
+            return
+        yield from self.judged(job, shelf, scores, truth)
+
+    def scores(self, job: Job, shelf: Shelf) -> dict[str, Unit]:
+        """Every scorer's scores."""
+        scoring = Scoring(self.sizes, Settings(site=self.classes.site, budget=self.spec.budget))
+        found = {}
+        for name, scorer in self.scorers(job).items():
+            unit = scoring.unit(job, shelf, scorer)
+            assert unit is not None
+            found[name] = unit
+        return found
+
+    def truth(self, job: Job, shelf: Shelf) -> Unit | None:
+        """Exact effects on held-out questions; None where no judge asks for them."""
+        prepared = self.sizes.of(job, shelf)
+        if prepared is None or not any(EVERY[name].needs_truth for name in self.judges):
+            return None
+        spec = self.spec
+        what = [prepared.set_hash("evaluate"), spec.truth, spec.baseline, identity(as_target(spec.target))]
+        key = key_of(TRUTH, job.model.id, what, prepared.engine["name"], self.classes.site)
+        return Unit(TRUTH, f"{job.name}.{spec.target}", key, Truth(self), tuple(self.first(job)))
+
+    def judged(self, job: Job, shelf: Shelf, scores: dict[str, Unit], truth: Unit | None) -> Iterator[Unit]:
+        """A unit for each judge and scorer."""
+        prepared = self.sizes.of(job, shelf)
+        assert prepared is not None
+        for judge in self.judges:
+            kind = EVERY[judge]
+            fields = {name: self.spec.model_dump(mode="json")[name] for name in kind.fields}
+            target = identity(as_target(self.spec.target)) if "target" in kind.fields else None
+            needs = [self.sizes.unit(job)]
+            needs += [truth] if kind.needs_truth and truth is not None else []
+            needs += [self.more.unit(job)] if kind.needs_more else []
+            for name, unit in scores.items():
+                what = [judge, fields, target, prepared.set_hash("evaluate"), [need.key for need in needs], unit.key]
+                key = key_of(KIND, job.model.id, job.seed, self.classes.site, what)
+                label = f"{job.name}.{name}.{judge}"
+                yield Unit(KIND, label, key, JudgedBy(self, judge, name), (*needs, unit))
+
+    def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
+        """Nothing: each unit has a recipe of its own."""
+        raise NotImplementedError
+
+    def found(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Payload | None:
+        """A job's rows; None where something of it is not there."""
+        units = self.units(job, group, shelf)
+        prepared = self.sizes.of(job, shelf)
+        wanted = len(self.judges) * len(self.spec.scorers)
+        judged = [unit for unit in units if unit.kind == KIND]
+        if prepared is None or len(judged) != wanted or not all(shelf.has(unit) for unit in judged):
+            return None
+        rows: list[dict[str, Any]] = []
+        for unit in judged:
+            payload, recipe = shelf.get(unit), unit.recipe
+            assert payload is not None
+            assert isinstance(recipe, JudgedBy)
+            rows += [{"task": job.name, "scorer": recipe.scorer} | row for row in payload.meta["rows"]]
+        truth = next((shelf.get(unit) for unit in units if unit.kind == TRUTH), None)
+        if truth is not None:
+            rows += [{"task": job.name, "scorer": CEILING} | row for row in truth.meta["rows"]]
+        return Payload({"rows": rows, "notes": prepared.split.report.notes})
+
+    def bench(self, desk: Desk, names: Sequence[str], *, truth: bool = False, more: bool = False) -> Bench:
+        """What a judge of some scorers works with."""
+        split = self.sizes.at(desk).split
+        units = self.scores(desk.job, desk.shelf)
+        payloads = {name: desk.shelf.get(units[name]) for name in names}
+        every = self.scorers(desk.job)
+        unit = self.truth(desk.job, desk.shelf) if truth else None
+        effects = desk.shelf.get(unit) if unit is not None else None
+        return Bench(
+            desk,
+            self.spec,
+            self.classes.site,
+            split.identify,
+            split.evaluate,
+            {name: every[name] for name in names},
+            {name: read(payload) for name, payload in payloads.items() if payload is not None},
+            None if effects is None else np.asarray(effects.arrays["effects"]),
+            self.more.at(desk).split.identify if more else (),
+        )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Computes exact effects on held-out questions.
+
+    Args:
+        part: whose.
+    """
+
+    part: LeaderboardRows
+
+    @classmethod
+    def make(cls, desk: Desk, units: Sequence[Unit]) -> None:
+        """Ablate every neuron, and compare one half of the questions with the other."""
+        for unit in units:
+            recipe = unit.recipe
+            assert isinstance(recipe, Truth)
+            spec, site = recipe.part.spec, recipe.part.classes.site
+            examples = recipe.part.sizes.at(desk).split.evaluate[: spec.truth]
+            found = ablate(
+                desk.model, examples, spec.target, baseline=spec.baseline, site=site, progress=desk.told("truth")
+            )
+            effects = found.effects.float().numpy()
+            texts = np.array([example.unit for example in examples for _ in example.proxies])
+            desk.shelf.put(unit, Payload({"rows": ceiling(effects, texts, desk.job.seed)}, {"effects": effects}))
+
+
+@dataclass(frozen=True)
+class JudgedBy:
+    """Judges one scorer.
+
+    Args:
+        part: whose.
+        judge: the judge's name.
+        scorer: the scorer's.
+    """
+
+    part: LeaderboardRows
+    judge: str
+    scorer: str
+
+    @classmethod
+    def make(cls, desk: Desk, units: Sequence[Unit]) -> None:
+        """Scorers that the same judge is to judge share its forwards."""
+        together: dict[tuple[str, str], dict[str, Unit]] = {}
+        parts: dict[str, LeaderboardRows] = {}
+        for unit in units:
+            recipe = unit.recipe
+            assert isinstance(recipe, JudgedBy)
+            parts[recipe.part.name] = recipe.part
+            together.setdefault((recipe.part.name, recipe.judge), {})[recipe.scorer] = unit
+        for (part, name), own in together.items():
+            kind = EVERY[name]
+            bench = parts[part].bench(desk, tuple(own), truth=kind.needs_truth, more=kind.needs_more)
+            rows = kind().measure(bench)
+            for scorer, unit in own.items():
+                desk.shelf.put(unit, Payload({"rows": rows[scorer]}))
