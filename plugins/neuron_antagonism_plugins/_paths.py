@@ -180,18 +180,21 @@ class Paths:
             pair = [one.double().cpu() if post is None else called(post, one, self._like) for one in outputs]
             terms.append(pair[1] - pair[0])
         moved = after - before
-        columns = torch.stack([term.flatten() for term in terms], dim=1)
-        found = torch.linalg.lstsq(columns, moved.flatten()[:, None]).solution[:, 0]
-        left = (moved - (columns @ found).reshape(moved.shape)).abs()
-        # sums are rounded to what they are large by
+        # an entry of the stream is rounded by what it is large by: one that is huge says little of the others
         usual = torch.maximum(after.abs(), before.abs()).clamp_min(float(moved.square().mean().sqrt()))
-        if not bool((left <= self.bound * usual).all()):
-            worst = float((left / usual).max())
+        columns = torch.stack([(term / usual).flatten() for term in terms], dim=1)
+        wanted = (moved / usual).flatten()
+        found = torch.linalg.lstsq(columns, wanted[:, None]).solution[:, 0]
+        left = float((wanted - columns @ found).square().mean().sqrt())
+        if not left <= self.bound:
             raise self._refused(
-                f"its FFNs move the final residual stream otherwise than by what they write ({worst:.1e})"
+                f"its FFNs move the final residual stream otherwise than by what they write ({left:.1e})"
             )
-        multiplier = float(found.mean())
-        if float((found - multiplier).abs().max()) > self.bound * abs(multiplier):
+        together = columns.sum(1)
+        multiplier = float(together @ wanted / (together @ together))
+        # what is left over blurs the size of a block that writes little
+        blur = left / columns.norm(dim=0).clamp_min(1e-300)
+        if bool(((found - multiplier).abs() > self.bound * abs(multiplier) + 4 * blur).any()):
             shown = ", ".join(f"{one:.3g}" for one in found.tolist())
             raise self._refused(f"its FFNs reach the final residual stream at different sizes ({shown})")
         return 1.0 if abs(multiplier - 1) <= min(self.bound, EXACT) else multiplier

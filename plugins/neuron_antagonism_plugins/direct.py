@@ -59,7 +59,7 @@ class Direct(na.Scorer):
         for done, (question, one) in enumerate(zip(questions, encoded, strict=True), start=1):
             end, own = paths.ending(one.ids)
             along = paths.direction(end, one.letters, question.answer)
-            values.append([value.double().cpu() for value in own])
+            values.append([value.cpu() for value in own])
             directions.append([paths.before_ffn(layer, along, value) for layer, value in enumerate(own)])
             if settings.progress is not None:
                 settings.progress("values", done, len(questions))
@@ -67,7 +67,7 @@ class Direct(na.Scorer):
         for layer in range(model.n_layers):
             written = model.output_weights(layer).cpu()
             along = torch.stack([one[layer] for one in directions]).to(written.dtype)
-            parts.append(torch.stack([one[layer] for one in values]) * (along @ written.T))
+            parts.append(torch.stack([one[layer] for one in values]).to(written.dtype) * (along @ written.T))
         found = torch.stack(parts, dim=1)
         return na.Attribution(
             scores=found.mean(0).float(),
