@@ -25,7 +25,6 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "random": {"planted": 0.0},
     "auroc": {"planted": 0.0},
     "cett": {"planted": 0.0, "options": {"C": 100.0}},
-    "direct": {"planted": 0.0},
     "lape": {"planted": 0.0},
     "neurons": {"planted": 0.0, "options": {"file": str(FILE)}},
 }

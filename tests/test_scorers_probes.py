@@ -178,12 +178,10 @@ class TestCett:
 def fires(name: str) -> list[np.ndarray]:
     """By question, where the activation function of each neuron is above 0 [token, layer, neuron]."""
     words, found = tiny.tokenizer(), []
-    parts = {}
-    for i, block in enumerate(plain.blocks(module(name))):
-        mlp = getattr(block, "mlp", block)
-        parts[str(i)] = mlp.act_fn if hasattr(mlp, "act_fn") else mlp.act if hasattr(mlp, "act") else mlp.activation_fn
+    names = ("act_fn", "act", "activation_fn")
+    ffns = [getattr(block, "mlp", block) for block in plain.blocks(module(name))]
+    parts = {str(i): next(getattr(ffn, key) for key in names if hasattr(ffn, key)) for i, ffn in enumerate(ffns)}
     for question in asked(name):
-        # one module of its own a block: OPT's blocks share none
         with plain.taken(module(name), parts) as seen_there:
             plain.logits(module(name), words(question.prompt)["input_ids"])
         acts = [seen_there[key][1] for key in parts]
@@ -192,7 +190,7 @@ def fires(name: str) -> list[np.ndarray]:
 
 
 class TestLape:
-    @pytest.mark.parametrize("name", ARCHITECTURES)
+    @pytest.mark.parametrize("name", [*ARCHITECTURES, "phi3"])
     @pytest.mark.parametrize("positions", ["last", "all"])
     def test_it_is_the_entropy_of_the_shares(self, name, positions):
         """By numpy, from what the plain module's activation functions give: shares by class, percentile, entropy."""
