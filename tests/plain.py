@@ -18,6 +18,38 @@ def blocks(module: nn.Module, n: int = 3) -> nn.ModuleList:
     return next(m for m in module.modules() if isinstance(m, nn.ModuleList) and len(m) == n)
 
 
+def output(block: nn.Module) -> nn.Module:
+    """The output projection of a block's FFN."""
+    names = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "fc2")
+    return next(part for name, part in block.named_modules() if name in names)
+
+
+def output_weights(block: nn.Module) -> Tensor:
+    """What each neuron of a block writes for each unit of its value [neuron, width]."""
+    projection = output(block)
+    weight = projection.get_parameter("weight").detach()
+    return weight.T if isinstance(projection, nn.Linear) else weight
+
+
+@contextmanager
+def taken(module: nn.Module, parts: dict[str, nn.Module]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Within the context a forward leaves here what each part takes in and gives, by the parts' names."""
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    handles = []
+    for name, part in parts.items():
+
+        def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, name: str = name) -> None:
+            given = args[0] if args else kwargs["hidden_states"]
+            found[name] = given.detach(), (out[0] if isinstance(out, tuple) else out).detach()
+
+        handles.append(part.register_forward_hook(hook, with_kwargs=True))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @contextmanager
 def writing(module: nn.Module, site: str, f: Callable[[Tensor, int], Tensor]) -> Iterator[None]:
     """Within the context, values [batch, position, unit] become `f(values, layer)` in every forward."""
@@ -37,8 +69,7 @@ def writing(module: nn.Module, site: str, f: Callable[[Tensor, int], Tensor]) ->
         elif site == "up":
             handles.append(block.mlp.up_proj.register_forward_hook(after))
         else:
-            last = block.mlp.down_proj if hasattr(block.mlp, "down_proj") else block.mlp.c_proj
-            handles.append(last.register_forward_pre_hook(before))
+            handles.append(output(block).register_forward_pre_hook(before))
     try:
         yield
     finally:
@@ -58,7 +89,8 @@ def values(module: Any, ids: Sequence[int], site: str) -> Tensor:
     found: dict[int, Tensor] = {}
 
     def read(seen: Tensor, layer: int) -> Tensor:
-        found[layer] = seen[0, -1].clone()
+        # some models run their FFN on one long row of tokens
+        found[layer] = seen.reshape(-1, seen.shape[-1])[-1].clone()
         return seen
 
     with writing(module, site, read):

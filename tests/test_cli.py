@@ -414,6 +414,13 @@ class TestDryRun:
         assert all(p.startswith("You judge the feeling of a text.\n") and p.endswith("\nAnswer:\n") for p in prompts)
         assert "identify 2, select 4, evaluate 4 examples" in shown[4]
 
+    def test_a_scorer_that_compares_answers_is_timed_on_one(self, call, checkpoint):
+        """AUROC has nothing to compare in the one question that is timed: that is no failure."""
+        words = (*SMALL, "--task", "ner", "--scorer", "auroc", "--unstratified", "--model", checkpoint)
+        done = call("run", *words, "--dry-run", "--json")
+        assert done.code == 0
+        assert json.loads(done.out)["seconds"] > 0
+
     def test_json(self, call, tmp_path, checkpoint):
         """With --json the same as one document: prompts of as many tasks as there are, and counts."""
         words = (*SMALL, "--task", "ner", "--task", "chunking", "--scorer", "ace", "--unstratified")

@@ -24,7 +24,23 @@ from neuron_antagonism.plugin.base import Configurable
 from neuron_antagonism.plugin.manager import GROUP, KINDS, Registry, registry
 
 SHIPPED = {
-    "scorer": {"ablation", "ace", "act", "kn", "neuronlens", "neurons", "qrnca", "random", "tn"},
+    "scorer": {
+        *(
+            "ablation",
+            "ace",
+            "act",
+            "auroc",
+            "cett",
+            "direct",
+            "kn",
+            "lape",
+            "neuronlens",
+            "neurons",
+            "qrnca",
+            "random",
+        ),
+        "tn",
+    },
     "task": {"chunking", "commonsense", "file", "ner", "sentiment"},
     "intervention": {"excite", "range", "silence"},
     "observer": {"jsonl"},

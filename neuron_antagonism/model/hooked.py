@@ -19,6 +19,7 @@ from neuron_antagonism.model.chat import ChatTemplate
 from neuron_antagonism.model.identity import weights_sha256
 from neuron_antagonism.model.letters import Asked, Encoded, Letters, Weight
 from neuron_antagonism.model.loading import Loading
+from neuron_antagonism.model.output import output_weights, taking, written
 from neuron_antagonism.model.prefix import MIN_SHARED, PAD_ID, Prefix, padded
 from neuron_antagonism.model.tokens import Tokens
 from neuron_antagonism.model.turn import Turn, as_evaluated
@@ -438,6 +439,43 @@ class HookedModel:
             )
         return SITES[name]
 
+    def output_weights(self, layer: int) -> Float[Tensor, "neuron width"]:
+        """What each FFN neuron of a block writes for each unit of its value at the site "post"; float32 or wider.
+
+        What the FFN's output projection writes, before a norm or multiplier that some models put behind it. Of any
+        module kind: a quantized weight is read by what it writes.
+
+        Raises:
+            ModelError: the block's output projection was not found.
+        """
+        module = self._output_projection(layer)
+        like = torch.empty(0, dtype=self.dtype, device=_place(module, self.device))
+        with self.computing():
+            return output_weights(module, self.n_neurons, like)
+
+    def ffn_output(self, layer: int, values: Float[Tensor, "*batch neuron"]) -> Float[Tensor, "*batch width"]:
+        """What a block's FFN writes where its neurons have these values at the site "post"; float32 or wider.
+
+        The sum of values times `output_weights`, and the projection's bias, in the model's own precision; before a norm
+        or multiplier that some models put behind it.
+
+        Raises:
+            ModelError: the block's output projection was not found.
+        """
+        module = self._output_projection(layer)
+        rows = values.reshape(-1, values.shape[-1]).to(_place(module, self.device), self.dtype)
+        with self.computing():
+            return written(module, rows).reshape(*values.shape[:-1], -1)
+
+    def _output_projection(self, layer: int) -> torch.nn.Module:
+        module = taking(self.bridge, self.site("post").format(layer))
+        if module is None:
+            raise ModelError(
+                f"{self.name} ({self.architecture}), layer {layer}: the FFN's output projection is none that was "
+                "found; accepted: decoders with a dense FFN in every block"
+            )
+        return module
+
     @contextmanager
     def edited(self, edit: Editing) -> Iterator[HookedModel]:
         """Within the context every forward is edited; the model is restored on exit, also after an exception.
@@ -500,6 +538,11 @@ class HookedModel:
                 f"{n_layers} blocks; accepted: one width in every block"
             )
         return widths[0]
+
+
+def _place(module: torch.nn.Module, otherwise: torch.device) -> torch.device:
+    """Where a module wants its inputs; what accelerate keeps elsewhere is fetched to where its hook says."""
+    return next((weight.device for weight in module.parameters() if not weight.is_meta), otherwise)
 
 
 def check_model(model: object) -> None:

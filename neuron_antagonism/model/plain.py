@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuron_antagonism.errors import ModelError
+from neuron_antagonism.model.output import taking
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -56,14 +57,9 @@ def plain_name(name: str) -> str:
 
 def reader(model: HookedModel, layer: int) -> tuple[str | None, torch.nn.Module | None]:
     """The module that takes in what the site `post` reads and writes in a layer, of whatever kind, and its name."""
-    point = model.bridge.hook_dict[model.site("post").format(layer)]
-    owner = next((part for part in model.bridge.modules() if getattr(part, "hook_in", None) is point), None)
-    inner = getattr(owner, "original_component", None)
-    # a module that was loaded twice was wrapped twice
-    while (within := getattr(inner, "original_component", None)) is not None:
-        inner = within
+    inner = taking(model.bridge, model.site("post").format(layer))
     names = [name for name, part in model.bridge.original_model.named_modules() if part is inner]
-    return (names[0], inner) if names and isinstance(inner, torch.nn.Module) else (None, None)
+    return (names[0], inner) if names else (None, None)
 
 
 def column(module: torch.nn.Module, neuron: int, like: Float[Tensor, "*batch neuron"]) -> Float[Tensor, " width"]:

@@ -17,5 +17,9 @@ def own_target(scorer: Scorer) -> Target | None:
 
 
 def passes_of_its_own(scorer: Scorer) -> bool:
-    """Whether a scorer attributes by passes of its own, and takes no part in those that are shared."""
-    return type(scorer).attribute is not Scorer.attribute
+    """Whether a scorer attributes by passes of its own, and takes no part in those that are shared.
+
+    It does where its class overrides `attribute`, unless its options do without: then its property `own_passes` is
+    false, and `aggregate` is called.
+    """
+    return type(scorer).attribute is not Scorer.attribute and bool(getattr(scorer, "own_passes", True))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from neuron_antagonism.engine.memory import TokenLimit, bytes_per_token, free_bytes, weight_bytes
+from neuron_antagonism.errors import DataError
 from neuron_antagonism.method.attribute import attribute_each, settled_steps
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import evaluate_many
@@ -20,6 +22,7 @@ from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.effects import CEILING, Effects
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.plugin.scorers import passes_of_its_own
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.runs.backends.serial import Serial
 from neuron_antagonism.runs.execute import Work, prepare
@@ -154,7 +157,14 @@ class Estimate:
 
         def work() -> None:
             steps = settled_steps(self.model, [one], self.plan.scorers, settings)
-            attribute_each(self.model, one, self.plan.scorers, replace(settings, steps=steps))
+            told = replace(settings, steps=steps)
+            own = [scorer for scorer in self.plan.scorers if passes_of_its_own(scorer)]
+            if shared := [scorer for scorer in self.plan.scorers if scorer not in own]:
+                attribute_each(self.model, one, shared, told)
+            for scorer in own:
+                # one question says too little for those that compare, which they find when their passes are made
+                with suppress(DataError):
+                    attribute_each(self.model, one, [scorer], told)
 
         return self._timed(work)
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import neuron_antagonism as na
 
+MOST_CONCEPTS = 100
+"""More than these are no classes: statistics are kept for each."""
+
 
 def concepts_of(examples: Sequence[na.Example]) -> list[str]:
     """The different right answers of some examples, sorted."""

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._concepts import check_concept, concepts_of
+from neuron_antagonism_plugins._concepts import MOST_CONCEPTS, check_concept, concepts_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MOST_CONCEPTS = 100
-"""More than these are no classes: statistics are kept for each."""
 
 
 class NeuronLens(na.Scorer):
