@@ -75,6 +75,7 @@ def test_shipped_and_outside_plugins_are_found_alike(listed):
     """Kind, distribution, version, first line and options of both come through the same door."""
     assert {name for name, entry in listed.items() if entry["distribution"] == "outside-plugins"} == {
         "clamp",
+        "learned-mask",
         "logit-difference",
         "nli",
     }
@@ -170,3 +171,20 @@ def test_a_second_distribution_of_the_same_names(installed, tmp_path):
         assert shown.startswith("clamp: intervention of outside-plugins 2.3.4")
     finally:
         link.unlink()
+
+
+def test_a_leaderboard_takes_them_as_they_are(installed, checkpoint):
+    """What an outside scorer is judged by needs no line of it beyond its target; one with passes of its own, none."""
+    script = f"""
+import neuron_antagonism as na
+if __name__ == "__main__":
+    sizes = dict(identify=1, evaluate=2, truth=2, draws=2, matched=1, budget=6, n=3)
+    names = ["logit-difference", "learned-mask"]
+    board = na.leaderboard({str(checkpoint)!r}, ["sentiment"], names, progress=False, **sizes)
+    print(sorted(set(board.frame.scorer)))
+    print(board.frame.groupby("scorer").judge.nunique().to_dict())
+"""
+    done = installed.run("-c", script)
+    shown, counted = done.stdout.strip().splitlines()
+    assert shown == "['ceiling', 'learned-mask', 'logit-difference']"
+    assert counted == "{'ceiling': 9, 'learned-mask': 49, 'logit-difference': 49}"

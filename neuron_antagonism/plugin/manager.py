@@ -51,6 +51,11 @@ class Registered:
         """The class, whether a class or an instance was registered."""
         return self.thing if isinstance(self.thing, type) else type(self.thing)
 
+    @property
+    def key(self) -> str:
+        """Under which no two can be used: options name what they belong to, and only targets have none."""
+        return _key(self.name, self.kind)
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -70,7 +75,7 @@ class LeftOut:
 
 
 class Registry:
-    """Everything registered, by name; names are unique across kinds.
+    """Everything registered, by name; names are unique across kinds, those of targets among targets.
 
     Args:
         entry_points: the entry points to load; default: the installed ones of the group `neuron_antagonism`.
@@ -107,7 +112,7 @@ class Registry:
     def __iter__(self) -> Iterator[Registered]:
         """All things that can be used, sorted by kind and name."""
         order = list(KINDS)
-        usable = (entry for name, entry in self._entries.items() if name not in self.conflicts)
+        usable = (entry for key, entry in self._entries.items() if key not in self.conflicts)
         return iter(sorted(usable, key=lambda entry: (order.index(entry.kind), entry.name)))
 
     def entry(self, name: str, kind: str | None = None) -> Registered:
@@ -117,9 +122,11 @@ class Registry:
             PluginError: there is none, or two; suggests the nearest name, and says when a broken plugin may have had
                 it.
         """
-        if name in self.conflicts:
-            raise PluginError(self.conflicts[name])
-        entry = self._entries.get(name)
+        keys = [_key(name, kind)] if kind is not None else [name, _key(name, "target")]
+        for key in keys:
+            if key in self.conflicts:
+                raise PluginError(self.conflicts[key])
+        entry = next((self._entries[key] for key in keys if key in self._entries), None)
         if entry is None or (kind is not None and entry.kind != kind):
             accepted = [e.name for e in self if kind is None or e.kind == kind]
             line = unknown(kind or "plugin", name, accepted)
@@ -195,11 +202,11 @@ class Registry:
             self._add(Registered(kind, thing.name, thing, where, version))
 
     def _add(self, entry: Registered) -> None:
-        other = self._entries.get(entry.name)
+        other = self._entries.get(entry.key)
         if other is None:
-            self._entries[entry.name] = entry
+            self._entries[entry.key] = entry
         else:
-            self.conflicts[entry.name] = (
+            self.conflicts[entry.key] = (
                 f"two plugins are named {entry.name!r}: a {other.kind} of {other.distribution} and a {entry.kind} of "
                 f"{entry.distribution}; accepted: one; uninstall or rename one of them"
             )
@@ -220,6 +227,10 @@ class Registry:
                 f"{path}: its task is named {name!r}, as a {taken.kind} of {taken.distribution} is; "
                 "accepted: a name that no plugin has, in the file's field name"
             )
+
+
+def _key(name: str, kind: str) -> str:
+    return f"target {name}" if kind == "target" else name
 
 
 def registry() -> Registry:

@@ -2,6 +2,7 @@
 
 import pytest
 from outside_plugins.clamp import Clamp
+from outside_plugins.learned_mask import LearnedMask
 from outside_plugins.logit_difference import LogitDifferenceScorer
 from outside_plugins.nli import Nli
 
@@ -16,6 +17,11 @@ class TestLogitDifference(ScorerTests):
 class TestAgainstMax(ScorerTests):
     plugin = LogitDifferenceScorer
     options = {"against": "max"}
+
+
+class TestLearnedMask(ScorerTests):
+    plugin = LearnedMask
+    options = {"rounds": 2}
 
 
 class TestNli(TaskTests):

@@ -1,0 +1,208 @@
+"""A leaderboard: every scorer by every judge, in one call; what is there is not computed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+from directories import made, units
+
+import neuron_antagonism as na
+from neuron_antagonism.engine.replay import CopiesEngine
+from neuron_antagonism.metrics import judges
+from neuron_antagonism.parts.judging.every import EVERY
+from neuron_antagonism.parts.specs import JUDGES
+
+one_thread = tiny.one_thread
+
+SMALL: dict[str, Any] = {
+    "tasks": ["sentiment"],
+    "identify": 2,
+    "evaluate": 6,
+    "truth": 4,
+    "draws": 2,
+    "matched": 2,
+    "budget": 6,
+    "n": 3,
+    "progress": False,
+}
+SCORERS = ["ace", "act", "random", "grad-x-act", "ablation"]
+COLUMNS = ["model", "task", "seed", "scorer", "judge", "value", "low", "high"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return tiny.load("llama", torch.float32)
+
+
+@pytest.fixture(scope="module")
+def board(model: Any, tmp_path_factory: pytest.TempPathFactory) -> na.Leaderboard:
+    """Five scorers by every judge."""
+    return na.leaderboard(model, scorers=SCORERS, out=tmp_path_factory.mktemp("boards") / "board", **SMALL)
+
+
+def of(frame: pd.DataFrame, scorer: str, judge: str) -> pd.Series[Any]:
+    (found,) = (row for _, row in frame[(frame.scorer == scorer) & (frame.judge == judge)].iterrows())
+    return found
+
+
+def test_the_frame_is_tidy(board):
+    """One row a figure, the same for every scorer that has both roles; ends around their value."""
+    frame = board.frame
+    assert list(frame.columns) == COLUMNS
+    assert set(frame.scorer) == {*SCORERS, "ceiling"}
+    assert not frame.duplicated(["task", "seed", "scorer", "judge"]).any()
+    asked = {judge.partition(".")[0].removesuffix("-absolute") for judge in frame.judge}
+    # nothing is planted in this model
+    assert asked == set(JUDGES) - {"planted"}
+    of_ace, of_act = (set(frame[frame.scorer == name].judge) for name in ("ace", "act"))
+    assert of_ace - of_act == {
+        *("dose.bad-slope", "dose.bad-monotonicity", "interaction.enhance", "interaction.degrade"),
+        *("stability.bad-jaccard", "stability.role-changes"),
+    }
+    there = frame.dropna(subset=["low", "high"])
+    assert len(there) > 100
+    assert ((there.low <= there.value) & (there.value <= there.high)).all()
+    assert board.table.shape == (len(of_ace), len(SCORERS) + 1)
+
+
+def test_agreement_is_with_held_out_ablation(board, model):
+    """Figures equal those of exact effects that are computed here, on the first held-out examples."""
+    task = na.load_task("sentiment")
+    split = task.split(2, 0, 6, seed=0, fits=model)
+    truth = na.ablate(model, split.evaluate[:4], "log-odds").effects.float().numpy()
+    scores = na.attribute(model, split.identify, "grad-x-act", budget=6).scores.numpy()
+    expected = judges.agreement(scores, truth.astype(np.float64).mean(0))
+    for figure, value in expected.items():
+        assert of(board.frame, "grad-x-act", f"agreement.{figure}").value == pytest.approx(value, abs=1e-6)
+    texts = np.array([example.unit for example in split.evaluate[:4] for _ in example.proxies])
+    for figure, value in judges.split_half(truth, texts).items():
+        assert of(board.frame, "ceiling", f"agreement.{figure}").value == pytest.approx(value, abs=1e-6)
+
+
+def test_faithfulness_is_that_of_the_function(board, model):
+    """CPR and CMD equal what `na.faithfulness` gives."""
+    split = na.load_task("sentiment").split(2, 0, 6, seed=0, fits=model)
+    found = na.faithfulness(
+        model, split.evaluate, na.attribute(model, split.identify, "act", budget=6), baseline="counterfactual"
+    )
+    for name in ("cpr", "cmd"):
+        value = of(board.frame, "act", f"faithfulness.{name}").value
+        assert value == pytest.approx(getattr(found, name), rel=1e-5, nan_ok=True)
+
+
+def test_control_is_the_change_under_the_papers_edit(board, model):
+    """Mean change of log-odds under the enhancer at ratio 0.5."""
+    split = na.load_task("sentiment").split(2, 0, 6, seed=0, fits=model)
+    a = na.attribute(model, split.identify, "ace", budget=6)
+    edit = na.enhancer(a.good(6), a.bad(6), budget=6, ratio=0.5)
+    before, after = na.evaluate_many(model, split.evaluate, [None, edit])
+    odds = [
+        one.log_probabilities.gather(1, one.answers[:, None])[:, 0] - torch.log1p(-(-one.cross_entropy).exp())
+        for one in (before, after)
+    ]
+    assert of(board.frame, "ace", "control.enhance").value == pytest.approx(float((odds[1] - odds[0]).mean()), abs=1e-5)
+    points = 100 * (after.acc - before.acc)
+    assert of(board.frame, "ace", "control.enhance-accuracy").value == pytest.approx(points)
+
+
+def test_draws_differ_and_cost_is_counted(board):
+    """Random neurons of two draws hardly meet; a gradient of all layers takes fewer tokens than one of each layer."""
+    frame = board.frame
+    assert of(frame, "random", "stability.good-jaccard").value < 0.5
+    assert of(frame, "act", "cost.tokens").value < of(frame, "grad-x-act", "cost.tokens").value
+    assert of(frame, "grad-x-act", "cost.tokens").value < of(frame, "ace", "cost.tokens").value
+    assert of(frame, "ace", "cost.tokens").value < of(frame, "ablation", "cost.tokens").value
+
+
+def test_another_scorer_computes_its_own_alone(board, model, tmp_path, monkeypatch):
+    """Of what is there nothing is made again: neither the truth nor the others' figures."""
+    out = board.result.path
+    before = units(out)
+    calls = []
+    real = CopiesEngine.integrated_gradients
+    monkeypatch.setattr(
+        CopiesEngine, "integrated_gradients", lambda *args, **given: calls.append(args[3]) or real(*args, **given)
+    )
+    more = na.leaderboard(model, scorers=[*SCORERS, "tn"], out=out, **SMALL)
+    new = made(out, before)
+    assert {name for name in new if ".tn" not in name} == set()
+    assert {f"judged/sentiment.tn.{judge}" for judge in JUDGES} <= new
+    assert {target.name for targets in calls for target in targets} == {"contrast"}
+    ours = more.frame[more.frame.scorer != "tn"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        ours.sort_values(["scorer", "judge"], ignore_index=True),
+        board.frame.sort_values(["scorer", "judge"], ignore_index=True),
+    )
+
+
+def test_judges_and_seeds_can_be_chosen(model):
+    """Only what is asked for is there; a seed chooses other examples."""
+    board = na.leaderboard(model, scorers=["act"], judges=["control"], seeds=[0, 1], **SMALL)
+    assert set(board.frame.judge.str.partition(".")[0]) == {"control"}
+    assert set(board.frame.seed) == {0, 1}
+    one, other = (board.frame[board.frame.seed == seed].value.tolist() for seed in (0, 1))
+    assert one != other
+
+
+def test_every_judge_of_the_spec_is_there():
+    """What can be asked for can be measured."""
+    assert tuple(EVERY) == JUDGES
+    assert all(judge.__doc__ for judge in EVERY.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"judges": ["agrement"]}, "unknown judge 'agrement'; did you mean 'agreement'"),
+        ({"scorers": ["aze"]}, "unknown scorer 'aze'; did you mean 'ace'"),
+        ({"target": "log-ods"}, "unknown target 'log-ods'; did you mean 'log-odds'"),
+        ({"scorers": ["ace", "ace"]}, "scorers are named twice"),
+        ({"options": {"tn": {}}}, "options are given for unknown scorer 'tn'"),
+        ({"bugdet": 3}, "leaderboard has no field 'bugdet'; accepted: "),
+        ({"truth": 100}, "truth is 100 of 6 held-out examples; accepted: at most as many"),
+        ({"budget": 10**6}, "budget=1000000 neurons; accepted: 1 to 72"),
+        ({"n": 10**6}, "n is 1000000; accepted: 1 to "),
+        ({"rest": "median"}, "rest"),
+    ],
+)
+def test_what_is_refused(given, said, model, tmp_path):
+    """One line says what is accepted, before anything is created."""
+    with pytest.raises(na.AntagonismError, match=said) as told:
+        na.leaderboard(model, out=tmp_path / "out", **{"scorers": ["ace"], **SMALL, **given})
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_suite_from_the_command_line(checkpoint, tmp_path, monkeypatch, capsys):
+    """`bench --suite` shows a table a task within 80 columns, and a legend; the figures stand in a file."""
+    import sys
+
+    from neuron_antagonism.cli.app import main
+
+    (tmp_path / "small.yaml").write_text(
+        "name: small\ntasks: [sentiment]\nparts:\n  - {part: judging, name: board, scorers: [ace, act], identify: 2, "
+        "evaluate: 4, truth: 2, draws: 2, matched: 1, budget: 6, n: 3}\n"
+    )
+    words = ["bench", "--suite", str(tmp_path / "small.yaml"), "--model", str(checkpoint), "--out", str(tmp_path / "o")]
+    monkeypatch.setattr(sys, "argv", ["neuron-antagonism", *words, "--quiet"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    shown = capsys.readouterr().out
+    assert "sentiment, board: 4 held-out examples, target log-odds" in shown
+    assert "(ceiling)" in shown
+    assert (tmp_path / "o" / "board.csv").is_file()
+    table = shown.partition("\nTruth:")[0]
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_paths_are_where_they_were_asked_for(board):
+    """The directory holds the figures of every part."""
+    assert isinstance(board.result.path, Path)
+    assert (board.result.path / "leaderboard.csv").is_file()
