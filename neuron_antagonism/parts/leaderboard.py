@@ -101,7 +101,8 @@ class LeaderboardRows(Rows):
 
     def scores(self, job: Job, shelf: Shelf) -> dict[str, Unit]:
         """Every scorer's scores."""
-        scoring = Scoring(self.sizes, Settings(site=self.classes.site, budget=self.spec.budget))
+        settings = Settings(steps=self.spec.steps, site=self.classes.site, budget=self.spec.budget)
+        scoring = Scoring(self.sizes, settings)
         found = {}
         for name, scorer in self.scorers(job).items():
             unit = scoring.unit(job, shelf, scorer)

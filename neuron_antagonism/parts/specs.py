@@ -160,6 +160,9 @@ class Judging(OfTasks):
     truth: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=8, description="of agreement: held-out examples on which every neuron is ablated, at least 2"
     )
+    steps: Annotated[int, Field(strict=True, ge=1, le=4096)] = Field(
+        default=16, description="m, steps of integrated gradients, 1 to 4096"
+    )
     matched: Count = Field(default=10, description="of control: matched random sets, at least 1")
     draws: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=10, description="of stability: draws of the identification examples, at least 2"

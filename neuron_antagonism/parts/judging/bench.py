@@ -19,6 +19,7 @@ from neuron_antagonism.metrics.judges import over_texts
 from neuron_antagonism.metrics.judges.means import weighted_means
 from neuron_antagonism.parts.specs import Judging
 from neuron_antagonism.plugin.base import Scorer
+from neuron_antagonism.settings import Settings
 from neuron_antagonism.types import Example
 from neuron_antagonism.units.neurons import Candidate, candidate_of
 
@@ -68,9 +69,9 @@ class Bench:
         return self.desk.job.seed
 
     @property
-    def engine(self) -> str:
-        """Settled where the examples were chosen."""
-        return "auto"
+    def settings(self) -> Settings:
+        """How attribution is carried out."""
+        return Settings(steps=self.spec.steps, site=self.site, budget=self.spec.budget, seed=self.seed)
 
     @cached_property
     def units(self) -> Shaped[np.ndarray, " example"]:

@@ -6,7 +6,6 @@ from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.method.attribute import attribute_each
 from neuron_antagonism.model.counting import counted
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
-from neuron_antagonism.settings import Settings
 
 
 class Cost(Judge):
@@ -17,7 +16,7 @@ class Cost(Judge):
     """
 
     name = "cost"
-    fields = ("budget",)
+    fields = ("budget", "steps")
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """Attribute once more, and count."""
@@ -26,9 +25,8 @@ class Cost(Judge):
         choose(at.model, [encoded.ids for encoded in at.model.encode_all(questions)])
         rows = {}
         for name, scorer in at.scorers.items():
-            settings = Settings(site=at.site, budget=at.spec.budget, seed=at.seed)
             with counted(at.model) as count:
-                attribute_each(at.model, at.identify, [scorer], settings)
+                attribute_each(at.model, at.identify, [scorer], at.settings)
             found = {"forwards": count.forwards, "tokens": count.tokens}
             rows[name] = [row(f"cost.{what}", value / len(questions)) for what, value in found.items()]
         return rows

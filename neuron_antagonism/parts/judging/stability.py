@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from neuron_antagonism.metrics.judges import jaccard, role_changes, variance_spl
 from neuron_antagonism.metrics.outcomes import MODES, sign
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
-from neuron_antagonism.settings import Settings
 from neuron_antagonism.types import Example
 from neuron_antagonism.units.neurons import Candidate, candidate_of
 
@@ -29,7 +29,7 @@ class Stability(Judge):
     """
 
     name = "stability"
-    fields = ("draws", "identify", "budget")
+    fields = ("draws", "identify", "budget", "steps")
     needs_more = True
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
@@ -57,8 +57,7 @@ class Stability(Judge):
     def _attributed(self, at: Bench, examples: Sequence[Example], number: int) -> list[Attribution]:
         # what draws its scores draws others each time
         scorers = [one.with_options(seed=at.seed + number) if one.draws else one for one in at.scorers.values()]
-        settings = Settings(site=at.site, budget=at.spec.budget, seed=at.seed, progress=at.told(self.name))
-        return attribute_each(at.model, examples, scorers, settings)
+        return attribute_each(at.model, examples, scorers, replace(at.settings, progress=at.told(self.name)))
 
 
 def _edit(mode: str, found: Candidate, at: Bench) -> Edit:
