@@ -110,7 +110,7 @@ def test_the_scorer_averages_the_effects():
     assert torch.allclose(a.scores, effects.mean(0).float())
     assert torch.allclose(a.example_scores[0], effects[:2].sum(0).float())
     assert torch.allclose(a.example_scores[1], effects[2].float())
-    assert a.target.startswith("p(c) - mean p(wrong")
+    assert a.target == "contrast"
     assert a.engine == "replay"
     assert a.completeness is None
 
@@ -137,8 +137,8 @@ def test_a_target_of_ones_own():
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("random", "scorer 'random' has no target; accepted: one with gradients"),
-        ("aec", "unknown scorer 'aec'; did you mean 'act'"),
+        ("random", "scorer 'random' has no target; accepted: contrast, letter-probability, "),
+        ("aec", "unknown target 'aec'; did you mean 'act'"),
         (7, "target 7 is no na.Target"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_wrong_target_is_named(target, said):
 
 def test_a_wrong_target_is_found_before_a_run_creates_anything(tmp_path):
     """The option's scorer is looked up while the run is planned."""
-    with pytest.raises(na.PluginError, match="unknown scorer 'nonsense'"):
+    with pytest.raises(na.PluginError, match="unknown target 'nonsense'"):
         na.run(scorers=["ablation"], options={"ablation": {"target": "nonsense"}}, out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
 

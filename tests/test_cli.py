@@ -118,7 +118,7 @@ class TestRefused:
         [
             (
                 ["--scorer", "acee"],
-                "unknown scorer 'acee'; did you mean 'ace'? accepted: ablation, ace, act, kn, neuronlens, ",
+                "unknown scorer 'acee'; did you mean 'ace'? accepted: ablation, ace, act, auroc, ",
             ),
             (["--scorer", ""], "unknown scorer ''"),
             (["--scorer", "act"], "scorer 'act' was given twice"),
@@ -165,7 +165,7 @@ class TestRefused:
             (["--quadrature", "rigth"], "unknown quadrature 'rigth'; did you mean 'right'?"),
             (["--positions", "first"], "positions='first': input should be 'last' or 'all'"),
             (["--strengthen", "exite"], "unknown intervention 'exite'; did you mean 'excite'?"),
-            (["--weaken", "ace"], "unknown intervention 'ace'; accepted: excite, range, range-excite, silence"),
+            (["--weaken", "ace"], "unknown intervention 'ace'; accepted: excite, range, range-excite, set-to, silence"),
             (["--dtype", "float23"], "unknown dtype 'float23'; did you mean 'float32'?"),
             (["--device", "gpu"], "device 'gpu' can't be used: "),
             (["--device-map", "atuo"], "unknown device_map 'atuo'; did you mean 'auto'?"),
@@ -454,7 +454,7 @@ class TestOtherCommands:
         """`plugins NAME` shows one in full: kind, origin, paper, target, every option's description."""
         out = call("plugins", "ace").out
         assert out.startswith(f"ace: scorer of neuron-antagonism {na.__version__}\n")
-        for part in ("Reference: NeuronLLM", "Target: p(c)", "-o ace.z=None", "1.42 % of all", "-o ace.ambiguous=drop"):
+        for part in ("Reference: NeuronLLM", "Target: letter-probability", "-o ace.z=None", "1.42 % of all"):
             assert part in out
         assert call("plugins", "sentiment").out.startswith("sentiment: task of")
         assert call("plugins", "silence").out.startswith("silence: intervention of")

@@ -25,24 +25,12 @@ from neuron_antagonism.plugin.manager import GROUP, KINDS, Registry, registry
 
 SHIPPED = {
     "scorer": {
-        *(
-            "ablation",
-            "ace",
-            "act",
-            "auroc",
-            "cett",
-            "direct",
-            "kn",
-            "lape",
-            "neuronlens",
-            "neurons",
-            "qrnca",
-            "random",
-        ),
-        "tn",
+        *("ablation", "ace", "act", "auroc", "cett", "direct", "grad-x-act", "ig-inputs", "kn", "lape"),
+        *("neuronlens", "neurons", "qrnca", "random", "tn"),
     },
+    "target": {"contrast", "letter-probability", "log-odds", "logit-difference", "probability"},
     "task": {"chunking", "commonsense", "file", "ner", "sentiment"},
-    "intervention": {"excite", "range", "silence"},
+    "intervention": {"excite", "range", "set-to", "silence"},
     "observer": {"jsonl"},
 }
 HOOKS = {f"neuron_antagonism_{kind}s": base for kind, base in KINDS.items()}
@@ -627,6 +615,14 @@ class TestEveryHook:
         result = self.go(model, scorers=["margin"])
         assert result.attributions["sentiment"]["margin"].target == "margin"
         assert result.manifest["plugins"]["margin"] == "outside 1.2.3"
+
+    def test_neuron_antagonism_targets(self, use, model):
+        """A target from outside is what a scorer's option names; a scorer may have the same name."""
+        margin = type("Named", (Margin,), {"name": "margin"})
+        use(targets=[margin], scorers=[scorer("margin", target=Margin())])
+        result = self.go(model, scorers=["grad-x-act"], options={"grad-x-act": {"target": "margin"}})
+        assert result.attributions["sentiment"]["grad-x-act"].target == "margin"
+        assert na.target_of("margin") == margin()
 
     def test_neuron_antagonism_tasks(self, use, model):
         """A task from outside is asked; a class or an instance."""

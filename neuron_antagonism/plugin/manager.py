@@ -259,7 +259,7 @@ def target_of(name: str) -> Target:
         return registry().make(Target, name)
     scorers = registry().names("scorer")
     if name not in scorers and name not in registry().conflicts:
-        raise PluginError(unknown("target", name, names) + ", or the name of a scorer")
+        raise PluginError(unknown("target", name, [*names, *scorers]))
     found = registry().make(Scorer, name).target
     if found is None:
         raise UsageError(f"scorer {name!r} has no target; accepted: {', '.join(names)}, or a scorer with gradients")

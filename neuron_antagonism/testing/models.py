@@ -53,7 +53,10 @@ def tiny_model(dtype: torch.dtype = torch.float64) -> HookedModel:
 
 
 def tiny_questions(n: int = 4, seed: int = 0) -> list[Question]:
-    """Questions of random words and of different lengths; the tiny model answers every other one rightly."""
+    """Questions of random words and of different lengths; the tiny model answers every other one rightly.
+
+    Each has a counterfactual of as many tokens.
+    """
     return list(_answered(n, seed))
 
 
@@ -64,7 +67,11 @@ def _answered(n: int, seed: int) -> tuple[Question, ...]:
     asked = [Question(prompt, ("a", "b", "c", "d"), 0) for prompt in prompts]
     chosen = evaluate(tiny_model(), asked).chosen.tolist()
     answers = [(own + i % 2) % 4 for i, own in enumerate(chosen)]
-    return tuple(replace(question, answer=answer) for question, answer in zip(asked, answers, strict=True))
+    others = [" ".join(rng.choices(WORDS, k=7 + 3 * i)) + " Answer:" for i in range(n)]
+    return tuple(
+        replace(question, answer=answer, own_counterfactual=replace(question, prompt=other, answer=(answer + 1) % 4))
+        for question, answer, other in zip(asked, answers, others, strict=True)
+    )
 
 
 def _tokenizer() -> Any:

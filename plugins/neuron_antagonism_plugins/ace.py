@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins.targets import LetterProbability
+from neuron_antagonism_plugins._targets import LetterProbability
 
 
 class Ace(na.Scorer):

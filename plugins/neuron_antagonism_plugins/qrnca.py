@@ -11,7 +11,7 @@ from pydantic import Field
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._aggregation import AggregationOptions
-from neuron_antagonism_plugins.targets import Probability
+from neuron_antagonism_plugins._targets import Probability
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -9,7 +9,7 @@ from pydantic import Field
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._aggregation import AggregationOptions
-from neuron_antagonism_plugins.targets import Contrast
+from neuron_antagonism_plugins._targets import Contrast
 
 if TYPE_CHECKING:
     from jaxtyping import Float
