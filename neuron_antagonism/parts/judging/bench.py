@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import over_texts
@@ -85,6 +85,11 @@ class Bench:
     def candidate(self, name: str, count: int | None = None) -> Candidate:
         """A scorer's good and bad neurons, `budget` of each."""
         return candidate_of(self.scores[name], count or self.spec.budget)
+
+    def edit(self, mode: str, found: Candidate) -> Edit:
+        """The enhancer or degrader of half good and half bad neurons; good ones alone where there are no bad ones."""
+        ratio = 1.0 if found.bad is None else 0.5
+        return MAKERS[mode](found.good, found.bad, budget=self.spec.budget, ratio=ratio, site=self.site)
 
     def answers(self, edits: Sequence[Edit | None], what: str) -> list[Evaluation]:
         """Answers to the held-out examples under edits."""

@@ -9,15 +9,12 @@ import numpy as np
 
 from neuron_antagonism.method.attribute import attribute_each
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.edits import Edit, degrader, enhancer
 from neuron_antagonism.metrics.judges import jaccard, role_changes, variance_split
 from neuron_antagonism.metrics.outcomes import MODES, sign
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
 from neuron_antagonism.types import Example
 from neuron_antagonism.units.neurons import Candidate, candidate_of
-
-MAKERS = {"enhance": enhancer, "degrade": degrader}
 
 
 class Stability(Judge):
@@ -41,7 +38,7 @@ class Stability(Judge):
             for name, one in zip(at.scorers, self._attributed(at, examples, number), strict=True):
                 found[name].append(candidate_of(one, at.spec.budget))
         rows = {name: _sets(own, at.site) for name, own in found.items()}
-        edits = [_edit(mode, one, at) for own in found.values() for mode in MODES for one in own]
+        edits = [at.edit(mode, one) for own in found.values() for mode in MODES for one in own]
         odds = at.log_odds([None, *edits], self.name)
         texts, unit = np.unique(at.units, return_inverse=True)
         # examples of one text are one
@@ -58,11 +55,6 @@ class Stability(Judge):
         # what draws its scores draws others each time
         scorers = [one.with_options(seed=at.seed + number) if one.draws else one for one in at.scorers.values()]
         return attribute_each(at.model, examples, scorers, replace(at.settings, progress=at.told(self.name)))
-
-
-def _edit(mode: str, found: Candidate, at: Bench) -> Edit:
-    ratio = 1.0 if found.bad is None else 0.5
-    return MAKERS[mode](found.good, found.bad, budget=at.spec.budget, ratio=ratio, site=at.site)
 
 
 def _sets(found: list[Candidate], site: str) -> list[Row]:
