@@ -106,11 +106,11 @@ class Bench:
         return row(judge, float(found.value), float(found.low), float(found.high))
 
 
-def row(judge: str, value: float, low: float | None = None, high: float | None = None) -> Row:
-    """A row; nan, which says that there is nothing to measure or to bound, becomes None."""
+def row(judge: str, value: float, low: float | None = None, high: float | None = None, note: str = "") -> Row:
+    """A row; nan, which says that there is nothing to measure or to bound, becomes None; `note` says why."""
     numbers = {"value": value, "low": low, "high": high}
     plain = {name: None if one is None or np.isnan(one) else float(one) for name, one in numbers.items()}
-    return {"judge": judge, **plain}
+    return {"judge": judge, **plain} | ({"note": note} if note else {})
 
 
 class Judge(ABC):
