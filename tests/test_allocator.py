@@ -14,7 +14,7 @@ import numpy as np
 from neuron_antagonism.allocator import keep_memory
 if {kept}:
     keep_memory()
-np.ones(2**20)
+np.ones(3 * 2**20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(50):
     np.ones(2**20)
