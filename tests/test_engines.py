@@ -701,7 +701,7 @@ def test_a_target_that_breaks_its_contract_is_named(engine, f, said):
 
 @pytest.mark.parametrize("change", [{"max_tokens": 40}, {"engine": "rows"}, {"engine": "reference"}, "threads"])
 def test_in_float32_only_rounding_differs(change):
-    """Other batch sizes, engines and numbers of threads: scores and answers within 1e-5 of the largest; none, bitwise."""
+    """Other batch sizes, engines, threads: scores and answers within 1e-5 of the largest; with none, the same bits."""
     model, asked = tiny.shared("llama", torch.float32), questions((9, 14, 9))
     edit = na.edit(na.NeuronSet.of([(0, 3), (1, 5), (2, 7)]), "excite")
 
