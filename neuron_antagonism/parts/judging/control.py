@@ -38,7 +38,10 @@ class Control(Judge):
             found = at.candidate(name)
             own = {mode: at.edit(mode, found) for mode in MODES}
             touched = sum(len(part.neurons) for part in own["enhance"].parts)
-            rows[name] = [row("control.neurons", touched, note="" if touched else "no neuron has a score")]
+            few = (
+                f"{touched} of {at.spec.budget} neurons have a score in their role" if touched < at.spec.budget else ""
+            )
+            rows[name] = [row("control.neurons", touched, note=few if touched else "no neuron has a score")]
             for mode in MODES if touched else ():
                 asked.append((name, mode))
                 edits += [own[mode], *(at.edit(mode, other) for other in _matched(found, own[mode], active, at))]
