@@ -65,6 +65,7 @@ class Commonsense(na.Task):
         "Think: {text}\nWhich choice is best?",
         "Read this: {text}\nWhat is the right answer?",
     )
+    words_stems = ("Question: {text}\nAnswer:", "Q: {text}\nA:", "{text}\nThe answer is:")
     reference = "NeuronLLM §4.1; CommonsenseQA (Talmor et al., 2019)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:
