@@ -42,10 +42,17 @@ class LeaderboardRows(Rows):
     kind = KIND
     spec: Judging
 
+    def __post_init__(self) -> None:
+        """Settle what the spec leaves to the form: questions in words have no counterfactuals."""
+        if self.spec.rest is None:
+            rest = "mean" if self.classes.task_form == "words" else "counterfactual"
+            object.__setattr__(self, "spec", self.spec.model_copy(update={"rest": rest}))
+
     @property
     def sizes(self) -> Sizes:
         """The examples."""
-        return Sizes(self.spec.identify, 0, self.spec.evaluate, stratified=False)
+        form, shots = self.classes.task_form, self.classes.task_shots
+        return Sizes(self.spec.identify, 0, self.spec.evaluate, stratified=False, form=form, shots=shots)
 
     @property
     def more(self) -> Sizes:

@@ -88,6 +88,11 @@ def tables(suite: Spec, parts: Mapping[str, Sequence[Row]]) -> Iterator[Table | 
         suite: its spec, as its file states it.
         parts: rows by part's name.
     """
+    if suite.get("form") == "words":
+        shots = (
+            "" if suite["shots"] is None else f", {suite['shots']} answered examples of each class (or in all) shown"
+        )
+        yield Text(f"asked in words{shots}")
     legends: dict[str, None] = {}
     for part in suite["parts"]:
         shown, legend = KINDS[part["part"]]
