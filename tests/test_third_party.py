@@ -62,7 +62,7 @@ def listed(installed: Environment) -> dict[str, dict[str, object]]:
     found = json.loads(installed.run("-m", "neuron_antagonism", "plugins", "--json").stdout)
     assert found["broken"] == []
     assert found["conflicts"] == {}
-    return {entry["name"]: entry for entry in found["plugins"]}
+    return {entry["name"]: entry for entry in found["plugins"] if entry["kind"] != "target"}
 
 
 def test_the_wheel_is_what_runs(installed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,12 @@ def read_checkpoint(name: str, loading: Loading) -> tuple[Any, Any]:
 
 def _read(source: str, loading: Loading, arguments: dict[str, Any], *, here: bool) -> tuple[Any, Any, dict[str, Any]]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    if os.environ.get("TRANSFORMERS_VERBOSITY") == "error":
+        # whoever wants to hear of errors only wants no bars either; it may be imported here for the first time
+        theirs: Any = logging
+        theirs.disable_progress_bar()
     common: dict[str, Any] = {
         "local_files_only": here,
         "trust_remote_code": loading.trust_remote_code,

@@ -157,15 +157,18 @@ class LeaderboardRows(Rows):
         if prepared is None or len(judged) != wanted or not all(shelf.has(unit) for unit in judged):
             return None
         rows: list[dict[str, Any]] = []
+        notes = list(prepared.split.report.notes)
         for unit in judged:
             payload, recipe = shelf.get(unit), unit.recipe
             assert payload is not None
             assert isinstance(recipe, JudgedBy)
-            rows += [{"task": job.name, "scorer": recipe.scorer} | row for row in payload.meta["rows"]]
+            for one in payload.meta["rows"]:
+                rows.append({"task": job.name, "scorer": recipe.scorer} | {k: v for k, v in one.items() if k != "note"})
+                notes += [f"{recipe.scorer}, {one['judge']}: {one['note']}"] if "note" in one else []
         truth = next((shelf.get(unit) for unit in units if unit.kind == TRUTH), None)
         if truth is not None:
             rows += [{"task": job.name, "scorer": CEILING} | row for row in truth.meta["rows"]]
-        return Payload({"rows": rows, "notes": prepared.split.report.notes})
+        return Payload({"rows": rows, "notes": notes})
 
     def bench(self, desk: Desk, names: Sequence[str], *, truth: bool = False, more: bool = False) -> Bench:
         """What a judge of some scorers works with."""

@@ -55,12 +55,12 @@ RUN = (
 
 BOARD = (
     "Truth: Spearman correlation with exact ablation on held-out questions; Top: overlap of the 100 best with its 100 "
-    "best; ceiling: exact ablation of half of the questions against the other half. CPR, CMD: areas of and beside the "
-    "curve of faithfulness, signed ranking. Enh, Deg: change of the right letter's log-odds (nats) under the edit, + = "
-    "what it is for; net: beyond matched random neurons. Dose: log-odds for each unit of the good neurons' factor. "
-    "Both: what good and bad neurons do together beyond the sum. Same: overlap of the good neurons of two draws of "
-    "examples. Planted: AUROC of the good ones. Fwd: forwards a question. Of several seeds the mean. -: nothing to "
-    "measure, as CPR where the model does no better than its baseline."
+    "best; (ceiling): exact ablation of half of the questions against the other half. CPR, CMD: areas under the curve "
+    "of faithfulness, and beside it, signed ranking. Enh, Deg: change of the right letter's log-odds (nats) beyond "
+    "that under matched random neurons, + = what the edit is for. Dose: log-odds for each unit of the good neurons' "
+    "factor. Same: overlap of the good neurons of two draws of examples. Plant: AUROC of planted good neurons. Fwd: "
+    "forwards a question. Of several seeds the mean. -: nothing to measure, as CPR where the model does no better than "
+    "its baseline."
 )
 
 COLUMNS = {
@@ -68,14 +68,11 @@ COLUMNS = {
     "Top": "agreement.good@100",
     "CPR": "faithfulness.cpr",
     "CMD": "faithfulness.cmd",
-    "Enh": "control.enhance",
-    "net": "control.enhance-net",
-    "Deg": "control.degrade",
-    "net ": "control.degrade-net",
+    "Enh": "control.enhance-net",
+    "Deg": "control.degrade-net",
     "Dose": "dose.good-slope",
-    "Both": "interaction.enhance",
     "Same": "stability.good-jaccard",
-    "Planted": "planted.good-auroc",
+    "Plant": "planted.good-auroc",
     "Fwd": "cost.forwards",
 }
 """Of a leaderboard, what stands in the table; results.json has every figure with its interval."""
@@ -174,7 +171,9 @@ def _board(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
     columns = {title: judge for title, judge in COLUMNS.items() if judge in judged}
     for task, own in _by_task(rows):
         title = f"{task}, {part['name']}: {part['evaluate']} held-out examples, target {part['target']}"
-        table = _table(title, ["Scorer"], [title.strip() for title in columns])
+        table = _table(title, ["Scorer"], list(columns))
+        # ten columns in a terminal of eighty
+        table.collapse_padding = True
         for scorer in dict.fromkeys(row["scorer"] for row in own):
             cells = {
                 judge: [r for r in own if (r["scorer"], r["judge"]) == (scorer, judge)] for judge in columns.values()

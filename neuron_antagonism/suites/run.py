@@ -265,7 +265,7 @@ class _Run:
             "plugins": {
                 entry.name: f"{entry.distribution} {entry.version}"
                 for entry in registry()
-                if entry.name in used or entry.cls in tasks
+                if (entry.kind == "scorer" and entry.name in used) or entry.cls in tasks
             },
             "machine": machine() | {"device": first.model["device"]},
             "config": plain(plan.config),

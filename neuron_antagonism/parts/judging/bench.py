@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
 from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import over_texts
@@ -86,6 +86,11 @@ class Bench:
         """A scorer's good and bad neurons, `budget` of each."""
         return candidate_of(self.scores[name], count or self.spec.budget)
 
+    def edit(self, mode: str, found: Candidate) -> Edit:
+        """The enhancer or degrader of half good and half bad neurons; good ones alone where there are no bad ones."""
+        ratio = 1.0 if found.bad is None else 0.5
+        return MAKERS[mode](found.good, found.bad, budget=self.spec.budget, ratio=ratio, site=self.site)
+
     def answers(self, edits: Sequence[Edit | None], what: str) -> list[Evaluation]:
         """Answers to the held-out examples under edits."""
         how: dict[str, Any] = {"seed": self.seed, "progress": self.told(what)}
@@ -101,11 +106,11 @@ class Bench:
         return row(judge, float(found.value), float(found.low), float(found.high))
 
 
-def row(judge: str, value: float, low: float | None = None, high: float | None = None) -> Row:
-    """A row; nan, which says that there is nothing to measure or to bound, becomes None."""
+def row(judge: str, value: float, low: float | None = None, high: float | None = None, note: str = "") -> Row:
+    """A row; nan, which says that there is nothing to measure or to bound, becomes None; `note` says why."""
     numbers = {"value": value, "low": low, "high": high}
     plain = {name: None if one is None or np.isnan(one) else float(one) for name, one in numbers.items()}
-    return {"judge": judge, **plain}
+    return {"judge": judge, **plain} | ({"note": note} if note else {})
 
 
 class Judge(ABC):

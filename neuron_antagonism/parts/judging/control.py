@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from neuron_antagonism.method.edits import Edit, degrader, enhancer
+from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import detectable, matched_random
@@ -13,8 +13,6 @@ from neuron_antagonism.metrics.outcomes import MODES, sign
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
 from neuron_antagonism.units.neurons import Candidate
-
-MAKERS = {"enhance": enhancer, "degrade": degrader}
 
 
 class Control(Judge):
@@ -35,8 +33,8 @@ class Control(Judge):
         for name in at.scores:
             found = at.candidate(name)
             for mode in MODES:
-                own = _edit(mode, found, at)
-                edits += [own, *(_edit(mode, other, at) for other in _matched(found, own, active, at))]
+                own = at.edit(mode, found)
+                edits += [own, *(at.edit(mode, other) for other in _matched(found, own, active, at))]
         answers = at.answers(edits, self.name)
         odds = np.stack([example_log_odds(one) for one in answers])
         right = np.stack([one.outcomes.right / one.outcomes.proxies for one in answers])
@@ -64,12 +62,6 @@ def mean_abs(at: Bench) -> Float[np.ndarray, "layer neuron"]:
         at.desk.notes[key] = np.sum(sums, axis=0) / sum(len(example.proxies) for example in at.identify)
     found: Float[np.ndarray, "layer neuron"] = at.desk.notes[key]
     return found
-
-
-def _edit(mode: str, found: Candidate, at: Bench) -> Edit:
-    bad = found.bad
-    ratio = 1.0 if bad is None else 0.5
-    return MAKERS[mode](found.good, bad, budget=at.spec.budget, ratio=ratio, site=at.site)
 
 
 def _matched(found: Candidate, own: Edit, active: Float[np.ndarray, "layer neuron"], at: Bench) -> list[Candidate]:

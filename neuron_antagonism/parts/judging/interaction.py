@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from neuron_antagonism.method.edits import Edit, degrader, enhancer
+from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.metrics.interaction import interaction
 from neuron_antagonism.metrics.outcomes import MODES, sign
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row
-
-MAKERS = {"enhance": enhancer, "degrade": degrader}
 
 
 class Interaction(Judge):

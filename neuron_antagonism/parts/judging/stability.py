@@ -7,17 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.method.attribute import attribute_each
 from neuron_antagonism.method.attribution import Attribution
-from neuron_antagonism.method.edits import Edit, degrader, enhancer
 from neuron_antagonism.metrics.judges import jaccard, role_changes, variance_split
 from neuron_antagonism.metrics.outcomes import MODES, sign
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
 from neuron_antagonism.types import Example
 from neuron_antagonism.units.neurons import Candidate, candidate_of
-
-MAKERS = {"enhance": enhancer, "degrade": degrader}
 
 
 class Stability(Judge):
@@ -34,14 +32,14 @@ class Stability(Judge):
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """Attribute every draw, then try all their edits beside one another."""
-        found: dict[str, list[Candidate]] = {name: [] for name in at.scores}
         size = at.spec.identify
         draws = [at.more[start : start + size] for start in range(0, at.spec.draws * size, size)]
-        for number, examples in enumerate(draws):
-            for name, one in zip(at.scorers, self._attributed(at, examples, number), strict=True):
-                found[name].append(candidate_of(one, at.spec.budget))
+        found, failed = self._drawn(at, draws)
         rows = {name: _sets(own, at.site) for name, own in found.items()}
-        edits = [_edit(mode, one, at) for own in found.values() for mode in MODES for one in own]
+        rows |= {name: [row("stability.good-jaccard", float("nan"), note=why)] for name, why in failed.items()}
+        edits = [at.edit(mode, one) for own in found.values() for mode in MODES for one in own]
+        if not edits:
+            return rows
         odds = at.log_odds([None, *edits], self.name)
         texts, unit = np.unique(at.units, return_inverse=True)
         # examples of one text are one
@@ -54,15 +52,36 @@ class Stability(Judge):
                 rows[name].append(row(f"stability.{mode}-draws", split.draws / whole if whole > 0 else float("nan")))
         return rows
 
-    def _attributed(self, at: Bench, examples: Sequence[Example], number: int) -> list[Attribution]:
+    def _drawn(
+        self, at: Bench, draws: Sequence[Sequence[Example]]
+    ) -> tuple[dict[str, list[Candidate]], dict[str, str]]:
+        """Neurons by scorer and draw; and why some scorers can't score every draw."""
+        found: dict[str, list[Candidate]] = {name: [] for name in at.scores}
+        failed: dict[str, str] = {}
+        for number, examples in enumerate(draws):
+            asked = [name for name in found if name not in failed]
+            try:
+                scored = self._attributed(at, asked, examples, number)
+            except AntagonismError:
+                # one that can't spoils it for the others: each by itself
+                scored = {}
+                for name in asked:
+                    try:
+                        scored |= self._attributed(at, [name], examples, number)
+                    except AntagonismError as error:
+                        failed[name] = f"not every draw can be scored: {error}"
+            for name, one in scored.items():
+                found[name].append(candidate_of(one, at.spec.budget))
+        return {name: own for name, own in found.items() if name not in failed}, failed
+
+    def _attributed(
+        self, at: Bench, names: Sequence[str], examples: Sequence[Example], number: int
+    ) -> dict[str, Attribution]:
         # what draws its scores draws others each time
-        scorers = [one.with_options(seed=at.seed + number) if one.draws else one for one in at.scorers.values()]
-        return attribute_each(at.model, examples, scorers, replace(at.settings, progress=at.told(self.name)))
-
-
-def _edit(mode: str, found: Candidate, at: Bench) -> Edit:
-    ratio = 1.0 if found.bad is None else 0.5
-    return MAKERS[mode](found.good, found.bad, budget=at.spec.budget, ratio=ratio, site=at.site)
+        chosen = [at.scorers[name] for name in names]
+        scorers = [one.with_options(seed=at.seed + number) if one.draws else one for one in chosen]
+        settings = replace(at.settings, progress=at.told(self.name))
+        return dict(zip(names, attribute_each(at.model, examples, scorers, settings), strict=True))
 
 
 def _sets(found: list[Candidate], site: str) -> list[Row]:
