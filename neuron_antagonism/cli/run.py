@@ -190,22 +190,9 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         beside = given["scorer"] or file.get("scorers") or ["random"]
         chosen["scorers"] = [*(name for name in beside if name != "neurons"), "neurons"]
     names = (
-        *(
-            "model",
-            "reference",
-            "budget",
-            "seed",
-            "form",
-            "shots",
-            "engine",
-            "max_tokens",
-            "steps",
-            "quadrature",
-            "site",
-            "positions",
-        ),
-        *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision", "adapter"),
-        *("trust_remote_code", "chat_template"),
+        *("model", "reference", "form", "shots", "budget", "seed", "engine", "max_tokens", "steps", "quadrature"),
+        *("site", "positions", "strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),
+        *("adapter", "trust_remote_code", "chat_template"),
     )
     given["device_map"] = parsed_map(given["device_map"])
     given["steps"] = int(steps) if steps.removeprefix("-").isdecimal() else steps

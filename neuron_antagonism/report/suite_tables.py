@@ -86,10 +86,8 @@ def tables(suite: Spec, parts: Mapping[str, Sequence[Row]]) -> Iterator[Table | 
         parts: rows by part's name.
     """
     if suite.get("form") == "words":
-        shots = (
-            "" if suite["shots"] is None else f", {suite['shots']} answered examples of each class (or in all) shown"
-        )
-        yield Text(f"asked in words{shots}")
+        shots = "as many as the task says" if suite["shots"] is None else suite["shots"]
+        yield Text(f"asked in words, answered examples shown (of each class, or in all): {shots}")
     legends: dict[str, None] = {}
     for part in suite["parts"]:
         shown, legend = KINDS[part["part"]]
