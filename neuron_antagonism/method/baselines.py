@@ -23,8 +23,8 @@ BASELINES = ("zero", "mean", "counterfactual")
 """By name: 0; the mean over the questions at hand; the value on the question's counterfactual."""
 
 ACCEPTED = (
-    'accepted: the baseline "mean" or "zero", or questions that list their options after their letters, or with a '
-    "counterfactual of their own"
+    'accepted: the baseline "mean" or "zero" with one input step, or questions that list their options after their '
+    "letters, or with a counterfactual of their own"
 )
 
 

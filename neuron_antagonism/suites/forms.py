@@ -9,7 +9,7 @@ from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.method.evaluate import Evaluation, evaluate
 from neuron_antagonism.metrics.natural import Natural
 from neuron_antagonism.model.hooked import HookedModel
-from neuron_antagonism.tasks.load import load_task
+from neuron_antagonism.tasks.load import LoadedTask, load_task
 from neuron_antagonism.types import FORMS
 
 FIRST, MORE = 2, 10
@@ -24,7 +24,8 @@ def form_checks(model: HookedModel, task: str) -> Iterator[tuple[str, bool, str]
     will_do = []
     for form in FORMS:
         try:
-            answers, natural = _asked(model, task, form)
+            loaded = load_task(task)
+            answers, natural = _asked(model, loaded, form)
         except AntagonismError as error:
             yield f"form {form}", True, f"not asked: {error}"
             continue
@@ -34,15 +35,15 @@ def form_checks(model: HookedModel, task: str) -> Iterator[tuple[str, bool, str]
         will_do += [form] if low > natural.chance else []
         mass = sum(float(one.letter_mass.sum()) for one in answers) / sum(natural.proxies)
         line = f"accuracy {natural.acc:.0%} [{100 * low:.0f}, {100 * high:.0f}] of {sum(natural.proxies)} questions of "
-        line += f"{task}, {'' if low > natural.chance else 'not '}above chance ({natural.chance:.0%})"
+        line += f"{loaded.name}, {'' if low > natural.chance else 'not '}above chance ({natural.chance:.0%})"
         yield f"form {form}", True, f"{line}; option mass {mass:.2f}"
     told = " or ".join(f"--form {form}" for form in will_do)
-    yield "forms", True, f"to be asked with {told}" if told else f"neither is above chance on so little of {task}"
+    yield "forms", True, f"to be asked with {told}" if told else "neither is above chance on so few questions"
 
 
-def _asked(model: HookedModel, task: str, form: str) -> tuple[list[Evaluation], Natural]:
+def _asked(model: HookedModel, task: LoadedTask, form: str) -> tuple[list[Evaluation], Natural]:
     """Answers to the first few examples, and to more of them where that is quick."""
-    split = load_task(task).split(0, 0, FIRST + MORE, form=form, fits=model)
+    split = task.split(0, 0, FIRST + MORE, form=form, fits=model)
     start = time.perf_counter()
     answers = [evaluate(model, split.evaluate[:FIRST])]
     if time.perf_counter() - start < PATIENCE and len(split.evaluate) > FIRST:
