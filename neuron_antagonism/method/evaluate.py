@@ -48,7 +48,7 @@ class Evaluation:
     Attributes:
         examples: what was asked.
         edit: the edit, or None.
-        log_probabilities: log-softmax over the letters (of label questions: the labels' first tokens), in the order of
+        log_probabilities: log-softmax over the letters (in words: the options' first tokens), in the order of
             the questions; −inf where a question has fewer options than another.
         confidence: probability of the right letter in the whole vocabulary.
         ties: questions whose highest letters tied exactly; broken by a seeded order of the letters.

@@ -158,7 +158,7 @@ def _cell(
 def _side_effects(task: str, found: Mapping[str, Any]) -> tuple[Text, Table]:
     effects = found["side_effects"]
     letters = list(effects["rows"][0]["by_letter"]) if effects["rows"] else []
-    columns = ["changed", f"right, {' '.join(letters)}", "other tasks", "KL", "perplexity"]
+    columns = ["changed", f"right, {' '.join(letters)}" if letters else "right", "other tasks", "KL", "perplexity"]
     table = _table(["Scorer"], columns)
     for mode, label in TITLES.items():
         table.add_row(Text(label, style="bold"))
@@ -167,7 +167,7 @@ def _side_effects(task: str, found: Mapping[str, Any]) -> tuple[Text, Table]:
             table.add_row(
                 f" {row['scorer']}",
                 f"{row['answers_changed']:.0%}",
-                " ".join(_share(one["right_after"], one["questions"]) for one in row["by_letter"].values()),
+                " ".join(_share(one["right_after"], one["questions"]) for one in row["by_letter"].values()) or "-",
                 " ".join(f"{points:+.0f}" for points in others) if others else "-",
                 f"{row['kl']:.3f}",
                 f"×{row['perplexity_ratio']:.3g}",
