@@ -18,10 +18,13 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from neuron_antagonism.allocator import keep_memory
+
 # before anything imports torch, here and in what the tests start: the tests' processes are what keeps the cores busy,
 # and threads that wait for one another make small models very slow there
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+keep_memory()
 
 # a busy machine makes no property false
 settings.register_profile("tests", deadline=None)

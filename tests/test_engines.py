@@ -697,3 +697,26 @@ def test_a_target_that_breaks_its_contract_is_named(engine, f, said):
     """A target's result must be floating, finite, one number a question, and depend on the logits."""
     with pytest.raises(na.PluginError, match=rf"target 'broken'.*{said}.*accepted: "):
         na.attribute(tiny.shared("gpt2"), questions(), Needs(f), engine=engine, steps=2, budget=10)
+
+
+@pytest.mark.parametrize("change", [{"max_tokens": 40}, {"engine": "rows"}, {"engine": "reference"}, "threads"])
+def test_in_float32_only_rounding_differs(change):
+    """Other batch sizes, engines, threads: scores and answers within 1e-5 of the largest; with none, the same bits."""
+    model, asked = tiny.shared("llama", torch.float32), questions((9, 14, 9))
+    edit = na.edit(na.NeuronSet.of([(0, 3), (1, 5), (2, 7)]), "excite")
+
+    def found(**given):
+        scores = [na.attribute(model, asked, name, budget=5, **given).example_scores for name in ("ace", "grad-x-act")]
+        return [*scores, na.evaluate(model, asked, edit, **given).log_probabilities]
+
+    first, again = found(), found()
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    threads = torch.get_num_threads()
+    try:
+        if change == "threads":
+            torch.set_num_threads(threads + 1)
+        other = found() if change == "threads" else found(**change)
+    finally:
+        torch.set_num_threads(threads)
+    for one, two in zip(first, other, strict=True):
+        assert difference(two, one) <= 1e-5

@@ -20,7 +20,10 @@ CORE, PLUGINS = "neuron_antagonism", "neuron_antagonism_plugins"
 SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 
 LAYERS = (
-    ("errors", "types", "files", "documents", "functional", "neurons", "demo", "progress", "settings", "tensors"),
+    (
+        *("allocator", "errors", "types", "files", "documents", "functional", "neurons", "demo", "progress"),
+        *("settings", "tensors"),
+    ),
     ("metrics",),
     ("report",),
     ("plugin",),

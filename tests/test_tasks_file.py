@@ -400,6 +400,18 @@ class TestSources:
         assert [item.text for item in test] == [f"What is {number}?" for number in range(50, 60)]
         assert [item.text for item in train] == [f"What is {number}?" for number in range(60, 70)]
 
+    def test_parquet_that_unfolds_without_bounds(self, write, tmp_path, monkeypatch):
+        """What a row group takes once it is unpacked is known before it is."""
+        import neuron_antagonism_plugins._tables as tables
+
+        pyarrow = pytest.importorskip("pyarrow", reason="Parquet files need the optional package pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"q": [f"{number:0100}" for number in range(1000)]}), tmp_path / "d.parquet")
+        path = write(t__yaml=READY.format(data="d.parquet"))
+        monkeypatch.setattr(tables, "_ARRAY", 50_000)
+        said = refusal(lambda: items(path))
+        assert re.search(r"d.parquet: a row group of it unfolds to \d+ bytes; accepted: at most 50000", said)
+
     def test_parquet_without_pyarrow(self, write, monkeypatch):
         """The line names the extra that brings it."""
         monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)

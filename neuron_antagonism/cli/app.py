@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neuron_antagonism.allocator import keep_memory
 from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, run, streams
 from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.plugin import chosen
@@ -88,6 +89,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # idle threads that spin for each other make small models up to thirty times slower on a busy machine
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_memory()
     streams.settle()
     try:
         # not standalone: a wrong flag then gets one line too, in place of a box

@@ -19,6 +19,7 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 SEPARATED = "a CSV or TSV file, by its ending or the field format"
 
 _ARRAY = 2**30  # bytes of a line, at most, where a file may be one JSON array
+_AT_A_TIME = 256  # rows of a Parquet file
 _TABLE = "a table with a line of column names (or the task file's field header), then rows of as many cells"
 _OBJECTS = "a JSON object on each line, or a file that is one JSON array of objects"
 
@@ -145,7 +146,13 @@ def _parquet(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
     try:
         with parquet.ParquetFile(name) as file:
-            for batch in file.iter_batches():
+            groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+            if max(groups, default=0) > _ARRAY:
+                raise na.DataError(
+                    f"{path}: a row group of it unfolds to {max(groups)} bytes; accepted: at most {_ARRAY}"
+                )
+            # few at a time: equal texts, which take hardly any room in the file, are unfolded too
+            for batch in file.iter_batches(batch_size=_AT_A_TIME):
                 for row in range(len(batch)):
                     # row by row: bytes that are no text are an error of theirs
                     (values,) = batch.slice(row, 1).to_pylist()
@@ -154,6 +161,8 @@ def _parquet(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     except UnicodeDecodeError as error:
         bad = error.object[error.start : error.start + 1]
         raise malformed(f"{path}, row {number}", bad, "a Parquet file whose texts are UTF-8") from None
+    except na.DataError:
+        raise
     except Exception as error:  # pyarrow raises many kinds, from the file system's to its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise na.DataError(f"{path}: can't be read: {reason}; accepted: a Parquet file") from error

@@ -9,6 +9,7 @@ import warnings
 from multiprocessing.connection import Connection
 from typing import Any
 
+from neuron_antagonism.allocator import keep_memory
 from neuron_antagonism.errors import AntagonismError, RunError
 from neuron_antagonism.plugin.foreign import one_line
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
@@ -65,6 +66,7 @@ def main() -> None:
     """Carry out orders until the driver is gone."""
     # the driver decides what an interrupt means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
     driver: Connection = Connection(int(sys.argv[1]))
     import torch
 
