@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import main
+from neuron_antagonism.model.letters import Letters
 from neuron_antagonism.model.prefix import families
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.config import RunConfig
@@ -77,7 +79,7 @@ def model():
 
 
 def test_prompts_by_hand():
-    """Shown items with their answers, an order for each stem, then the item, up to where the answer begins."""
+    """Shown items with their answers, for each stem another last, then the item, up to where the answer begins."""
     shots = [item(i, f"w{5 + i}") for i in range(3)]
     (example,) = na.build_examples([item(9)], stems=STEMS, n_options=3, form="words", shots=shots, role="w0")
     orders = []
@@ -88,9 +90,21 @@ def test_prompts_by_hand():
         orders.append(tuple(answered[one] for one in shown))
         assert (question.form, question.letters, question.concept) == ("words", question.options, "w5")
         assert sorted(question.options) == ["w5", "w6", "w7"]
-    assert len(set(orders)) == 3
+    assert len({order[-1] for order in orders}) == 3
     assert {frozenset(order) for order in orders} == {frozenset(range(3))}
     assert len({question.answer for question in example.proxies}) == 3
+
+
+def test_answers_take_turns():
+    """Of classes each is shown once a round, and each proxy ends with another."""
+    shots = [item(i, f"w{5 + i % 3}") for i in range(9)]
+    (example,) = na.build_examples([item(12)], stems=["{text} w10"], n_options=3, form="words", shots=shots)
+    ends = set()
+    for question in example.proxies:
+        answers = [line.split()[-1] for line in question.prompt.split("\n\n")[:-1]]
+        assert all(sorted(answers[i : i + 3]) == ["w5", "w6", "w7"] for i in (0, 3, 6))
+        ends.add(answers[-1])
+    assert len(ends) == 3
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -178,6 +192,20 @@ def test_options_that_only_differ_elsewhere_are_alike():
     tokenizer = tiny.tokenizer("an", "pears", "figs", "plums", "apple", "egg", "ear", "a", "b", "c")
     module = tiny.hf("llama", torch.float32, vocab_size=len(tokenizer))
     assert na.load_model(hf_model=module, tokenizer=tokenizer).readable(asked) == [True, True, False]
+
+
+def test_a_first_token_that_all_share_is_none_of_the_prompt_s():
+    """Where every option begins with " the", a blank before it being part of the token, none can be told apart."""
+    known: dict[str, int] = {}
+
+    def tokenize(text: str) -> list[int]:
+        return [known.setdefault(piece, len(known)) for piece in re.findall(r" ?\w+|\W", text)]
+
+    letters = Letters(tokenize, "t")
+    with pytest.raises(na.ModelError, match="with the same token"):
+        letters.encode("Answer:", ("the shop", "the bank"), whole=False)
+    encoded = letters.encode("Answer:", ("the shop", "a bank"), whole=False)
+    assert (list(encoded.ids), list(encoded.letters)) == (tokenize("Answer:"), [*tokenize(" the"), *tokenize(" a")])
 
 
 def test_a_saved_split_keeps_the_form(tmp_path):
@@ -284,18 +312,17 @@ def test_a_leaderboard_in_words(model, tmp_path):
 
 
 def test_suites_in_words(model, tmp_path):
-    """Parts on classes and parts on tasks ask in the suite's form."""
+    """Parts on tasks ask in the suite's form, or another; examples by class can be in words too."""
     task = tiny.labelled(tmp_path, count=80)
     parts = [
         {"part": "antagonism", "name": "together", "n": 2, "draws": 2, "identify": 2, "evaluate": 4},
         {"part": "effects", "name": "effects", "scorers": ["act"], "select": 4, "identify": 2, "evaluate": 4}
         | {"options": {"budget": 6}},
-        {"part": "distributions", "name": "shapes", "share": 0.1},
     ]
-    fields = {"name": "mine", "tasks": [str(task)], "identify": 12, "evaluate": 2, "least": 2}
-    suite = Suite.of(fields | {"parts": parts, "form": "words", "shots": 1}, "here")
-    found = bench(suite, model)
-    assert set(found.parts) == {"together", "effects", "shapes"}
+    suite = Suite.of({"name": "mine", "tasks": [str(task)], "parts": parts}, "here")
+    found = bench(suite, model, form="words", shots=1)
+    assert found.manifest["suite"]["form"] == "words"
+    assert all(found.parts[name] for name in ("together", "effects"))
     split = na.concept_split(task, form="words", identify=2, evaluate=2, shots=1)
     assert {q.form for e in split.evaluate for q in e.proxies} == {"words"}
     assert {len(e.proxies) for e in split.evaluate} == {3}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from neuron_antagonism.errors import ModelError
@@ -249,13 +250,11 @@ class Letters:
 
     def _tokens(self, framed: str, letters: tuple[str, ...], between: str, *, whole: bool) -> Encoded | None:
         rows = [self._tokenize(framed + between + letter) for letter in letters]
-        same = 0
-        for column in zip(*rows, strict=False):
-            if len(set(column)) > 1:
-                break
-            same += 1
-        # letters or labels may begin alike: the tokens that they share are none of the prompt's
-        same = min(same, len(self._tokenize(framed + between)))
+        before = self._tokenize(framed + between)
+        same = min(_common(rows), len(before))
+        if not whole:
+            # words may all begin with one token, into which a blank before them goes: it is none of the prompt's
+            same = min(same, max(_common([rows[0], before]), len(self._tokenize(framed))))
         if same < 1 or any(len(row) <= same or (whole and len(row) > same + 1) for row in rows):
             return None
         found = tuple(row[same] for row in rows)
@@ -304,6 +303,11 @@ class Letters:
             f"the tokenizer {self._tokenizer_name} gives the letters {list(letters)!r} the same token after "
             f"{framed[-20:]!r}; accepted: letters with tokens of their own"
         )
+
+
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all begin with."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False)))
 
 
 def _key(framed: str, letters: Sequence[str], *, whole: bool) -> tuple[str, tuple[str, ...], bool]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEMONSTRATION_CANDIDATES = 20
 
-SHOT_CANDIDATES = 5
+SHOT_CANDIDATES = 2
 """Items of which the shortest is shown answered in words, for each one that is."""
 
 

@@ -8,6 +8,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from neuron_antagonism.errors import DataError, unknown
 from neuron_antagonism.plugin.base import Task
@@ -26,6 +27,9 @@ from neuron_antagonism.types import (
 
 N_PROXIES = 3
 CUE = "Answer:"
+
+TRIES = 50
+"""Random orders of the items that a prompt shows, of which one that differs from the others' is taken."""
 
 Distractors = Callable[[Item, random.Random], Sequence[str]]
 Asking = Callable[[Sequence[Item]], list[Example]]
@@ -177,18 +181,30 @@ def _demonstrated(item: Item | None, stem: str, seed: int, draw: Distractors, le
 
 
 def _answered(shots: Sequence[Item], stems: Sequence[str], seed: int) -> list[str]:
-    """The shown items with their answers: worded by each stem, in an order of its own."""
+    """The shown items with their answers: worded by each stem, in an order of its own.
+
+    A model leans to what it was shown last: so answers take turns, and if possible each order ends with another one.
+    """
     rng = random.Random(f"{seed}|shots")
-    orders: list[list[int]] = []
-    while len(orders) < len(stems):
-        order = rng.sample(range(len(shots)), len(shots))
-        # of one or two there are not three
-        if order not in orders or len(orders) >= math.factorial(len(shots)):
-            orders.append(order)
+    orders: list[list[Item]] = []
+    for _ in stems:
+        tried = [_in_turn(shots, rng) for _ in range(TRIES)]
+        new = [order for order in tried if order not in orders] or tried
+        ends = {order[-1].answer for order in orders if order}
+        orders.append(next((order for order in new if order and order[-1].answer not in ends), new[0]))
     return [
-        "".join(f"{_ask(stem, shots[i])} {shots[i].answer}\n\n" for i in order)
+        "".join(f"{_ask(stem, item)} {item.answer}\n\n" for item in order)
         for stem, order in zip(stems, orders, strict=True)
     ]
+
+
+def _in_turn(shots: Sequence[Item], rng: random.Random) -> list[Item]:
+    """Items in rounds, each answer at most once a round; at random beside that."""
+    by_answer: dict[str, list[Item]] = {}
+    for item in rng.sample(list(shots), len(shots)):
+        by_answer.setdefault(item.answer, []).append(item)
+    rounds = [[item for item in each if item is not None] for each in zip_longest(*by_answer.values())]
+    return [item for each in rounds for item in rng.sample(each, len(each))]
 
 
 def _example(
