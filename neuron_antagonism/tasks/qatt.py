@@ -183,7 +183,7 @@ def _demonstrated(item: Item | None, stem: str, seed: int, draw: Distractors, le
 def _answered(shots: Sequence[Item], stems: Sequence[str], seed: int) -> list[str]:
     """The shown items with their answers: worded by each stem, in an order of its own.
 
-    A model leans to what it was shown last: so answers take turns, and if possible each order ends with another one.
+    What a small model answers hangs on the order: so answers take turns, and if possible each order ends with another.
     """
     rng = random.Random(f"{seed}|shots")
     orders: list[list[Item]] = []
