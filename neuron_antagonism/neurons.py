@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.files import TABLE, expanded, read_text, write_whole
@@ -141,14 +142,15 @@ class NeuronSet:
         """
         # FFN neurons are what everybody's files hold: theirs need not say so
         columns, site = (COLUMNS, ()) if self.site == "post" else ((*COLUMNS, "site"), (self.site,))
-        rows = [(*pair, score, *site) for pair, score in zip(self, self.scores.tolist(), strict=True)]
+        rows = [
+            dict(zip(columns, (*pair, score, *site), strict=True))
+            for pair, score in zip(self, self.scores.tolist(), strict=True)
+        ]
         path = expanded(path)
         if path.suffix == ".json":
-            keyed = [dict(zip(columns, row, strict=True)) for row in rows]
-            text = json.dumps([{k: v for k, v in row.items() if v == v} for row in keyed], indent=1)
+            text = json.dumps([{k: v for k, v in row.items() if v == v} for row in rows], indent=1)
         else:
-            shown = ((a, b, "" if score != score else repr(score), *site) for a, b, score, *site in rows)
-            text = "".join(",".join(map(str, row)) + "\n" for row in (columns, *shown))
+            text = csv_text(columns, rows)
         try:
             write_whole(path, text.encode())
         except OSError as error:

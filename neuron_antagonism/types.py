@@ -192,12 +192,17 @@ def rotated(question: Question) -> Question | None:
     """The question with every option one letter further on, the last one at the first letter.
 
     None where its prompt does not list the options after their letters, all in one way ("A. x", "(A) x", …). Where it
-    does so several times, as in a demonstration with the same options, the last list is meant.
+    does so several times, as in a demonstration with the same options, the last list is meant, and one with a line for
+    each option rather than one within a line.
     """
     first, *others = zip(question.letters, map(re.escape, question.options), strict=True)
     pattern = re.escape(first[0]) + r"(?P<after>\W{1,4}?)" + first[1] + (r"(?P<between>\W{1,8}?)")
     pattern += "(?P=between)".join(re.escape(letter) + "(?P=after)" + option for letter, option in others)
-    found = list(re.finditer(pattern, question.prompt))
+    # what is listed last must end there, and not only begin so
+    every = list(re.finditer(pattern + r"(?!\w)", question.prompt))
+    rest = [question.prompt[one.end() :].lstrip(" \t") for one in every]
+    apart = [one for one, left in zip(every, rest, strict=True) if "\n" in one["between"] and left[:1] in ("\n", "")]
+    found = apart or [one for one in every if "\n" not in one["between"]]
     if not found:
         return None
     options = (question.options[-1], *question.options[:-1])

@@ -68,6 +68,16 @@ def test_no_list_no_counterfactual(prompt):
     assert na.Question(prompt, ("yes", "no"), 0).counterfactual is None
 
 
+def test_the_options_own_list_is_meant():
+    """Not a remark that lists them within a line, nor the beginnings of longer texts."""
+    listed = "A. yes\nB. no\nOther, shown: A. yes, B. no\nAnswer:"
+    other = na.Question(listed, ("yes", "no"), 0).counterfactual
+    assert other is not None
+    assert other.prompt == "A. no\nB. yes\nOther, shown: A. yes, B. no\nAnswer:"
+    for longer in ("A. person\nB. thing or place\nAnswer:", "A. person\nB. things\nAnswer:"):
+        assert na.Question(longer, ("person", "thing"), 0).counterfactual is None
+
+
 def test_ones_own():
     """A question may bring its own, of the same letters and another right one."""
     other = tiny.question(9, answer=1)

@@ -15,6 +15,7 @@ from directories import made, units
 import neuron_antagonism as na
 from neuron_antagonism.engine.replay import CopiesEngine
 from neuron_antagonism.metrics import judges
+from neuron_antagonism.parts.judging.bench import Bench
 from neuron_antagonism.parts.judging.every import EVERY
 from neuron_antagonism.parts.specs import JUDGES
 
@@ -115,6 +116,7 @@ def test_draws_differ_and_cost_is_counted(board):
     """Random neurons of two draws hardly meet; a gradient of all layers takes fewer tokens than one of each layer."""
     frame = board.frame
     assert of(frame, "random", "stability.good-jaccard").value < 0.5
+    assert (frame[frame.judge == "control.neurons"].value == 6).all()
     assert of(frame, "act", "cost.tokens").value < of(frame, "grad-x-act", "cost.tokens").value
     assert of(frame, "grad-x-act", "cost.tokens").value < of(frame, "ace", "cost.tokens").value
     assert of(frame, "ace", "cost.tokens").value < of(frame, "ablation", "cost.tokens").value
@@ -150,6 +152,90 @@ def test_judges_and_seeds_can_be_chosen(model):
     assert one != other
 
 
+OWN = """
+data: DATA
+columns: {text: q, answer: label}
+labels: [red, green, blue, grey]
+stems: "{text}"
+"""
+
+
+def own_task(path: Path, rows: int, train: int = 0) -> str:
+    """A task of so many rows, with a training part or without."""
+    (path / "own.yaml").write_text(OWN.replace("DATA", "{test: rows.csv, train: train.csv}" if train else "rows.csv"))
+    lines = [f"w{n % 30} w{n // 30} w{n % 7},{('red', 'green', 'blue', 'grey')[n % 4]}" for n in range(rows + train)]
+    for name, own in (("rows.csv", lines[:rows]), ("train.csv", lines[rows:])):
+        (path / name).write_text("\n".join(["q,label", *own]) + "\n")
+    return str(path / "own.yaml")
+
+
+def test_draws_share_no_text_with_what_is_evaluated(model, tmp_path, monkeypatch):
+    """Of data without a training part neither; where it is too little for all draws, a hole says so."""
+    seen: list[Bench] = []
+    real = EVERY["stability"].measure
+    monkeypatch.setattr(EVERY["stability"], "measure", lambda self, at: seen.append(at) or real(self, at))
+    given = {**SMALL, "tasks": [own_task(tmp_path, 40)], "draws": 4}
+    board = na.leaderboard(model, scorers=["act"], judges=["stability"], **given)
+    (at,) = seen
+    assert len(at.more) == 8
+    assert at.identify == at.more[:2]
+    assert not {e.unit for e in at.more} & {e.unit for e in at.evaluate}
+    assert of(board.frame, "act", "stability.good-jaccard").value >= 0
+    given["tasks"] = [own_task(tmp_path, 40, train=7)]
+    few = na.leaderboard(model, scorers=["act"], judges=["stability"], **given)
+    assert np.isnan(of(few.frame, "act", "stability.good-jaccard").value)
+    assert any("identification examples are left of 8" in note for note in few.result.notes)
+
+
+def test_parts_do_not_influence_each_other(model, tmp_path):
+    """Two parts of one suite with other examples give what each gives alone."""
+    part = {"part": "judging", "scorers": ["act"], "judges": ["control"], "evaluate": 4, "truth": 2, "budget": 6}
+    parts = [{**part, "name": f"p{n}", "identify": n, "matched": 2} for n in (1, 6)]
+
+    def rows(own: list[dict[str, Any]]) -> dict[str, Any]:
+        suite = na.Suite.of({"name": "s", "tasks": ["sentiment"], "parts": own}, "s")
+        return dict(na.bench(suite, model).parts)
+
+    together = rows(parts)
+    assert together == {**rows(parts[:1]), **rows(parts[1:])}
+
+
+class Mute(na.Scorer):
+    """Scores nothing, or can't."""
+
+    name = "act"
+    target = None
+    roles = ("good",)
+    refuses = False
+
+    class Options(na.Options):
+        """None."""
+
+    def aggregate(self, example_scores, question_scores):
+        if self.refuses:
+            raise na.DataError("these examples can't be scored; accepted: others")
+        return question_scores.sum(0) * 0
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_scorer_without_scores_leaves_a_hole_of_its_own(refuses, model, monkeypatch):
+    """Nothing is measured of what is no ranking of its own, and the others are judged; a note says why."""
+    from neuron_antagonism.parts import specs
+
+    chosen = specs.Judging.chosen
+    mute = type("Mute", (Mute,), {"refuses": refuses})()
+    monkeypatch.setattr(
+        specs.Judging, "chosen", lambda self: tuple(mute if one.name == "act" else one for one in chosen(self))
+    )
+    board = na.leaderboard(model, scorers=["act", "grad-x-act"], **SMALL)
+    own = board.frame[(board.frame.scorer == "act") & ~board.frame.judge.isin(["control.neurons"])]
+    measured = own[~own.judge.str.startswith(("cost.", "stability."))]
+    assert measured.value.isna().all()
+    said = "no scores: these examples can't be scored" if refuses else "act, control.neurons: no neuron has a score"
+    assert any(said in note for note in board.result.notes), board.result.notes
+    assert of(board.frame, "grad-x-act", "agreement.spearman").value > -1
+
+
 def test_every_judge_of_the_spec_is_there():
     """What can be asked for can be measured."""
     assert tuple(EVERY) == JUDGES
@@ -163,6 +249,10 @@ def test_every_judge_of_the_spec_is_there():
         ({"scorers": ["aze"]}, "unknown scorer 'aze'; did you mean 'ace'"),
         ({"target": "log-ods"}, "unknown target 'log-ods'; did you mean 'log-odds'"),
         ({"scorers": ["ace", "ace"]}, "scorers are named twice"),
+        ({"scorers": "ace"}, "scorers are 'ace'; accepted: a list of registered names"),
+        ({"options": {"ace": {}, "tn": {}}}, "options are given for unknown scorer 'tn'"),
+        ({"name": "zzz"}, "leaderboard has no field 'name'; accepted: baseline, "),
+        ({"scorers": ["grad-x-act"], "options": {"grad-x-act": {"target": "foo"}}}, "unknown target 'foo'"),
         ({"options": {"tn": {}}}, "options are given for unknown scorer 'tn'"),
         ({"bugdet": 3}, "leaderboard has no field 'bugdet'; accepted: "),
         ({"truth": 100}, "truth is 100 of 6 held-out examples; accepted: at most as many"),

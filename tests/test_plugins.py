@@ -626,6 +626,13 @@ class TestEveryHook:
         assert result.attributions["sentiment"]["grad-x-act"].target == "margin"
         assert na.target_of("margin") == margin()
 
+    def test_targets_of_one_name(self, use, model):
+        """Refused, with both named; the others go on."""
+        use(targets=[type("Named", (Margin,), {"name": "log-odds"})])
+        with pytest.raises(na.PluginError, match=r"two plugins are named 'log-odds': a target of .* and a target of"):
+            na.target_of("log-odds")
+        assert na.target_of("contrast").name == "contrast"
+
     def test_neuron_antagonism_tasks(self, use, model):
         """A task from outside is asked; a class or an instance."""
         for thing in (Hinted, Hinted()):

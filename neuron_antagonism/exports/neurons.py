@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import neuron_antagonism
+from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.exports.choose import Chosen
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
@@ -88,14 +87,9 @@ def write_provenance(folder: Path, name: str, stated: dict[str, Any]) -> None:
 
 def write_csv(folder: Path, edit: Edit) -> None:
     """Write neurons.csv, which `NeuronSet.load` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     found = rows(edit)
-    names = list(found[0]) if found else COLUMNS
-    writer.writerow(names)
-    for row in found:
-        writer.writerow("" if row[name] is None else row[name] for name in names)
-    (folder / "neurons.csv").write_text(text.getvalue(), encoding="utf-8")
+    text = csv_text(list(found[0]) if found else COLUMNS, found)
+    (folder / "neurons.csv").write_text(text, encoding="utf-8")
 
 
 def _version(package: str) -> str | None:

@@ -49,6 +49,7 @@ def ablate(
     target: str | Target = "ace",
     *,
     baseline: str = "zero",
+    mean_of: Sequence[Example | Question] | None = None,
     engine: str = "auto",
     site: str = "post",
     max_tokens: int | None = None,
@@ -62,6 +63,7 @@ def ablate(
         target: F, or a name (see `target_of`).
         baseline: what a neuron is set to at the last position: "zero" (silenced), "mean" (over the questions) or
             "counterfactual" (its value on the question's counterfactual).
+        mean_of: other examples that the mean is over; None = these.
         engine, site, max_tokens, progress: see `Settings`.
 
     Raises:
@@ -78,7 +80,7 @@ def ablate(
     computing = choice.engine(max_tokens)
     at = None
     if checked_baseline(baseline) != "zero":
-        at = baseline_values(model, asked, baseline, site=site, max_tokens=max_tokens)
+        at = baseline_values(model, asked, baseline, mean_of=mean_of, site=site, max_tokens=max_tokens)
     parts = [
         computing.ablation_effects(
             model,

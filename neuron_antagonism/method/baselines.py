@@ -33,6 +33,7 @@ def baseline_values(
     examples: Sequence[Example | Question],
     baseline: str,
     *,
+    mean_of: Sequence[Example | Question] | None = None,
     site: str = "post",
     max_tokens: int | None = None,
     progress: Progress | None = None,
@@ -43,13 +44,15 @@ def baseline_values(
         model: the unedited model.
         examples: examples or plain questions.
         baseline: "zero"; "mean": over the questions; "counterfactual": a row for each question, in their order.
+        mean_of: other examples that the mean is over, such as those that scores come from; None = these.
         site, max_tokens, progress: see `Settings`.
 
     Raises:
         UsageError: an unknown baseline.
         DataError: a question without a counterfactual.
     """
-    questions = [question for example in as_examples(examples) for question in example.proxies]
+    own = examples if mean_of is None or baseline != "mean" else mean_of
+    questions = [question for example in as_examples(own) for question in example.proxies]
     if checked_baseline(baseline) == "zero":
         return torch.zeros(1, model.n_layers, model.units(site))
     asked = counterfactuals(questions) if baseline == "counterfactual" else questions

@@ -110,6 +110,7 @@ def faithfulness(
     scores: Attribution | Tensor,
     *,
     baseline: str = "zero",
+    mean_of: Sequence[Example | Question] | None = None,
     ranking: str = "signed",
     target: str | Target = "log-odds",
     shares: Sequence[float] = judges.SHARES,
@@ -126,6 +127,7 @@ def faithfulness(
         scores: an attribution, or scores [layer, neuron].
         baseline: what the others are set to at the last position: "zero", "mean" (over these questions) or
             "counterfactual" (their values on each question's counterfactual).
+        mean_of: other examples that the mean is over; None = these.
         ranking: "signed": highest scores first; "absolute": those farthest from 0.
         target: F, or a name (see `target_of`).
         shares: of all neurons, above 0, at most 1, ascending; default: MIB's ten.
@@ -140,6 +142,7 @@ def faithfulness(
         examples,
         {"": scores},
         baseline=baseline,
+        mean_of=mean_of,
         rankings=(ranking,),
         target=target,
         shares=shares,
@@ -155,6 +158,7 @@ def faithfulness_many(
     scores: Mapping[str, Attribution | Tensor],
     *,
     baseline: str = "zero",
+    mean_of: Sequence[Example | Question] | None = None,
     rankings: Sequence[str] = judges.RANKINGS,
     target: str | Target = "log-odds",
     shares: Sequence[float] = judges.SHARES,
@@ -181,7 +185,7 @@ def faithfulness_many(
     flat = [question for example in asked for question in example.proxies]
     questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
     choice = choose(model, [q.encoded.ids for q in questions], engine)
-    at = baseline_values(model, asked, baseline, site=site, max_tokens=max_tokens)
+    at = baseline_values(model, asked, baseline, mean_of=mean_of, site=site, max_tokens=max_tokens)
     table = np.zeros((len(masks.distinct), len(questions)))
     for group in by_options(questions):
         table[:, group] = kept_outputs(

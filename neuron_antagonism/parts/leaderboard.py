@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuron_antagonism.errors import UsageError
+from neuron_antagonism.errors import AntagonismError, DataError, UsageError
 from neuron_antagonism.method.ablate import ablate
 from neuron_antagonism.neurons import check_count
 from neuron_antagonism.parts.judging.agreement import CEILING, ceiling
@@ -28,7 +29,8 @@ from neuron_antagonism.units.scores import Scoring, read
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
 
-KIND, TRUTH = "judged", "truth"
+KIND, TRUTH, TRIED = "judged", "truth", "tried"
+ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,10 @@ class LeaderboardRows(Rows):
 
     @property
     def sizes(self) -> Sizes:
-        """The examples."""
+        """The examples; where stability is judged, identification examples for all draws: scores are of the first."""
+        draws = self.spec.draws if "stability" in self.spec.judges else 1
         form, shots = self.classes.task_form, self.classes.task_shots
-        return Sizes(self.spec.identify, 0, self.spec.evaluate, stratified=False, form=form, shots=shots)
-
-    @property
-    def more(self) -> Sizes:
-        """As many further identification examples as the draws take."""
-        return replace(self.sizes, identify=self.spec.identify * self.spec.draws)
+        return Sizes(self.spec.identify * draws, 0, self.spec.evaluate, stratified=False, form=form, shots=shots)
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -79,37 +77,59 @@ class LeaderboardRows(Rows):
         check_count(self.spec.budget, n_units, "budget")
         if 2 * self.spec.n > n_units:
             raise UsageError(f"part {self.name!r}: n is {self.spec.n}; accepted: 1 to {n_units // 2} of this model")
-        split = self.sizes.at(desk).split
+        examples = self.sizes.at(desk).split.identify[: self.spec.identify]
         for scorer in self.scorers(desk.job).values():
-            run_check(scorer, model, split.identify, site)
+            # what the examples don't allow leaves a hole of its own
+            with suppress(DataError):
+                run_check(scorer, model, examples, site)
 
     def first(self, job: Job) -> list[Unit]:
         """The examples."""
-        takes_more = any(EVERY[name].needs_more for name in self.judges)
-        return [self.sizes.unit(job), *([self.more.unit(job)] if takes_more else [])]
+        return [self.sizes.unit(job)]
 
     def units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> list[Unit]:
         """See `Part.units`."""
         return list(self._units(job, group, shelf))
 
     def _units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
-        first = self.first(job)
-        yield from first
-        if not all(shelf.has(unit) for unit in first):
+        examples = self.sizes.unit(job)
+        yield examples
+        if not shelf.has(examples):
             return
-        scores = self.scores(job, shelf)
-        yield from scores.values()
+        tried = self.tried(job, shelf)
+        yield from tried.values()
         truth = self.truth(job, shelf)
-        if truth is not None:
-            yield truth
-        if not all(shelf.has(unit) for unit in (*scores.values(), *([truth] if truth else []))):
+        yield from [] if truth is None else [truth]
+        scores = self.scored(job, shelf)
+        if scores is None:
             return
-        yield from self.judged(job, shelf, scores, truth)
+        yield from scores.values()
+        if all(shelf.has(unit) for unit in (*scores.values(), *([truth] if truth else []))):
+            yield from self.judged(job, shelf, scores, truth)
+
+    def tried(self, job: Job, shelf: Shelf) -> dict[str, Unit]:
+        """Of every scorer, whether it can score these examples."""
+        return {
+            name: Unit(TRIED, unit.label, key_of(TRIED, unit.key), Trying(unit), unit.needs)
+            for name, unit in self.scores(job, shelf).items()
+        }
+
+    def scored(self, job: Job, shelf: Shelf) -> dict[str, Unit] | None:
+        """The scores of those that can; None while that is not known."""
+        found = {}
+        for name, unit in self.tried(job, shelf).items():
+            payload, recipe = shelf.get(unit), unit.recipe
+            if payload is None:
+                return None
+            assert isinstance(recipe, Trying)
+            if not payload.meta["reason"]:
+                found[name] = recipe.scores
+        return found
 
     def scores(self, job: Job, shelf: Shelf) -> dict[str, Unit]:
         """Every scorer's scores."""
         settings = Settings(steps=self.spec.steps, site=self.classes.site, budget=self.spec.budget)
-        scoring = Scoring(self.sizes, settings)
+        scoring = Scoring(self.sizes, settings, first=self.spec.identify)
         found = {}
         for name, scorer in self.scorers(job).items():
             unit = scoring.unit(job, shelf, scorer)
@@ -123,7 +143,9 @@ class LeaderboardRows(Rows):
         if prepared is None or not any(EVERY[name].needs_truth for name in self.judges):
             return None
         spec = self.spec
-        what = [prepared.set_hash("evaluate"), spec.truth, spec.baseline, identity(as_target(spec.target))]
+        what = [prepared.set_hash("evaluate", spec.truth), spec.baseline, identity(as_target(spec.target))]
+        # a mean is that of the examples that scores come from
+        what += [prepared.set_hash("identify", spec.identify)] if spec.baseline == "mean" else []
         key = key_of(TRUTH, job.model.id, what, prepared.engine["name"], self.classes.site)
         return Unit(TRUTH, f"{job.name}.{spec.target}", key, Truth(self), tuple(self.first(job)))
 
@@ -135,14 +157,14 @@ class LeaderboardRows(Rows):
             kind = EVERY[judge]
             fields = {name: self.spec.model_dump(mode="json")[name] for name in kind.fields}
             target = identity(as_target(self.spec.target)) if "target" in kind.fields else None
-            needs = [self.sizes.unit(job)]
-            needs += [truth] if kind.needs_truth and truth is not None else []
-            needs += [self.more.unit(job)] if kind.needs_more else []
+            needs = [truth] if kind.needs_truth and truth is not None else []
+            first = None if judge == "stability" else self.spec.identify
+            sets = [prepared.set_hash("identify", first), prepared.set_hash("evaluate")]
             for name, unit in scores.items():
-                what = [judge, fields, target, prepared.set_hash("evaluate"), [need.key for need in needs], unit.key]
+                what = [judge, fields, target, sets, [need.key for need in needs], unit.key]
                 key = key_of(KIND, job.model.id, job.seed, self.classes.site, what)
                 label = f"{job.name}.{name}.{judge}"
-                yield Unit(KIND, label, key, JudgedBy(self, judge, name), (*needs, unit))
+                yield Unit(KIND, label, key, JudgedBy(self, judge, name), (self.sizes.unit(job), *needs, unit))
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """Nothing: each unit has a recipe of its own."""
@@ -151,13 +173,21 @@ class LeaderboardRows(Rows):
     def found(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Payload | None:
         """A job's rows; None where something of it is not there."""
         units = self.units(job, group, shelf)
-        prepared = self.sizes.of(job, shelf)
-        wanted = len(self.judges) * len(self.spec.scorers)
+        prepared, scores = self.sizes.of(job, shelf), None if not shelf.has(units[0]) else self.scored(job, shelf)
         judged = [unit for unit in units if unit.kind == KIND]
-        if prepared is None or len(judged) != wanted or not all(shelf.has(unit) for unit in judged):
+        if prepared is None or scores is None or len(judged) != len(self.judges) * len(scores):
+            return None
+        if not all(shelf.has(unit) for unit in units):
             return None
         rows: list[dict[str, Any]] = []
         notes = list(prepared.split.report.notes)
+        for name, unit in self.tried(job, shelf).items():
+            payload = shelf.get(unit)
+            assert payload is not None
+            if payload.meta["reason"]:
+                # every figure of it is missing
+                rows.append({"task": job.name, "scorer": name, "judge": "scores", **dict.fromkeys(ENDS)})
+                notes.append(f"no scores: {payload.meta['reason']}")
         for unit in judged:
             payload, recipe = shelf.get(unit), unit.recipe
             assert payload is not None
@@ -170,7 +200,7 @@ class LeaderboardRows(Rows):
             rows += [{"task": job.name, "scorer": CEILING} | row for row in truth.meta["rows"]]
         return Payload({"rows": rows, "notes": notes})
 
-    def bench(self, desk: Desk, names: Sequence[str], *, truth: bool = False, more: bool = False) -> Bench:
+    def bench(self, desk: Desk, names: Sequence[str], *, truth: bool = False) -> Bench:
         """What a judge of some scorers works with."""
         split = self.sizes.at(desk).split
         units = self.scores(desk.job, desk.shelf)
@@ -182,13 +212,46 @@ class LeaderboardRows(Rows):
             desk,
             self.spec,
             self.classes.site,
-            split.identify,
+            split.identify[: self.spec.identify],
             split.evaluate,
             {name: every[name] for name in names},
             {name: read(payload) for name, payload in payloads.items() if payload is not None},
             None if effects is None else np.asarray(effects.arrays["effects"]),
-            self.more.at(desk).split.identify if more else (),
+            split.identify,
         )
+
+
+@dataclass(frozen=True)
+class Trying:
+    """Scores examples, or says why a scorer can't: one that can't takes none of the others with it.
+
+    Args:
+        scores: the unit of the scores.
+    """
+
+    scores: Unit
+
+    @classmethod
+    def make(cls, desk: Desk, units: Sequence[Unit]) -> None:
+        """All together, whose forwards are shared; where one can't, each by itself."""
+        wanted = {}
+        for unit in units:
+            recipe = unit.recipe
+            assert isinstance(recipe, Trying)
+            wanted[unit.key] = recipe.scores
+        missing = [scores for scores in wanted.values() if not desk.shelf.has(scores)]
+        reasons: dict[str, str] = {}
+        try:
+            if missing:
+                missing[0].recipe.make(desk, missing)
+        except AntagonismError:
+            for scores in missing:
+                try:
+                    scores.recipe.make(desk, [scores])
+                except DataError as error:
+                    reasons[scores.key] = str(error)
+        for unit in units:
+            desk.shelf.put(unit, Payload({"reason": reasons.get(wanted[unit.key].key, "")}))
 
 
 @dataclass(frozen=True)
@@ -208,10 +271,10 @@ class Truth:
             recipe = unit.recipe
             assert isinstance(recipe, Truth)
             spec, site = recipe.part.spec, recipe.part.classes.site
-            examples = recipe.part.sizes.at(desk).split.evaluate[: spec.truth]
-            found = ablate(
-                desk.model, examples, spec.target, baseline=spec.baseline, site=site, progress=desk.told("truth")
-            )
+            split = recipe.part.sizes.at(desk).split
+            examples = split.evaluate[: spec.truth]
+            how: dict[str, Any] = {"baseline": spec.baseline, "mean_of": split.identify[: spec.identify], "site": site}
+            found = ablate(desk.model, examples, spec.target, **how, progress=desk.told("truth"))
             effects = found.effects.float().numpy()
             texts = np.array([example.unit for example in examples for _ in example.proxies])
             desk.shelf.put(unit, Payload({"rows": ceiling(effects, texts, desk.job.seed)}, {"effects": effects}))
@@ -243,7 +306,7 @@ class JudgedBy:
             together.setdefault((recipe.part.name, recipe.judge), {})[recipe.scorer] = unit
         for (part, name), own in together.items():
             kind = EVERY[name]
-            bench = parts[part].bench(desk, tuple(own), truth=kind.needs_truth, more=kind.needs_more)
+            bench = parts[part].bench(desk, tuple(own), truth=kind.needs_truth)
             rows = kind().measure(bench)
             for scorer, unit in own.items():
                 desk.shelf.put(unit, Payload({"rows": rows[scorer]}))

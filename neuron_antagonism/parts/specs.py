@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.plugin.base import Configurable, Intervention, Scorer
 from neuron_antagonism.plugin.manager import as_target, registry
+from neuron_antagonism.plugin.scorers import own_target
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.config import RunConfig
@@ -205,7 +206,11 @@ class Judging(OfTasks):
     def plugins(self) -> list[Configurable]:
         """The scorers; and the target must be one."""
         as_target(self.target)
-        return list(self.chosen())
+        chosen = self.chosen()
+        for scorer in chosen:
+            # a target may depend on the options, and refuse them
+            own_target(scorer)
+        return list(chosen)
 
 
 OF_A_RUN = (

@@ -255,7 +255,7 @@ def target_of(name: str) -> Target:
         UsageError: a scorer without gradients.
     """
     names = registry().names("target")
-    if name in names:
+    if name in names or _key(name, "target") in registry().conflicts:
         return registry().make(Target, name)
     scorers = registry().names("scorer")
     if name not in scorers and name not in registry().conflicts:

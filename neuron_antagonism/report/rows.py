@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.files import write_whole
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the columns of all of them; an interval becomes two columns, `_low` and `_high`."""
     flat = [dict(pair for name, value in row.items() for pair in _columns(name, value)) for row in rows]
-    text = io.StringIO()
     names = list(dict.fromkeys(name for row in flat for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, csv_text(names, flat).encode())
 
 
 def _columns(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -58,9 +58,9 @@ BOARD = (
     "best; (ceiling): exact ablation of half of the questions against the other half. CPR, CMD: areas under the curve "
     "of faithfulness, and beside it, signed ranking. Enh, Deg: change of the right letter's log-odds (nats) beyond "
     "that under matched random neurons, + = what the edit is for. Dose: log-odds for each unit of the good neurons' "
-    "factor. Same: overlap of the good neurons of two draws of examples. Plant: AUROC of planted good neurons. Fwd: "
-    "forwards a question. Of several seeds the mean. -: nothing to measure, as CPR where the model does no better than "
-    "its baseline."
+    "factor. Same: overlap of the good neurons of two draws of examples. Plant: AUROC of planted good neurons. Tok: "
+    "tokens in forwards, a question. Of several seeds the mean. -: nothing to measure, as CPR where the model does no "
+    "better than its baseline."
 )
 
 COLUMNS = {
@@ -73,7 +73,7 @@ COLUMNS = {
     "Dose": "dose.good-slope",
     "Same": "stability.good-jaccard",
     "Plant": "planted.good-auroc",
-    "Fwd": "cost.forwards",
+    "Tok": "cost.tokens",
 }
 """Of a leaderboard, what stands in the table; results.json has every figure with its interval."""
 
@@ -184,7 +184,10 @@ def _board(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
 
 def _judged(cells: Sequence[Row]) -> str:
     there = [cell["value"] for cell in cells if cell["value"] is not None]
-    return f"{np.mean(there):.2f}" if there else "-"
+    if not there:
+        return "-"
+    mean = float(np.mean(there))
+    return f"{mean:.2f}" if abs(mean) < 10 else f"{mean:.0f}"
 
 
 def _spread(values: Sequence[float | None], sign: str = "") -> str:

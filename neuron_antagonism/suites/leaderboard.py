@@ -105,9 +105,11 @@ def leaderboard(
     """
     shipped = find_suite(NAME)
     (part,) = (one.model_dump(mode="json") for one in shipped.parts)
-    unknown = sorted(set(fields) - set(part))
-    if unknown:
-        raise UsageError(f"leaderboard has no field {unknown[0]!r}; accepted: {', '.join(sorted(set(part) - _OURS))}")
+    own = sorted(set(part) - _OURS)
+    if wrong := sorted(set(fields) - set(own)):
+        raise UsageError(f"leaderboard has no field {wrong[0]!r}; accepted: {', '.join(own)}")
+    if isinstance(scorers, str) or not all(isinstance(name, str) for name in scorers):
+        raise UsageError(f"scorers are {scorers!r:.80}; accepted: a list of registered names; their options: options=")
     asked = {"scorers": listed(scorers) or part["scorers"], "judges": listed(judges or ()) or JUDGES}
     spec = shipped.model_dump(mode="json") | {
         "tasks": [str(task) for task in listed(tasks)] or shipped.tasks,

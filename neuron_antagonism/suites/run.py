@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.errors import RunError, UsageError
 from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.plugin.base import Observer, Scorer, Task
@@ -345,16 +344,15 @@ class _Run:
             for s in self.plan.scorers
         }
         sets = [neurons for candidate in chosen.values() for _, neurons in candidate.sets if len(neurons)]
-        site = [] if all(neurons.site == "post" for neurons in sets) else [sets[0].site]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        columns = ["task", "scorer", "role", "rank", "layer", "neuron", "score"]
-        writer.writerow([*columns, *("site" for _ in site)])
-        for (task, scorer), candidate in chosen.items():
-            for role, neurons in candidate.sets:
-                for rank, (pair, score) in enumerate(zip(neurons, neurons.scores.tolist(), strict=True), 1):
-                    writer.writerow([task, scorer, role, rank, *pair, repr(score), *site])
-        write_whole(self.out / NEURONS, text.getvalue().encode())
+        site = {} if all(neurons.site == "post" for neurons in sets) else {"site": sets[0].site}
+        columns = ("task", "scorer", "role", "rank", "layer", "neuron", "score")
+        rows = [
+            dict(zip(columns, (task, scorer, role, rank, *pair, score), strict=True)) | site
+            for (task, scorer), candidate in chosen.items()
+            for role, neurons in candidate.sets
+            for rank, (pair, score) in enumerate(zip(neurons, neurons.scores.tolist(), strict=True), 1)
+        ]
+        write_whole(self.out / NEURONS, csv_text([*columns, *site], rows).encode())
 
 
 class _Nothing:

@@ -153,6 +153,9 @@ class Prepared:
             raise UsageError(f"{self.model['name']} has no site {site!r}; accepted: {', '.join(map(repr, there))}")
         return int(there[site] * self.model["layers"])
 
-    def set_hash(self, name: str) -> str:
-        """A hash of a set: of its items and questions, and of nothing else."""
-        return str(self.payload.meta["hashes"][name])
+    def set_hash(self, name: str, first: int | None = None) -> str:
+        """A hash of a set, or of its first examples: of their items and questions, and of nothing else."""
+        if first is None:
+            return str(self.payload.meta["hashes"][name])
+        rows = [row for row in self.payload.meta["rows"] if row["set"] == name][:first]
+        return content_hash([[row["item"], row["proxies"]] for row in rows])

@@ -32,12 +32,14 @@ class Scoring:
         settings: how attribution is carried out; its seed is the job's.
         scorer: whose scores.
         draw: which draw of a scorer that draws.
+        first: how many of the identification examples are scored; None = all.
     """
 
     sizes: Sizes
     settings: Settings
     scorer: Scorer | None = None
     draw: int = 0
+    first: int | None = None
 
     def unit(self, job: Job, shelf: Shelf, scorer: Scorer, draw: int = 0) -> Unit | None:
         """A scorer's scores; None while the job's examples are not known.
@@ -56,7 +58,8 @@ class Scoring:
         own = passes_of_its_own(fixed)
         # what is not integrated does not depend on how
         path = [s.steps, s.quadrature] if own or own_target(fixed) is not None else None
-        what = [job.model.id, prepared.set_hash("identify"), identity(fixed), path, prepared.engine["name"], s.site]
+        examples = prepared.set_hash("identify", self.first)
+        what = [job.model.id, examples, identity(fixed), path, prepared.engine["name"], s.site]
         # a scorer with passes of its own is handed all settings
         key = key_of(KIND, *what, job.seed, s.budget if own else None)
         label = f"{job.name}.{scorer.name}" + (f".{draw}" if draw else "")
@@ -66,14 +69,14 @@ class Scoring:
     @classmethod
     def make(cls, desk: Desk, units: Sequence[Unit]) -> None:
         """Attribute; forwards, and gradients of equal targets, are shared."""
-        together: dict[tuple[Sizes, Settings], list[tuple[Unit, Scorer]]] = {}
+        together: dict[tuple[Sizes, Settings, int | None], list[tuple[Unit, Scorer]]] = {}
         for unit in units:
             recipe = unit.recipe
             assert isinstance(recipe, Scoring)
             assert recipe.scorer is not None
-            together.setdefault((recipe.sizes, recipe.settings), []).append((unit, recipe.scorer))
-        for (sizes, settings), asked in together.items():
-            examples = sizes.at(desk).split.identify
+            together.setdefault((recipe.sizes, recipe.settings, recipe.first), []).append((unit, recipe.scorer))
+        for (sizes, settings, first), asked in together.items():
+            examples = sizes.at(desk).split.identify[:first]
             scorers = [scorer for _, scorer in asked]
             told = replace(settings, progress=desk.progress)
             for (unit, _), found in zip(asked, attribute_each(desk.model, examples, scorers, told), strict=True):

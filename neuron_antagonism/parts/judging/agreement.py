@@ -26,8 +26,11 @@ class Agreement(Judge):
         """A row for each figure."""
         assert at.truth is not None
         units = truth_units(at)
-        found = {}
+        found: dict[str, list[Row]] = {}
         for name, one in at.scores.items():
+            if at.says_nothing(name):
+                found[name] = [row("agreement.spearman", float("nan"), note="all neurons have the same score")]
+                continue
             scores = one.scores.double().numpy()
             figures = agreement_over_texts(scores, at.truth, units, seed=at.seed)
             rows = [row(f"agreement.{figure}", value, *ends) for figure, (value, ends) in figures.items()]

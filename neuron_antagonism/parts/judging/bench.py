@@ -45,7 +45,7 @@ class Bench:
         scorers: by name.
         scores: by the scorer's name.
         truth: exact effects of every neuron on the first held-out examples; None for judges that need none.
-        more: further identification examples, for judges that need other draws of them.
+        more: all identification examples there are, `identify` the first of them.
     """
 
     desk: Desk
@@ -81,6 +81,11 @@ class Bench:
     def told(self, what: str) -> Progress | None:
         """Progress under the judge's name."""
         return self.desk.told(what)
+
+    def says_nothing(self, name: str) -> bool:
+        """Whether a scorer gives all neurons the same score, so that any ranking of them would be ours."""
+        scores = self.scores[name].scores
+        return bool(scores.min() == scores.max())
 
     def candidate(self, name: str, count: int | None = None) -> Candidate:
         """A scorer's good and bad neurons, `budget` of each."""
@@ -120,13 +125,11 @@ class Judge(ABC):
         name: what people ask for.
         fields: of the spec, on which its figures depend.
         needs_truth: whether it compares with exact ablation.
-        needs_more: whether it takes further identification examples.
     """
 
     name: ClassVar[str]
     fields: ClassVar[tuple[str, ...]] = ()
     needs_truth: ClassVar[bool] = False
-    needs_more: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, at: Bench) -> dict[str, list[Row]]:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.method.evaluate import fingerprint
 from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import detectable, matched_random
@@ -20,7 +21,8 @@ class Control(Judge):
 
     Half of the budget good and half bad neurons; good ones alone where a scorer has no bad ones. `net` is the change
     beyond the mean of matched random sets: as many neurons of each layer, as active, edited in the same roles.
-    `detectable` is the smallest change of log-odds that this many texts show with a power of 80 %.
+    `detectable` is the smallest change of log-odds that this many texts show with a power of 80 %. `neurons` is how
+    many an edit touches: fewer than the budget where a scorer has no more, and then its figures are those of so many.
     """
 
     name = "control"
@@ -30,28 +32,32 @@ class Control(Judge):
         """Every edit is a copy beside all others."""
         active = mean_abs(at)
         edits: list[Edit | None] = [None]
+        asked: list[tuple[str, str]] = []
+        rows: dict[str, list[Row]] = {}
         for name in at.scores:
             found = at.candidate(name)
-            for mode in MODES:
-                own = at.edit(mode, found)
-                edits += [own, *(at.edit(mode, other) for other in _matched(found, own, active, at))]
+            own = {mode: at.edit(mode, found) for mode in MODES}
+            touched = sum(len(part.neurons) for part in own["enhance"].parts)
+            few = (
+                f"{touched} of {at.spec.budget} neurons have a score in their role" if touched < at.spec.budget else ""
+            )
+            rows[name] = [row("control.neurons", touched, note=few if touched else "no neuron has a score")]
+            for mode in MODES if touched else ():
+                asked.append((name, mode))
+                edits += [own[mode], *(at.edit(mode, other) for other in _matched(found, own[mode], active, at))]
         answers = at.answers(edits, self.name)
         odds = np.stack([example_log_odds(one) for one in answers])
         right = np.stack([one.outcomes.right / one.outcomes.proxies for one in answers])
-        rows: dict[str, list[Row]] = {}
-        start = 1
-        for name in at.scores:
-            rows[name] = []
-            for mode in MODES:
-                stop = start + 1 + at.spec.matched
-                rows[name] += _rows(mode, odds[0], odds[start:stop], right[0], right[start:stop], at)
-                start = stop
+        size = 1 + at.spec.matched
+        for number, (name, mode) in enumerate(asked):
+            own_rows = slice(1 + number * size, 1 + (number + 1) * size)
+            rows[name] += _rows(mode, odds[0], odds[own_rows], right[0], right[own_rows], at)
         return rows
 
 
 def mean_abs(at: Bench) -> Float[np.ndarray, "layer neuron"]:
     """Mean |a| of every neuron over the identification questions."""
-    key = ("mean |a|", at.site)
+    key = ("mean |a|", at.site, fingerprint(at.identify))
     if key not in at.desk.notes:
         sums: list[Float[np.ndarray, "layer neuron"]] = []
 
@@ -87,12 +93,13 @@ def _rows(
     """The first edit is the scorer's, the others those of matched sets."""
     change = sign(mode) * (odds - before)
     points = 100 * sign(mode) * (right - right_before)
-    texts = len(set(at.units.tolist()))
     rows = [
         at.mean(f"control.{mode}", change[0]),
         at.mean(f"control.{mode}-net", change[0] - change[1:].mean(0)),
         at.mean(f"control.{mode}-accuracy", points[0]),
         at.mean(f"control.{mode}-accuracy-net", points[0] - points[1:].mean(0)),
     ]
-    spread = float(change[0].std(ddof=1)) if len(before) > 1 else float("nan")
-    return [*rows, row(f"control.{mode}-detectable", detectable(spread, texts) if spread > 0 else float("nan"))]
+    _, text = np.unique(at.units, return_inverse=True)
+    by_text = np.bincount(text, change[0]) / np.bincount(text)
+    spread = float(by_text.std(ddof=1)) if len(by_text) > 1 else float("nan")
+    return [*rows, row(f"control.{mode}-detectable", detectable(spread, len(by_text)) if spread > 0 else float("nan"))]

@@ -37,10 +37,12 @@ class Dose(Judge):
         sets = [
             (name, role, neurons) for name in at.scores for role, neurons in at.candidate(name).sets if len(neurons)
         ]
+        rows: dict[str, list[Row]] = {name: [] for name in at.scores}
+        if not sets:
+            return rows
         edits = [Edit((Part(Scaled(scale), neurons),), "last", at.site) for _, _, neurons in sets for scale in SCALES]
         odds = at.log_odds([None, *edits], self.name)
         changes = odds[1:].reshape(len(sets), len(SCALES), -1) - odds[0]
-        rows: dict[str, list[Row]] = {name: [] for name in at.scores}
         for (name, role, _), change in zip(sets, changes, strict=True):
             line = over_texts(partial(slope, SCALES), change, units=at.units, seed=at.seed)
             rows[name] += [

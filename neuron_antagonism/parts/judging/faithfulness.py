@@ -28,14 +28,19 @@ class Faithfulness(Judge):
         curves = faithfulness_many(
             at.model,
             at.evaluate,
-            dict(at.scores),
+            {name: one for name, one in at.scores.items() if not at.says_nothing(name)},
             baseline=at.spec.rest,
+            mean_of=at.identify,
             target=at.spec.target,
             site=at.site,
             progress=at.told(self.name),
         )
+        silent = row("faithfulness.cpr", float("nan"), note="all neurons have the same score")
         return {
-            name: [one for ranking in RANKINGS for one in _rows(curves[name, ranking], at.seed)] for name in at.scores
+            name: [silent]
+            if at.says_nothing(name)
+            else [one for ranking in RANKINGS for one in _rows(curves[name, ranking], at.seed)]
+            for name in at.scores
         }
 
 

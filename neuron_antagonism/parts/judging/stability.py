@@ -22,18 +22,21 @@ class Stability(Judge):
     """Over draws of as many identification examples, all disjoint, on one evaluation set.
 
     `good-jaccard`, `bad-jaccard`: mean overlap of two draws' sets, |A ∩ B| / |A ∪ B|. `role-changes`: share of the
-    neurons chosen at all that are good in one draw and bad in another. `enhance-draws`, `degrade-draws`: share of the
-    variance of the edit's mean effect on log-odds that comes from the draw, and not from the evaluation's texts.
+    neurons chosen at all that are good in one draw and bad in another. `enhance-draws`, `degrade-draws`: of the
+    variance that the mean effect of one draw's edit on log-odds has, the share that comes from the draw, and not from
+    the evaluation's texts.
     """
 
     name = "stability"
     fields = ("draws", "identify", "budget", "steps")
-    needs_more = True
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """Attribute every draw, then try all their edits beside one another."""
-        size = at.spec.identify
-        draws = [at.more[start : start + size] for start in range(0, at.spec.draws * size, size)]
+        size, wanted = at.spec.identify, at.spec.identify * at.spec.draws
+        if len(at.more) < wanted:
+            why = f"{len(at.more)} identification examples are left of {wanted}; accepted: fewer draws, or more data"
+            return {name: [row("stability.good-jaccard", float("nan"), note=why)] for name in at.scores}
+        draws = [at.more[start : start + size] for start in range(0, wanted, size)]
         found, failed = self._drawn(at, draws)
         rows = {name: _sets(own, at.site) for name, own in found.items()}
         rows |= {name: [row("stability.good-jaccard", float("nan"), note=why)] for name, why in failed.items()}
@@ -48,8 +51,9 @@ class Stability(Judge):
         for name, by_mode in zip(found, changes, strict=True):
             for mode, change in zip(MODES, by_mode, strict=True):
                 split = variance_split(sign(mode) * change)
-                whole = split.draws + split.examples + split.rest
-                rows[name].append(row(f"stability.{mode}-draws", split.draws / whole if whole > 0 else float("nan")))
+                # a user's edit comes from one draw
+                whole = split.by_draw + (split.by_example + split.by_rest) / len(texts)
+                rows[name].append(row(f"stability.{mode}-draws", split.by_draw / whole if whole > 0 else float("nan")))
         return rows
 
     def _drawn(
