@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,9 @@ from neuron_antagonism.errors import DataError
 
 N_OPTIONS = 4
 """Options of a question where a task says nothing else (the paper's four)."""
+
+FORMS = ("letters", "words")
+"""How a question is answered: with the letter of an option that the prompt lists, or with an option itself."""
 
 ALPHABET = tuple("ABCDEFGHIJ")
 LEAST_OPTIONS, MOST_OPTIONS = 2, len(ALPHABET)
@@ -85,19 +88,24 @@ class Item:
 
 @dataclass(frozen=True)
 class Question:
-    """One multiple-choice question, ready for a model.
+    """One question with options, ready for a model.
+
+    Of the form "letters" the prompt lists two to ten options, and the model answers with a letter. Of the form "words"
+    it lists none and ends before the answer: the model answers with an option, of which the first token counts; these
+    must differ. Questions of both forms, and with other options, can be asked together.
 
     Args:
         prompt: the full text up to and including the answer cue; the model's next token is the answer.
-        options: two to ten option texts in the order of `letters`.
+        options: the option texts, at least two, in the order of `letters`.
         answer: index of the right option, from 0; any integer type.
-        letters: what the model answers with, one for each option; () = A, B, C, …
+        letters: what the model answers with, one for each option; () = A, B, C, … or, in words, the options.
         own_counterfactual: its counterfactual; None = with its options rotated, see `counterfactual`.
+        form: "letters" or "words".
 
     Raises:
-        DataError: fewer than two options or more than ten, repeated ones, letters that don't match them, an empty
-            prompt, an answer that is no index of them, half of a surrogate pair; a counterfactual with other letters,
-            or with the same right one.
+        DataError: another form, fewer than two options or more than ten letters, repeated ones, letters that don't
+            match them, an empty prompt or word, an answer that is no index of them, half of a surrogate pair; a
+            counterfactual of another form, with other letters, or with the same right one.
     """
 
     prompt: str
@@ -105,15 +113,26 @@ class Question:
     answer: int
     letters: tuple[str, ...] = ()
     own_counterfactual: Question | None = field(default=None, repr=False, kw_only=True)
+    form: str = field(default="letters", kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the question once, where it is made."""
+        if self.form not in FORMS:
+            raise DataError(f"a question's form is {self.form!r:.80}; accepted: {', '.join(FORMS)}")
         options = _texts("a question's options", self.options)
-        if not LEAST_OPTIONS <= len(options) <= MOST_OPTIONS:
+        most, accepted = (
+            (len(options), f"{LEAST_OPTIONS} or more")
+            if self.in_words
+            else (MOST_OPTIONS, f"{LEAST_OPTIONS} to {MOST_OPTIONS}")
+        )
+        if not LEAST_OPTIONS <= len(options) <= most:
+            raise DataError(f"a question has {len(options)} options; accepted: {accepted} different ones")
+        letters = _texts("a question's letters", self.letters) or (options if self.in_words else _alphabet(options))
+        if self.in_words and (letters != options or not all(options)):
             raise DataError(
-                f"a question has {len(options)} options; accepted: {LEAST_OPTIONS} to {MOST_OPTIONS} different ones"
+                f"a question in words has the options {options!r:.80} and the letters {letters!r:.80}; accepted: "
+                "options that are not empty, and no letters"
             )
-        letters = _texts("a question's letters", self.letters) or ALPHABET[: len(options)]
         if len(letters) != len(options):
             raise DataError(f"a question has {len(options)} options and {len(letters)} letters; accepted: one for each")
         for what, values in (("options", options), ("letters", letters)):
@@ -121,6 +140,11 @@ class Question:
                 raise DataError(f"a question's {what} repeat: {values!r:.200}; accepted: different ones")
             object.__setattr__(self, what, values)
         self._check_prompt_and_answer()
+
+    @property
+    def in_words(self) -> bool:
+        """Whether the model answers with an option's first token, and not with a letter."""
+        return self.form == "words"
 
     @property
     def concept(self) -> str:
@@ -132,9 +156,9 @@ class Question:
         """A question like this one whose right letter is another: its own, or this one with its options rotated.
 
         Rotated, the same texts stand in the same prompt, each one letter further on. None where the prompt does not
-        list the options after their letters, and it has none of its own.
+        list the options after their letters, as in words, and it has none of its own.
         """
-        return self.own_counterfactual or rotated(self)
+        return self.own_counterfactual or (None if self.in_words else rotated(self))
 
     def _check_prompt_and_answer(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
@@ -150,12 +174,18 @@ class Question:
         object.__setattr__(self, "answer", answer)
         other = self.own_counterfactual
         if other is not None and (
-            not isinstance(other, Question) or other.letters != self.letters or other.answer == answer
+            not isinstance(other, Question)
+            or (other.form, other.letters) != (self.form, self.letters)
+            or other.answer == answer
         ):
             raise DataError(
                 f"a question's counterfactual is {other!r:.80}; accepted: a question with the same letters, "
                 f"{', '.join(self.letters)}, of which another is right"
             )
+
+
+def _alphabet(options: tuple[str, ...]) -> tuple[str, ...]:
+    return ALPHABET[: len(options)]
 
 
 def rotated(question: Question) -> Question | None:
@@ -180,6 +210,11 @@ def rotated(question: Question) -> Question | None:
     listed = between.join(f"{letter}{after}{text}" for letter, text in zip(question.letters, options, strict=True))
     prompt = question.prompt[: found[-1].start()] + listed + question.prompt[found[-1].end() :]
     return Question(prompt, options, (question.answer + 1) % len(options), question.letters)
+
+
+def has_own_words(questions: Sequence[Question]) -> bool:
+    """Whether questions in words name different ones: what one says of a word, it says of few questions."""
+    return any(q.in_words for q in questions) and len({frozenset(q.letters) for q in questions}) > 1
 
 
 def whole(value: Any) -> int | None:
@@ -218,24 +253,9 @@ def _check_unicode(what: str, text: Any) -> None:
 
 @dataclass(frozen=True)
 class LabelQuestion(Question):
-    """A text and its class, asked so that the model's next token begins the class's label.
+    """A question in words whose options are classes, by their labels: its right answer may be given by its label."""
 
-    Its options are the classes' labels, at least two; what the model answers with are their first tokens, which must
-    differ. The questions of one list must name the same labels.
-    """
-
-    def __post_init__(self) -> None:
-        """Check the question once, where it is made; the labels are what the model answers with."""
-        options = _texts("a question's labels", self.options)
-        if not all(options):
-            raise DataError(f"a question's labels are {options!r:.80}; accepted: texts in a tuple")
-        object.__setattr__(self, "options", options)
-        if len(self.options) < 2 or len({same(text) for text in self.options}) != len(self.options):
-            raise DataError(f"a question's labels are {self.options!r:.80}; accepted: two or more, all different")
-        if tuple(self.letters) not in ((), LETTERS, self.options):
-            raise DataError(f"a label question's letters are {self.letters!r:.80}; accepted: its labels, or none")
-        object.__setattr__(self, "letters", self.options)
-        self._check_prompt_and_answer()
+    form: str = field(default="words", kw_only=True)
 
     @classmethod
     def of(cls, prompt: str, labels: Iterable[str], label: str) -> LabelQuestion:

@@ -237,7 +237,7 @@ GATING = {"part": "gating", "name": "a", "tasks": ["sentiment", "chunking"], "sc
         ({"tasks": []}, ", tasks: "),
         ({"tasks": "sentiment"}, ", tasks: "),
         ({"tasks": None}, ", tasks: "),
-        ({"form": "lettres"}, ", form: input should be 'letters' or 'label'"),
+        ({"form": "lettres"}, ", form: input should be 'letters', 'words' or 'label'"),
         *(
             ({name: value}, f", {name}: ")
             for name in ("identify", "evaluate")

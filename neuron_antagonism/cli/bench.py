@@ -20,10 +20,12 @@ from neuron_antagonism.cli.common import (
     DeviceMap,
     DryRun,
     Dtype,
+    Form,
     Json,
     Quantize,
     Quiet,
     Revision,
+    Shots,
     TrustRemoteCode,
     Workers,
     parsed_map,
@@ -62,6 +64,8 @@ def bench(
     seed: Annotated[
         list[int] | None, typer.Option("--seed", help="Seed of every draw; repeatable. Default: the suite's, or 0.")
     ] = None,
+    form: Form = None,
+    shots: Shots = None,
     out: Annotated[
         Path | None, typer.Option(help="The results' directory. Default: runs/<suite>-<date>-<time>.")
     ] = None,
@@ -113,7 +117,8 @@ def bench(
         chat_template=chat_template,
     ).loading()
     directory = expanded(out or Path("runs") / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    plan = plan_bench(spec, model or (), tasks=task or (), data=sources, text=text, seed=seed or (), loading=loading)
+    asked: dict[str, Any] = {"tasks": task or (), "data": sources, "form": form, "shots": shots, "seed": seed or ()}
+    plan = plan_bench(spec, model or (), **asked, text=text, loading=loading)
     there = None if dry_run else finished(directory, plan.key)
     # torch and TransformerLens take seconds to import
     if there is None and not quiet and sys.stderr.isatty():

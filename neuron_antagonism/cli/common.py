@@ -42,6 +42,12 @@ ChatTemplate = Annotated[
 ]
 
 
+Form = Annotated[
+    str | None, typer.Option(metavar="letters|words", help="How questions are answered. Default: with letters.")
+]
+Shots = Annotated[
+    int | None, typer.Option(help="In words, answered examples of each class in a prompt. Default: as the task says.")
+]
 Cache = Annotated[
     Path | None,
     typer.Option(help="Units that several runs share. Default: what NEURON_ANTAGONISM_CACHE names, or none."),

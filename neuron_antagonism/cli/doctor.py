@@ -96,6 +96,7 @@ def doctor(
 def _checks(config: RunConfig, *, estimated: bool) -> Iterator[Check]:
     from neuron_antagonism.model.load import examine_model
     from neuron_antagonism.model.loading import Loading
+    from neuron_antagonism.suites.forms import form_checks
     from neuron_antagonism.suites.health import installation, model_checks, run_checks
 
     quiet_libraries()
@@ -117,6 +118,8 @@ def _checks(config: RunConfig, *, estimated: bool) -> Iterator[Check]:
     except AntagonismError as error:
         yield Check("letters", False, str(error))
         return
+    if all(proof.holds for proof in loaded.proofs.values()):
+        yield from (Check(*row) for row in form_checks(loaded, config.tasks[0] if estimated else "sentiment"))
     if estimated and all(proof.holds for proof in loaded.proofs.values()):
         try:
             yield from (Check(*row) for row in run_checks(loaded, config))

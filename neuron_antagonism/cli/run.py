@@ -20,11 +20,13 @@ from neuron_antagonism.cli.common import (
     DeviceMap,
     DryRun,
     Dtype,
+    Form,
     Json,
     Model,
     Quantize,
     Quiet,
     Revision,
+    Shots,
     TrustRemoteCode,
     Workers,
     pairs,
@@ -72,6 +74,8 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The run's directory. Default: runs/<date>-<time>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Complete the run in --out, with its options.")] = False,
+    form: Form = "letters",
+    shots: Shots = None,
     full: Annotated[bool, typer.Option("--full", help="The paper's sizes: 5, 50 and 100 examples.")] = False,
     identify: Annotated[int | None, typer.Option(help="Examples for attribution.")] = None,
     select: Annotated[int | None, typer.Option(help="Examples that choose the ratio.")] = None,
@@ -186,9 +190,9 @@ def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
         beside = given["scorer"] or file.get("scorers") or ["random"]
         chosen["scorers"] = [*(name for name in beside if name != "neurons"), "neurons"]
     names = (
-        *("model", "reference", "budget", "seed", "engine", "max_tokens", "steps", "quadrature", "site", "positions"),
-        *("strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision", "adapter"),
-        *("trust_remote_code", "chat_template"),
+        *("model", "reference", "form", "shots", "budget", "seed", "engine", "max_tokens", "steps", "quadrature"),
+        *("site", "positions", "strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),
+        *("adapter", "trust_remote_code", "chat_template"),
     )
     given["device_map"] = parsed_map(given["device_map"])
     given["steps"] = int(steps) if steps.removeprefix("-").isdecimal() else steps

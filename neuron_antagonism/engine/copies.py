@@ -7,7 +7,8 @@ mask that lets each see the prefix and itself ("replay"), or as rows of a batch 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import Asked, by_length, longest_first
 from neuron_antagonism.engine.memory import TokenLimit
-from neuron_antagonism.model.prefix import Prefix, padded
+from neuron_antagonism.model.prefix import Prefix, families, padded
 from neuron_antagonism.model.sharing import run_prefix, shared_prefix
 from neuron_antagonism.model.suffix import BlockInputs, recording, starting_at
 
@@ -31,6 +32,22 @@ KINDS = ("replay", "rows")
 def batchable(prompts: Sequence[Sequence[int]], kind: str) -> list[list[int]]:
     """Indices of prompts in groups that may share a batch, longest first; "rows" takes no padding."""
     return [longest_first(prompts)] if kind == "replay" else by_length(prompts)
+
+
+def batches(
+    model: HookedModel, prompts: Sequence[Sequence[int]], kind: str
+) -> Iterator[tuple[list[int], Prefix | None]]:
+    """Indices of prompts in groups as `batchable`, each with the run tokens that its family of prompts begins with."""
+    for family in families(prompts):
+        own = [prompts[i] for i in family]
+        shared = shared_prefix(model, own)
+        for group in batchable(own, kind):
+            yield [family[i] for i in group], shared
+
+
+def own_tokens(prompts: Sequence[Sequence[int]], shared: Prefix | None, i: int) -> int:
+    """How many tokens of a prompt are not run yet."""
+    return len(prompts[i]) - (shared.length if shared is not None else 0)
 
 
 class Copies:
@@ -173,11 +190,13 @@ def each_batch(
     """
     prompts = [q.encoded.ids for q in questions]
     limit = TokenLimit(model, max(map(len, prompts)), kind, grad=grad, given=max_tokens)
-    shared = shared_prefix(model, prompts)
-    start = shared.length if shared is not None else 0
-    for group in batchable(prompts, kind):
-        limit.in_batches(
-            group,
-            lambda i: max(limit.copies(wanted), len(prompts[i]) - start),
-            lambda part: work(part, Copies(model, [prompts[i] for i in part], kind, shared), limit.copies(wanted)),
-        )
+    for group, shared in batches(model, prompts, kind):
+        own = partial(own_tokens, prompts, shared)
+
+        def tokens(i: int, own: Callable[[int], int] = own) -> int:
+            return max(limit.copies(wanted), own(i))
+
+        def copied(part: list[int], shared: Prefix | None = shared) -> None:
+            work(part, Copies(model, [prompts[i] for i in part], kind, shared), limit.copies(wanted))
+
+        limit.in_batches(group, tokens, copied)

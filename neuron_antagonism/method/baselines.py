@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 BASELINES = ("zero", "mean", "counterfactual")
 """By name: 0; the mean over the questions at hand; the value on the question's counterfactual."""
 
-ACCEPTED = "accepted: questions that list their options after their letters, or with a counterfactual of their own"
+ACCEPTED = (
+    'accepted: the baseline "mean" or "zero" with one input step, or questions that list their options after their '
+    "letters, or with a counterfactual of their own"
+)
 
 
 def baseline_values(

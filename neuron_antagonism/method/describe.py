@@ -17,7 +17,7 @@ from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.model.plain import projection
 from neuron_antagonism.neurons import FFN_SITES, NeuronSet
-from neuron_antagonism.types import Example, Question, as_examples
+from neuron_antagonism.types import Example, Question, as_examples, has_own_words
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -99,7 +99,7 @@ def describe(
     before, after = evaluate_many(model, asked, [None, edit(alone, "silence")])
     answers = before.answers[:, None]
     effect = (before.option_probabilities - after.option_probabilities).gather(1, answers)[:, 0]
-    letters = [question.letters[question.answer] for question in questions]
+    letters = [] if has_own_words(questions) else [question.letters[question.answer] for question in questions]
     rows = [_values("all", found, effect)]
     for letter in sorted(set(letters)):
         here = torch.tensor([other == letter for other in letters])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import by_length, longest_first
 from neuron_antagonism.engine.choose import choose
-from neuron_antagonism.engine.copies import Copies, batchable
+from neuron_antagonism.engine.copies import Copies, batches, own_tokens
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.errors import ModelError, UsageError
 from neuron_antagonism.functional import option_log_probabilities
@@ -25,7 +25,6 @@ from neuron_antagonism.metrics.outcomes import Outcomes
 from neuron_antagonism.model.exact import exact_letters
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.model.prefix import Prefix
-from neuron_antagonism.model.sharing import shared_prefix
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 
@@ -49,7 +48,7 @@ class Evaluation:
     Attributes:
         examples: what was asked.
         edit: the edit, or None.
-        log_probabilities: log-softmax over the letters (of label questions: the labels' first tokens), in the order of
+        log_probabilities: log-softmax over the letters (in words: the options' first tokens), in the order of
             the questions; −inf where a question has fewer options than another.
         confidence: probability of the right letter in the whole vocabulary.
         ties: questions whose highest letters tied exactly; broken by a seeded order of the letters.
@@ -299,18 +298,20 @@ class _Passes:
         if not sets:
             return
         self._told("answers", 0, len(self.prompts))
-        shared = shared_prefix(self.model, self.prompts)
-        start = shared.length if shared is not None else 0
         done = 0
+        for group, shared in batches(self.model, self.prompts, self.engine):
+            own = partial(own_tokens, self.prompts, shared)
 
-        def work(part: list[int]) -> None:
-            nonlocal done
-            self._side_by_side(part, sets, shared)
-            done += len(part)
-            self._told("answers", done, len(self.prompts))
+            def tokens(i: int, own: Callable[[int], int] = own) -> int:
+                return max(self.limit.copies(BESIDE), own(i))
 
-        for group in batchable(self.prompts, self.engine):
-            self.limit.in_batches(group, lambda i: max(self.limit.copies(BESIDE), len(self.prompts[i]) - start), work)
+            def work(part: list[int], shared: Prefix | None = shared) -> None:
+                nonlocal done
+                self._side_by_side(part, sets, shared)
+                done += len(part)
+                self._told("answers", done, len(self.prompts))
+
+            self.limit.in_batches(group, tokens, work)
 
     def _told(self, what: str, done: int, total: int) -> None:
         if self.progress is not None:
@@ -350,22 +351,23 @@ class _Passes:
         edit, prompts = self.edits[index], self.prompts
         at_last = bool(edit.parts) and edit.positions == "last"
         # an edit at `last` needs each prompt's end at the batch's end: equal lengths only
-        groups = by_length(prompts) if at_last else [longest_first(prompts)]
         if edit.asks:
-            for part in groups:
+            for part in by_length(prompts) if at_last else [longest_first(prompts)]:
                 self.limit.in_batches(part, lambda i: len(prompts[i]), lambda rows: self._asked(index, rows))
             return
         with torch.no_grad(), self.model.under(edit):
             # the reference engine is there for models that can't continue from a cache
-            cached = self.engine != "reference" and not at_last
-            shared = shared_prefix(self.model, prompts) if cached else None
-            start = shared.length if shared is not None else 0
+            if self.engine != "reference" and not at_last:
+                groups = batches(self.model, prompts, "replay")
+            else:
+                alone = by_length(prompts) if at_last else [longest_first(prompts)]
+                groups = ((group, None) for group in alone)
+            for group, shared in groups:
 
-            def work(part: list[int]) -> None:
-                self._store([index], part, self.model.last_logits([prompts[i] for i in part], shared)[None])
+                def work(part: list[int], shared: Prefix | None = shared) -> None:
+                    self._store([index], part, self.model.last_logits([prompts[i] for i in part], shared)[None])
 
-            for group in groups:
-                self.limit.in_batches(group, lambda i: len(prompts[i]) - start, work)
+                self.limit.in_batches(group, partial(own_tokens, prompts, shared), work)
 
     def _asked(self, index: int, part: Sequence[int]) -> None:
         """An edit that depends on the questions, on some of them."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
 from neuron_antagonism.engine.base import longest_first
 from neuron_antagonism.engine.choose import choose
+from neuron_antagonism.engine.copies import batches, own_tokens
 from neuron_antagonism.engine.memory import TokenLimit, is_out_of_memory
 from neuron_antagonism.errors import DataError, ModelError, UsageError, unknown
 from neuron_antagonism.functional import option_log_probabilities
 from neuron_antagonism.method.evaluate import check_letters, chosen_options, letters_of, tie_orders
 from neuron_antagonism.method.moments import Moments
 from neuron_antagonism.model.hooked import check_model
-from neuron_antagonism.model.sharing import shared_prefix
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.types import Example, Question, as_examples
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neuron_antagonism.model.hooked import HookedModel
+    from neuron_antagonism.model.prefix import Prefix
 
 Answered = Literal["right", "wrong", "all"]
 ANSWERED: tuple[Answered, ...] = get_args(Answered)
@@ -81,12 +83,10 @@ def observe(
     model.site(site)
     # the reference engine is there for models that can't continue from a cache
     cached = choose(model, prompts, "auto").name != "reference"
-    shared = shared_prefix(model, prompts) if cached else None
-    start = shared.length if shared is not None else 0
     limit = TokenLimit(model, max(map(len, prompts)), "reference", given=max_tokens)
     done = 0
 
-    def work(part: list[int]) -> None:
+    def work(part: list[int], shared: Prefix | None) -> None:
         nonlocal done
         logits, values = model.last_values([prompts[i] for i in part], shared, site)
         if not bool(torch.isfinite(values).all()):
@@ -111,7 +111,8 @@ def observe(
         if progress is not None:
             progress("values", done, len(questions))
 
-    limit.in_batches(longest_first(prompts), lambda i: len(prompts[i]) - start, work)
+    for group, shared in batches(model, prompts, "replay") if cached else [(longest_first(prompts), None)]:
+        limit.in_batches(group, partial(own_tokens, prompts, shared), partial(work, shared=shared))
 
 
 @dataclass(frozen=True)

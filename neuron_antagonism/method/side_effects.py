@@ -15,7 +15,7 @@ from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.perplexity import MOST, Windows
 from neuron_antagonism.model.hooked import check_model
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.types import Example
+from neuron_antagonism.types import Example, has_own_words
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -143,13 +143,15 @@ def changes(examples: Sequence[Example], before: Sequence[int], after: Sequence[
 
     Returns:
         `answers_changed` (share of questions whose chosen option is another one, right or wrong, 0 to 1), and
-        `by_letter`: by letter (of label questions: label) counts: `questions` whose right letter it is, of those
-        `right_before` and `right_after`, and of all questions `chosen_before` and `chosen_after`.
+        `by_letter`: by letter (in words: class) counts: `questions` whose right letter it is, of those `right_before`
+        and `right_after`, and of all questions `chosen_before` and `chosen_after`; nothing where the words are each
+        question's own.
     """
     questions = [question for example in examples for question in example.proxies]
-    letters = list(dict.fromkeys(letter for question in questions for letter in question.letters))
+    own = has_own_words(questions)
+    letters = () if own else dict.fromkeys(letter for question in questions for letter in question.letters)
     found = {letter: dict.fromkeys(COUNTS, 0) for letter in letters}
-    for question, *answers in zip(questions, before, after, strict=True):
+    for question, *answers in zip(questions, before, after, strict=True) if not own else ():
         found[question.letters[question.answer]]["questions"] += 1
         for when, answer in zip(("before", "after"), answers, strict=True):
             found[question.letters[answer]][f"chosen_{when}"] += 1

@@ -25,7 +25,7 @@ from neuron_antagonism.model.tokens import Tokens
 from neuron_antagonism.model.turn import Turn, as_evaluated
 from neuron_antagonism.model.weighing import weigh
 from neuron_antagonism.neurons import FFN_SITES
-from neuron_antagonism.types import LabelQuestion, Question
+from neuron_antagonism.types import Question
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -205,7 +205,7 @@ class HookedModel:
         return f"HookedModel({self.name!r}, {self.architecture}, {self.n_layers} x {self.n_neurons} neurons)"
 
     def encode(self, question: Question) -> Encoded:
-        """Token ids of the prompt and of the four option letters (of a label question: the labels' first tokens).
+        """Token ids of the prompt and of the option letters (of a question in words: the options' first tokens).
 
         Raises:
             DataError: the prompt is longer than the model's context.
@@ -241,6 +241,15 @@ class HookedModel:
         with self._turn.taken():
             limit = self.max_context
             return limit is None or self.letters.length(asked.prompt, asked.letters, whole=asked.whole) <= limit
+
+    def readable(self, questions: Sequence[Question]) -> list[bool]:
+        """Whether each question can be answered where questions like it are: in words, by first tokens that differ.
+
+        Where that is, is chosen on the first few of these questions. By letters all can, or `encode` says why not.
+        """
+        with self._turn.taken():
+            self.letters.settle(_asked(question) for question in questions if question.in_words)
+            return [not q.in_words or self.letters.differ(q.prompt, q.letters) for q in questions]
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -560,7 +569,7 @@ def _weighed(model: HookedModel | None, candidates: Sequence[Encoded]) -> list[W
 
 
 def _asked(question: Question) -> Asked:
-    return Asked(question.prompt, question.letters, not isinstance(question, LabelQuestion))
+    return Asked(question.prompt, question.letters, not question.in_words)
 
 
 def _max_context(config: Any) -> int | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from neuron_antagonism.errors import ModelError
@@ -30,7 +31,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         ids: the prompt's token ids; the answer is read after the last one.
-        letters: token ids of the option letters, or of the first tokens of a label question's labels.
+        letters: token ids of the option letters, or in words of the options' first tokens.
     """
 
     ids: tuple[int, ...]
@@ -74,7 +75,7 @@ class LetterForm:
 
 
 class Asked(NamedTuple):
-    """A prompt and what it is to be answered with: letters, each one token, or labels, by their first tokens."""
+    """A prompt and what it is to be answered with: letters, each one token, or words, by their first tokens."""
 
     prompt: str
     letters: tuple[str, ...]
@@ -89,6 +90,9 @@ class Letters:
     that it would most probably write, on a few of the prompts at hand; where it would write hardly any letter at all,
     the one that leaves the prompt's tokens as they are. Whatever is chosen, the prompt's text stays as it is: where its
     end and a letter are one token ("Answer: " and "A"), that token is the letter's.
+
+    Words may be others in each prompt: what stands before them is chosen for an ending whatever they are, among the
+    texts after which the words of the most prompts can be told apart.
     """
 
     def __init__(
@@ -127,7 +131,7 @@ class Letters:
 
         A choice on fewer prompts than are wanted is made again where there are more.
         """
-        groups: dict[tuple[str, tuple[str, ...], bool], dict[str, None]] = {}
+        groups: dict[tuple[str, tuple[str, ...], bool], dict[str, tuple[str, ...]]] = {}
         for prompt, letters, whole in asked:
             framed = self._frame(prompt)
             key = _key(framed, letters, whole=whole)
@@ -135,11 +139,11 @@ class Letters:
             if known is None or (self._weigh is not None and self._asked.get(key, 0) < SAMPLE):
                 group = groups.setdefault(key, {})
                 if len(group) < SAMPLE:
-                    group.setdefault(framed)
+                    group.setdefault(framed, tuple(letters))
         for key, prompts in groups.items():
             if len(prompts) <= self._asked.get(key, 0):
                 continue
-            form = self._choice(list(prompts), key[1], whole=key[2])
+            form = self._choice(prompts, whole=key[2])
             if form is not None:
                 self.chosen[key] = form
                 self._asked[key] = len(prompts) if form.mass is not None else 0
@@ -159,7 +163,7 @@ class Letters:
         letters = tuple(letters)
         for key in (_key(framed, letters, whole=whole), (framed, letters, whole)):
             if key not in self.chosen:
-                form = self._choice([framed], letters, whole=whole)
+                form = self._choice({framed: letters}, whole=whole)
                 if form is None:
                     break
                 self.chosen[key] = form
@@ -169,6 +173,12 @@ class Letters:
             if encoded is not None:
                 return encoded
         raise ModelError(self._explain(framed, letters) if whole else self._explain_labels(framed, letters))
+
+    def differ(self, prompt: str, words: Sequence[str]) -> bool:
+        """Whether the first tokens of words differ where the answer to prompts with this ending is read."""
+        framed = self._frame(prompt)
+        known = self.chosen.get(_key(framed, words, whole=False))
+        return known is not None and self._try(framed, tuple(words), known.between, whole=False) is not None
 
     def tokens(self, prompt: str) -> list[int]:
         """Token ids of a prompt, in its frame, with nothing after it."""
@@ -188,31 +198,41 @@ class Letters:
         lengths = [len(encoded.ids) for encoded in found if encoded is not None]
         return max(lengths) if lengths else len(self.encode(prompt, letters, whole=whole).ids)
 
-    def _choice(self, framed: Sequence[str], letters: tuple[str, ...], *, whole: bool) -> LetterForm | None:
-        """The form that all these prompts can take and the model prefers on them; None where there is none."""
+    def _choice(self, asked: Mapping[str, tuple[str, ...]], *, whole: bool) -> LetterForm | None:
+        """The form that all these prompts (in words: the most of them) can take and the model prefers on them.
+
+        Args:
+            asked: the letters, or words, of each prompt.
+            whole: whether each must be a single token.
+        """
         tables = [
-            {between: self._try(prompt, letters, between, whole=whole) for between in BETWEEN} for prompt in framed
+            {between: self._try(prompt, letters, between, whole=whole) for between in BETWEEN}
+            for prompt, letters in asked.items()
         ]
-        common = [between for between in BETWEEN if all(table[between] is not None for table in tables)]
-        if not common:
+        able = {between: [i for i, table in enumerate(tables) if table[between] is not None] for between in BETWEEN}
+        most = max(map(len, able.values()))
+        if not most or (whole and most < len(tables)):
             return None
-        first = {between: one for between, one in tables[0].items() if one is not None}
-        own = len(self._tokenize(framed[0]))
+        common = [between for between in BETWEEN if len(able[between]) == most]
+        taking = [i for i in able[common[0]] if all(i in able[between] for between in common)]
+        if not taking:
+            # each of them suits other prompts
+            common, taking = common[:1], able[common[0]]
+        prompt = list(asked)[taking[0]]
+        first = {between: one for between, one in tables[taking[0]].items() if one is not None}
+        own = len(self._tokenize(prompt))
         common.sort(key=lambda between: (len(first[between].ids) < own, len(first[between].ids)))
-        form = self._form(framed[0], common[0], first[common[0]])
+        form = self._form(prompt, common[0], first[common[0]])
         if self._weigh is None:
             return form
-        weights = [
-            found
-            for table in tables
-            if (found := self._weigh([one for between in common if (one := table[between]) is not None])) is not None
-        ]
+        places = [[one for between in common if (one := tables[i][between]) is not None] for i in taking]
+        weights = [found for each in places if (found := self._weigh(each)) is not None]
         if not weights:
             return form
         written = [sum(row[i].written for row in weights) / len(weights) for i in range(len(common))]
         best = written.index(max(written)) if max(written) >= NEGLIGIBLE else 0
         mass = sum(row[best].mass for row in weights) / len(weights)
-        return replace(self._form(framed[0], common[best], first[common[best]]), mass=mass)
+        return replace(self._form(prompt, common[best], first[common[best]]), mass=mass)
 
     def _form(self, framed: str, between: str, encoded: Encoded) -> LetterForm:
         later = len(encoded.ids) > len(self._tokenize(framed))
@@ -230,13 +250,11 @@ class Letters:
 
     def _tokens(self, framed: str, letters: tuple[str, ...], between: str, *, whole: bool) -> Encoded | None:
         rows = [self._tokenize(framed + between + letter) for letter in letters]
-        same = 0
-        for column in zip(*rows, strict=False):
-            if len(set(column)) > 1:
-                break
-            same += 1
-        # letters or labels may begin alike: the tokens that they share are none of the prompt's
-        same = min(same, len(self._tokenize(framed + between)))
+        before = self._tokenize(framed + between)
+        same = min(_common(rows), len(before))
+        if not whole:
+            # words may all begin with one token, into which a blank before them goes: it is none of the prompt's
+            same = min(same, max(_common([rows[0], before]), len(self._tokenize(framed))))
         if same < 1 or any(len(row) <= same or (whole and len(row) > same + 1) for row in rows):
             return None
         found = tuple(row[same] for row in rows)
@@ -287,7 +305,12 @@ class Letters:
         )
 
 
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all begin with."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False)))
+
+
 def _key(framed: str, letters: Sequence[str], *, whole: bool) -> tuple[str, tuple[str, ...], bool]:
-    """What prompts have in common that are read alike: their last word with the blanks after it."""
+    """What prompts have in common that are read alike: their last word with the blanks after it, and the letters."""
     ending = re.search(r"\S*\s*\Z", framed)
-    return (ending[0] if ending else "")[-40:], tuple(letters), whole
+    return (ending[0] if ending else "")[-40:], tuple(letters) if whole else (), whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,13 @@ PAD_ID = 0  # never attended to
 
 MIN_SHARED = 8
 """Fewer common tokens than this are not worth a pass of their own."""
+
+
+MIN_FAMILY = 4
+"""Fewer prompts than this are not worth forwards of their own for what only they begin with."""
+
+WORTHWHILE = 0.25
+"""Share of the tokens to be run that prompts must save, if they are not to be run together."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,41 @@ class Prefix:
         each = rows // self.kv[0][0].shape[0]
         kv = [(_repeated(keys, each), _repeated(values, each)) for keys, values in self.kv]
         return tuple(kv) if self.tuples else bare_cache(kv)
+
+
+def families(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of the prompts that had better be run together, for the sake of what they begin with.
+
+    All are one family, unless by running some of them apart, such as those that show one order of the same answered
+    examples, many tokens less are run. Prompts alone decide.
+    """
+    return _families(prompts, list(range(len(prompts))), 0)
+
+
+def _families(prompts: Sequence[Sequence[int]], own: list[int], start: int) -> list[list[int]]:
+    """Families of some prompts, which have their first `start` tokens in common."""
+    shared, longest = start, min(len(prompts[i]) for i in own) - 1
+    first = prompts[own[0]]
+    while shared < longest and all(prompts[i][shared] == first[shared] for i in own):
+        shared += 1
+    if len(own) < 2 * MIN_FAMILY or shared >= longest:
+        return [own]
+    by_next: dict[int, list[int]] = {}
+    for i in own:
+        by_next.setdefault(prompts[i][shared], []).append(i)
+    found = [f for group in by_next.values() if len(group) >= MIN_FAMILY for f in _families(prompts, group, shared)]
+    rest = [i for group in by_next.values() if len(group) < MIN_FAMILY for i in group]
+    found += [rest] if rest else []
+    together = shared + sum(len(prompts[i]) - shared for i in own)
+    apart = sum(_tokens(prompts, family) for family in found)
+    return found if together - apart >= WORTHWHILE * together else [own]
+
+
+def _tokens(prompts: Sequence[Sequence[int]], own: Sequence[int]) -> int:
+    """Tokens to be run of prompts that share what they begin with."""
+    columns = zip(*(prompts[i] for i in own), strict=False)
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns)) if len(own) > 1 else 0
+    return shared + sum(len(prompts[i]) - shared for i in own)
 
 
 def bare_cache(kv: Sequence[tuple[Any, Any]] = ()) -> Any:

@@ -52,7 +52,7 @@ class Effects:
     def sizes(self) -> Sizes:
         """The examples."""
         c = self.config
-        return Sizes(c.identify, c.select, c.evaluate, c.stratified, c.engine)
+        return Sizes(c.identify, c.select, c.evaluate, c.stratified, c.engine, c.form, c.shots)
 
     @property
     def settings(self) -> Settings:

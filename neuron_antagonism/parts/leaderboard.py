@@ -44,11 +44,18 @@ class LeaderboardRows(Rows):
     kind = KIND
     spec: Judging
 
+    def __post_init__(self) -> None:
+        """Settle what the spec leaves to the form: questions in words have no counterfactuals."""
+        if self.spec.rest is None:
+            rest = "mean" if self.classes.task_form == "words" else "counterfactual"
+            object.__setattr__(self, "spec", self.spec.model_copy(update={"rest": rest}))
+
     @property
     def sizes(self) -> Sizes:
         """The examples; where stability is judged, identification examples for all draws: scores are of the first."""
         draws = self.spec.draws if "stability" in self.spec.judges else 1
-        return Sizes(self.spec.identify * draws, 0, self.spec.evaluate, stratified=False)
+        form, shots = self.classes.task_form, self.classes.task_shots
+        return Sizes(self.spec.identify * draws, 0, self.spec.evaluate, stratified=False, form=form, shots=shots)
 
     @property
     def judges(self) -> tuple[str, ...]:

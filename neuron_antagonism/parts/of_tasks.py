@@ -34,7 +34,8 @@ class TaskRows(Rows):
     @property
     def sizes(self) -> Sizes:
         """The examples."""
-        return Sizes(self.spec.identify, 0, self.spec.evaluate, self.stratified)
+        form, shots = self.classes.task_form, self.classes.task_shots
+        return Sizes(self.spec.identify, 0, self.spec.evaluate, self.stratified, form=form, shots=shots)
 
     @abstractmethod
     def depth(self, n_units: int) -> int:

@@ -38,7 +38,8 @@ class RunRows(Rows):
     @property
     def effects(self) -> Effects:
         """The run's part."""
-        return Effects(self.spec.config(self.classes.site), self.spec.chosen(), *self.spec.acts())
+        asked = {"site": self.classes.site, "form": self.classes.task_form, "shots": self.classes.task_shots}
+        return Effects(self.spec.config(**asked), self.spec.chosen(), *self.spec.acts())
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """Nothing: a run's units have recipes of their own."""

@@ -22,22 +22,32 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 
 @dataclass(frozen=True)
 class Classes:
-    """How a task's examples are drawn by class, for parts about classes.
+    """How a suite asks, and how a task's examples are drawn by class, for parts about classes.
 
     Args:
-        form: "letters" or "label".
+        form: "letters", "words" or "label".
         identify, evaluate: examples of each class to learn from, and to report on.
         least: rightly answered questions that a class must have to be learned.
-        shots: of form label, answered examples of each class at the head of a prompt.
+        shots: but by letters, answered examples at the head of a prompt; None = as the task says.
         site: where units are.
     """
 
-    form: Literal["letters", "label"]
+    form: Literal["letters", "words", "label"]
     identify: int
     evaluate: int
     least: int
-    shots: int
+    shots: int | None
     site: str
+
+    @property
+    def task_form(self) -> str:
+        """The form for parts on tasks: label is for classes alone, and such parts ask by letters then."""
+        return "words" if self.form == "words" else "letters"
+
+    @property
+    def task_shots(self) -> int | None:
+        """Answered examples at the head of a prompt, for parts on tasks."""
+        return self.shots if self.form == "words" else None
 
 
 class Spec(BaseModel):
@@ -152,9 +162,10 @@ class Judging(OfTasks):
     baseline: Literal["zero", "mean", "counterfactual"] = Field(
         default="zero", description="of agreement: what an ablated neuron is set to: 'zero', 'mean' or 'counterfactual'"
     )
-    rest: Literal["zero", "mean", "counterfactual"] = Field(
-        default="counterfactual",
-        description="of faithfulness: what the others are set to: 'zero', 'mean' or 'counterfactual'",
+    rest: Literal["zero", "mean", "counterfactual"] | None = Field(
+        default=None,
+        description="of faithfulness: what the others are set to: 'zero', 'mean' or 'counterfactual'; unset: "
+        "'counterfactual', in words 'mean'",
     )
     budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
     n: Count = Field(default=20, description="of interaction: neurons of each set, at least 1")
@@ -235,12 +246,12 @@ class Run(OfTasks):
             raise ValueError(str(error)) from None
         return options
 
-    def config(self, site: str = "post") -> RunConfig:
-        """The run's options; the suite says where units are."""
+    def config(self, **of_suite: Any) -> RunConfig:
+        """The run's options; the suite says where units are, and how questions are answered."""
         from neuron_antagonism.runs.config import RunConfig
 
         sizes = {"identify": self.identify, "select": self.select, "evaluate": self.evaluate}
-        return RunConfig.of(**self.options, **sizes, scorers=self.scorers, site=site)
+        return RunConfig.of(**self.options, **sizes, scorers=self.scorers, **of_suite)
 
     def acts(self) -> tuple[Intervention, Intervention]:
         """What strengthens neurons, and what weakens them."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neuron_antagonism.errors import PluginError, UsageError, unknown
-from neuron_antagonism.types import Item, same
+from neuron_antagonism.types import FORMS, Item, same
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -115,7 +115,7 @@ class Target:
 
         Args:
             logits: the last position's logits, float32 or wider.
-            letters: token ids of the option letters, of two to ten; of label questions, of all labels.
+            letters: token ids of the option letters, of two to ten; in words, of all options' first tokens.
             answer: index of the right letter.
         """
         raise PluginError(f"{type(self).__name__} is a target without __call__; accepted: one that overrides it")
@@ -191,6 +191,14 @@ class Task:
         n_options: options of a question, 2 to 10.
         concepts: the classes, where an answer is one of a few that many items share; () = answers differ from item
             to item.
+        forms: in which its questions can be answered: "letters", and "words" unless the options' first words say too
+            little to tell them apart.
+        words_stems: of the form words, three templates as `stems` that end where the answer begins; () = `stems`, with
+            "Answer:" on a line of its own after each.
+        words_role: of the form words, what stands before the answered examples; "" = nothing.
+        words_options: of the form words, the options of every question, where answers are classes; () = `concepts`.
+        words_shots: of the form words, answered examples at the head of a prompt where nobody says how many: of each
+            class, or in all where answers are no classes.
         hub: how to read this task from the Hub; the description shown in `plugins`.
         left_out: an instance's own: rows that `examples` leaves out, by reason; emptied before each reading.
         suffixes: endings of the files that `from_file` reads; such a file's path works wherever a task's name does.
@@ -203,6 +211,11 @@ class Task:
     demonstration: Item | None = None
     n_options: int = 4
     concepts: tuple[str, ...] = ()
+    forms: tuple[str, ...] = FORMS
+    words_stems: tuple[str, ...] = ()
+    words_role: str = ""
+    words_options: tuple[str, ...] = ()
+    words_shots: int = 4
     suffixes: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
 

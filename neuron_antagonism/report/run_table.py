@@ -108,7 +108,9 @@ def _heading(found: Mapping[str, Any]) -> str:
         known, other = split["understood"]["evaluate"]
         half = f", by construction {known} understood by {split['reference']} and {other} not"
     levels = f"accuracy {before['acc']:.1%}, comprehension {before['com']:.1%}"
-    lines = [f"unedited {levels} ({before['examples']} examples{half})"]
+    words = split.get("form") == "words"
+    asked = f"asked in words, {split['shown']} answered examples shown\n" if words else ""
+    lines = [f"{asked}unedited {levels} ({before['examples']} examples{half})"]
     if natural["acc"] is None:
         lines.append("as examples come: not known (the share that is understood was not measured)")
     else:
@@ -122,7 +124,7 @@ def _heading(found: Mapping[str, Any]) -> str:
         f"(best of {', '.join(f'{name} {value:.1%}' for name, value in rules.items())})"
     )
     ties = f", {before['ties']} exact ties" if before["ties"] else ""
-    lines.append(f"letter mass {before['letter_mass']:.2f}{ties}")
+    lines.append(f"{'option' if words else 'letter'} mass {before['letter_mass']:.2f}{ties}")
     if not natural["above_chance"]:
         lines.append("NOT ABOVE CHANCE unedited: no verdict on any edit")
     return "\n".join(lines)
@@ -156,7 +158,7 @@ def _cell(
 def _side_effects(task: str, found: Mapping[str, Any]) -> tuple[Text, Table]:
     effects = found["side_effects"]
     letters = list(effects["rows"][0]["by_letter"]) if effects["rows"] else []
-    columns = ["changed", f"right, {' '.join(letters)}", "other tasks", "KL", "perplexity"]
+    columns = ["changed", f"right, {' '.join(letters)}" if letters else "right", "other tasks", "KL", "perplexity"]
     table = _table(["Scorer"], columns)
     for mode, label in TITLES.items():
         table.add_row(Text(label, style="bold"))
@@ -165,7 +167,7 @@ def _side_effects(task: str, found: Mapping[str, Any]) -> tuple[Text, Table]:
             table.add_row(
                 f" {row['scorer']}",
                 f"{row['answers_changed']:.0%}",
-                " ".join(_share(one["right_after"], one["questions"]) for one in row["by_letter"].values()),
+                " ".join(_share(one["right_after"], one["questions"]) for one in row["by_letter"].values()) or "-",
                 " ".join(f"{points:+.0f}" for points in others) if others else "-",
                 f"{row['kl']:.3f}",
                 f"×{row['perplexity_ratio']:.3g}",

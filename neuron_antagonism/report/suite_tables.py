@@ -85,6 +85,9 @@ def tables(suite: Spec, parts: Mapping[str, Sequence[Row]]) -> Iterator[Table | 
         suite: its spec, as its file states it.
         parts: rows by part's name.
     """
+    if suite.get("form") == "words":
+        shots = "as many as the task says" if suite["shots"] is None else suite["shots"]
+        yield Text(f"asked in words, answered examples shown (of each class, or in all): {shots}")
     legends: dict[str, None] = {}
     for part in suite["parts"]:
         shown, legend = KINDS[part["part"]]

@@ -31,6 +31,13 @@ class RunConfig(BaseModel):
     options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options by plugin name")
     budget: Count = Field(default=100, ge=1, description="neurons touched by an edit, at least 1")
     seed: Count = Field(default=0, ge=0, description="a whole number from 0")
+    form: Literal["letters", "words"] = Field(default="letters", description="'letters' or 'words'")
+    shots: Count | None = Field(
+        default=None,
+        ge=0,
+        description="in words, answered examples at the head of a prompt: of each class, or in all where answers are "
+        "no classes, at least 0; unset: as the task says",
+    )
     identify: Count = Field(default=SMALL["identify"], ge=1, description="identification examples, at least 1")
     select: Count = Field(default=SMALL["select"], ge=2, description="examples that choose the ratio, at least 2")
     evaluate: Count = Field(default=SMALL["evaluate"], ge=2, description="examples that are reported on, at least 2")

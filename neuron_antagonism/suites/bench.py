@@ -34,6 +34,7 @@ from neuron_antagonism.suites.directory import (
 from neuron_antagonism.suites.plan import listed, once
 from neuron_antagonism.suites.spec import Suite, find_suite
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
+from neuron_antagonism.tasks.wording import Wording
 from neuron_antagonism.types import whole
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def bench(
     data: Data | None = None,
     text: str | Path | None = None,
     seed: int | Sequence[int] = (),
+    form: str | None = None,
+    shots: int | None = None,
     out: str | Path | None = None,
     cache: str | Path | None = None,
     backend: str = "serial",
@@ -161,6 +164,8 @@ def bench(
         data: by task, its own evaluation file and, or None, training file.
         text: a file of plain text for perplexity, a text on each line; None = the examples' own texts.
         seed: of every draw, one or several; default: the suite's.
+        form, shots: how questions are answered, "letters" or "words", and how many answered examples a prompt shows in
+            words, see `LoadedTask.split`; default: the suite's.
         out: the directory for results; None = nothing is written.
         cache, backend, workers: as in `run`.
         progress: called with what is being done, how much is done and how much there is.
@@ -169,7 +174,7 @@ def bench(
         AntagonismError: something asked for is wrong; nothing has been created then.
         RunError: a job failed under way; what was finished is in `out`.
     """
-    plan = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed)
+    plan = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, form=form, shots=shots)
     where = None if out is None else expanded(out)
     return carry_bench(plan, where, cache=cache, backend=backend, workers=workers, progress=progress)
 
@@ -182,6 +187,8 @@ def plan_bench(
     data: Data | None = None,
     text: str | Path | None = None,
     seed: int | Sequence[int] = (),
+    form: str | None = None,
+    shots: int | None = None,
     loading: Mapping[str, Any] | None = None,
 ) -> BenchPlan:
     """Check what can be checked without a model, and read the data; arguments as in `bench`. Imports no torch.
@@ -189,7 +196,7 @@ def plan_bench(
     Args:
         loading: further arguments of `load_model`.
     """
-    spec = suite if isinstance(suite, Suite) else find_suite(suite)
+    spec = _asked_in(suite if isinstance(suite, Suite) else find_suite(suite), form, shots)
     texts = _texts(text)
     seeds = _seeds(seed) or spec.seeds
     tasks = listed(tasks)
@@ -198,6 +205,9 @@ def plan_bench(
         for part in spec.parts
     }
     every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data or {})
+    for part in spec.parts if spec.form == "words" else ():
+        for name in wanted[part.name]:
+            assert Wording(every[str(name)].task, spec.form, spec.shots)
     for names in wanted.values():
         once("task", [every[str(name)].name for name in names])
     for part in spec.parts:
@@ -209,6 +219,12 @@ def plan_bench(
         for name, names in wanted.items()
     }
     return BenchPlan(spec, jobs, texts, None if text is None else str(text))
+
+
+def _asked_in(suite: Suite, form: str | None, shots: int | None) -> Suite:
+    """The suite with its questions answered in another form."""
+    given = {name: value for name, value in {"form": form, "shots": shots}.items() if value is not None}
+    return Suite.of(suite.model_dump(mode="json") | given, f"suite {suite.name}") if given else suite
 
 
 def carry_bench(

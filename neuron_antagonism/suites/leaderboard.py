@@ -69,6 +69,8 @@ def leaderboard(
     judges: Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
     *,
+    form: str | None = None,
+    shots: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     data: Data | None = None,
     out: str | Path | None = None,
@@ -89,6 +91,7 @@ def leaderboard(
         judges: "agreement", "faithfulness", "control", "dose", "interaction", "stability", "planted", "cost";
             None = all.
         seeds: of every draw; each chooses other examples.
+        form, shots: as in `bench`.
         options: options by scorer.
         data: by task, its own evaluation file and, or None, training file.
         out: the directory for results; None = nothing is written.
@@ -113,6 +116,7 @@ def leaderboard(
         "parts": [part | asked | {"options": dict(options or {})} | fields],
     }
     how: dict[str, Any] = {"data": data, "seed": seeds, "out": out, "cache": cache, "backend": backend}
+    how |= {"form": form, "shots": shots}
     with _reported(progress) as told:
         return Leaderboard(bench(Suite.of(spec, NAME), model, workers=workers, progress=told, **how))
 

@@ -17,6 +17,7 @@ from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
 from neuron_antagonism.runs.keys import identity, key_of
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
+from neuron_antagonism.tasks.wording import Wording
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -79,6 +80,8 @@ def make_plan(
                 "na.evaluate, or another option in a run"
             )
     loaded = loaded_tasks(tasks or config.tasks, config.data)
+    for task in loaded:
+        assert Wording(task.task, config.form, config.shots)
     observers = tuple(registry().make(Observer, name) for name in registry().names("observer"))
     _check_options(config.options, [*made, strengthen, weaken])
     data = [TaskSource.of(task, config.seed) for task in loaded]

@@ -30,14 +30,18 @@ class Suite(Spec):
     seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
         default=(0,), min_length=1, description="seeds, whole numbers from 0"
     )
-    form: Literal["letters", "label"] = Field(default="letters", description="'letters' or 'label'")
+    form: Literal["letters", "words", "label"] = Field(
+        default="letters", description="'letters', 'words', or for parts on classes 'label'"
+    )
     identify: Count = Field(default=20, description="examples of each class to learn from, at least 1")
     evaluate: Count = Field(default=20, description="examples of each class to report on, at least 1")
     least: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=10, description="rightly answered questions that a class must have to be learned, at least 2"
     )
-    shots: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=1, description="of form label: answered examples of each class at the head of a prompt, from 0"
+    shots: Annotated[int, Field(strict=True, ge=0)] | None = Field(
+        default=None,
+        description="but by letters: answered examples of each class at the head of a prompt, or in all where answers "
+        "are no classes, from 0; unset: as the task says, of form label 1",
     )
     site: str = Field(default="post", description="'post', 'up' or 'resid_post'")
     parts: tuple[Part, ...] = Field(min_length=1)

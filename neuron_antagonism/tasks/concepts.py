@@ -15,12 +15,14 @@ from neuron_antagonism.tasks.drawing import Builder
 from neuron_antagonism.tasks.load import LoadedTask, load_task
 from neuron_antagonism.tasks.qatt import CUE
 from neuron_antagonism.tasks.splits import SplitReport
+from neuron_antagonism.tasks.wording import Wording
 from neuron_antagonism.types import Example, Item, LabelQuestion, whole
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
 
-FORMS = ("letters", "label")
+FORMS = ("letters", "words", "label")
+"""Two of every task's, and label: in words too, once a text, after a line that names the classes."""
 
 
 @dataclass
@@ -43,10 +45,10 @@ class ConceptSplit:
 def concept_split(
     task: str | Path | Task | LoadedTask,
     *,
-    form: Literal["letters", "label"] = "letters",
+    form: Literal["letters", "words", "label"] = "letters",
     identify: int = 20,
     evaluate: int = 20,
-    shots: int = 1,
+    shots: int | None = None,
     seed: int = 0,
     fits: HookedModel | None = None,
 ) -> ConceptSplit:
@@ -54,10 +56,11 @@ def concept_split(
 
     Args:
         task: a name, a file that states one, an instance, or a loaded task; its answers must be classes.
-        form: "letters" asks questions with options as `run` does; "label" ends the prompt before the label, and the
-            model answers with the label's first token.
+        form: "letters" and "words" ask as `run` does in these forms; "label" ends the prompt before a word too, but
+            asks once, by the first stem, after a line that names the classes (NeuronLens).
         identify, evaluate: examples of each class; the former from the training part, where there is one.
-        shots: of form "label", answered examples of each class at the head of every prompt; from the training part too.
+        shots: but by letters, answered examples of each class at the head of every prompt; from the training part too;
+            None = as the task says, of form "label" 1.
         seed: the same seed gives the same examples.
         fits: the model whose context the examples must fit; None = any.
 
@@ -68,6 +71,8 @@ def concept_split(
     loaded = task if isinstance(task, LoadedTask) else load_task(task)
     if form not in FORMS:
         raise UsageError(unknown("form", form, FORMS))
+    wording = Wording(loaded.task, form, shots) if form == "words" else Wording(loaded.task)
+    shots = wording.each if shots is None or form == "words" else shots
     identify, evaluate, shots = (
         _size(name, size, least)
         for name, size, least in (("identify", identify, 1), ("evaluate", evaluate, 1), ("shots", shots, 0))
@@ -79,7 +84,7 @@ def concept_split(
         )
     report = SplitReport()
     classes = len(loaded.task.concepts)
-    test, train = loaded.pools(seed, report, classes * (identify + shots), classes * evaluate)
+    test, train = loaded.pools(wording, seed, report, classes * (identify + shots), classes * evaluate)
     first = train or test
     if form == "label":
         concepts = _held(loaded, first, test, shots, report)
@@ -88,8 +93,8 @@ def concept_split(
         random.Random(f"{seed}|shots|{loaded.name}").shuffle(shown)
         build = Builder(partial(_labelled, loaded.task, concepts, shown), fits, report)
     else:
-        build = Builder(loaded.asking(first, seed, report), fits, report)
-        loaded.apart(report, [loaded.shown], first, test)
+        build = Builder(loaded.asking(first, wording, seed, report), fits, report)
+        loaded.apart(report, loaded.shown, first, test)
         concepts = _held(loaded, first, test, 0, report)
 
     def each(pool: list[Item], size: int, name: str, *, spare: bool = False) -> list[Example]:
@@ -104,7 +109,7 @@ def concept_split(
             # what was not used may be evaluated on, where there is no training part
             pool += own
             if not found:
-                used = f", {shots} of each class shown in every prompt" if form == "label" else ""
+                used = f", {shots} of each class shown in every prompt" if form != "letters" else ""
                 raise DataError(
                     f"task {loaded.name!r} has no example of {concept!r} left to {name} ({report.too_long} longer than "
                     f"the model's context{used})"
@@ -117,7 +122,7 @@ def concept_split(
     learned = each(first, identify, "identify", spare=first is test)
     loaded.apart(report, learned, first, test)
     found = ConceptSplit(concepts, learned, each(test, evaluate, "evaluate"), report)
-    report.notes += report.left_out_lines(loaded.task.n_options)
+    report.notes += report.left_out_lines()
     return found
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from neuron_antagonism.metrics.natural import Natural
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.tasks.qatt import letter_pattern, n_patterns
+from neuron_antagonism.tasks.qatt import Asking, letter_pattern, n_patterns
 from neuron_antagonism.tasks.splits import SplitReport
 from neuron_antagonism.types import N_OPTIONS, Example, Item
 
@@ -27,24 +27,35 @@ class Builder:
         asking: turns items into examples.
         fitting: the model whose context they must fit; None = any.
         report: counts what was read and left out.
+        reading: models that must tell the options of each question apart, where questions have options of their own.
     """
 
     def __init__(
-        self, asking: Callable[[Sequence[Item]], list[Example]], fitting: HookedModel | None, report: SplitReport
+        self, asking: Asking, fitting: HookedModel | None, report: SplitReport, reading: Sequence[HookedModel] = ()
     ) -> None:
         """Nothing is built yet."""
-        self.asking, self.fitting, self.report = asking, fitting, report
+        self.asking, self.fitting, self.report, self.reading = asking, fitting, report, reading
 
     def block(self, pool: list[Item], size: int) -> list[Example]:
         """Examples of the next `size` items that fit; the items leave the pool."""
         items, pool[:] = pool[:size], pool[size:]
-        built = self.asking(items)
+        built = self._apart(self.asking(items))
         if self.fitting is None:
             return built
         model = self.fitting
         fitting = [example for example in built if all(model.fits(q) for q in example.proxies)]
         self.report.too_long += len(built) - len(fitting)
         return fitting
+
+    def _apart(self, built: list[Example]) -> list[Example]:
+        """Examples whose options every model can tell apart."""
+        for model in self.reading:
+            asked = [question for example in built for question in example.proxies]
+            readable = dict(zip(map(id, asked), model.readable(asked), strict=True))
+            kept = [example for example in built if all(readable[id(question)] for question in example.proxies)]
+            self.report.alike += len(built) - len(kept)
+            built = kept
+        return built
 
     def take(self, pool: list[Item], count: int) -> list[Example]:
         """The next `count` examples that fit, or fewer."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,18 @@ from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.tasks.blind import blind_accuracies
 from neuron_antagonism.tasks.drawing import Builder, Stratified
-from neuron_antagonism.tasks.qatt import build_examples, check_stems, checked_options, draw_options
+from neuron_antagonism.tasks.qatt import Asking, check_stems
 from neuron_antagonism.tasks.splits import Split, SplitReport, right_letters
-from neuron_antagonism.types import Example, Item, whole
+from neuron_antagonism.tasks.wording import Wording
+from neuron_antagonism.types import FORMS, Example, Item, same, whole
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
 
 DEMONSTRATION_CANDIDATES = 20
+
+SHOT_CANDIDATES = 2
+"""Items of which the shortest is shown answered in words, for each one that is."""
 
 
 def make_task(thing: str | Path | Task) -> Task:
@@ -61,7 +64,9 @@ def load_task(
     task = make_task(name)
     if not task.role or not task.rule or not task.stems:
         raise PluginError(f"task {task.name!r} lacks role, rule or stems; accepted: all three")
-    _check_options(task)
+    if not task.forms or not set(task.forms) <= set(FORMS):
+        raise PluginError(f"task {task.name!r} has the forms {task.forms!r}; accepted: one or more of {FORMS!r}")
+    Wording(task, task.forms[0]).check()
     if train is not None and source is None:
         raise DataError(
             f"task {task.name!r} was given training data but no evaluation data; accepted: both, or neither"
@@ -74,7 +79,7 @@ class LoadedTask:
 
     def __init__(self, task: Task, source: str | None, train: str | None) -> None:
         """Nothing is read before `split` or `items`."""
-        self.shown: Item | None = None  # the demonstration, once examples are built
+        self.shown: tuple[Item, ...] = ()  # what prompts show answered, once examples are built
         self.task = task
         self.name = task.name
         self.source = source
@@ -91,45 +96,56 @@ class LoadedTask:
         evaluate: int = 100,
         *,
         seed: int = 0,
+        form: str = "letters",
+        shots: int | None = None,
         reference: HookedModel | None = None,
         fits: HookedModel | None = None,
         progress: Progress | None = None,
     ) -> Split:
         """Disjoint sets of examples (NeuronLLM §4.1).
 
-        Identification examples, the demonstration and the selection set come from the training part where there is
-        one, the evaluation set from the test part.
+        Identification examples, what prompts show answered and the selection set come from the training part where
+        there is one, the evaluation set from the test part.
 
         Args:
             identify: identification examples, drawn regardless of what a model answers.
             select, evaluate: sizes of the other two; each half understood by the reference, half not.
             seed: the same seed gives the same sets.
+            form: "letters": the prompt lists options, and the model answers with a letter; "words": it lists none, and
+                the model answers with an option.
+            shots: in words, answered examples at the head of every prompt: of each class, or in all where answers are
+                no classes; None = as the task says.
             reference: the model whose understanding stratifies; None = not stratified.
             fits: the model whose context examples must fit; default: the reference.
             progress: called while the reference model is asked.
 
         Raises:
             DataError: unreadable data, or too few examples left for a set.
+            UsageError: a form that there is not, or that the task does not suit.
         """
-        seed = _size("seed", seed)
+        seed, wording = _size("seed", seed), Wording(self.task, form, shots)
         sizes = {"identify": identify, "select": select, "evaluate": evaluate}
         sizes = {name: _size(name, size) for name, size in sizes.items()}
         report = SplitReport(reference=reference.name if reference else "")
-        test, train = self.pools(seed, report, sizes["identify"] + sizes["select"] + 1, sizes["evaluate"])
+        needed = sizes["identify"] + sizes["select"] + wording.n_shown
+        test, train = self.pools(wording, seed, report, needed, sizes["evaluate"])
         has_train = bool(train)
         first = train if has_train else test
-        blind = self._blind(test, train, seed)
-        build = Builder(self.asking(first, seed, report), fits or reference, report)
-        self.apart(report, [self.shown], test, train)
+        blind = self._blind(wording, test, train, seed)
+        models = list({id(model): model for model in (reference, fits) if model is not None}.values())
+        # where classes that all questions share can't be told apart, asking says which
+        own = models if wording.in_words and not wording.classes else ()
+        build = Builder(self.asking(first, wording, seed, report), fits or reference, report, own)
+        self.apart(report, self.shown, test, train)
 
         chosen = build.take(first, sizes["identify"])
         self.apart(report, chosen, test, train)
         if len(chosen) < min(sizes["identify"], 1):
-            raise DataError(f"task {self.name!r} has no example left for identification ({self._left_out(report)})")
-        for model in {id(model): model for model in (reference, fits) if model is not None and chosen}.values():
+            raise DataError(f"task {self.name!r} has no example left for identification ({report.left_out})")
+        for model in models if chosen else ():
             # the same prompts as in a run that is resumed: there the sets are not drawn again
             model.encode_all([question for example in chosen for question in example.proxies])
-        draw = Stratified(build, reference, report, progress, self.task.n_options)
+        draw = Stratified(build, reference, report, progress, wording.n_options)
         # what the selection may ask of a pool that the evaluation needs too
         shared = len(first) * sizes["select"] // max(1, sizes["select"] + sizes["evaluate"])
         most = None if has_train else max(sizes["select"], shared)
@@ -141,15 +157,13 @@ class LoadedTask:
         for name, wanted in sizes.items():
             got = getattr(split, name)
             if wanted and not got:
-                raise DataError(
-                    f"task {self.name!r} has no example left for the set {name!r} ({self._left_out(report)})"
-                )
+                raise DataError(f"task {self.name!r} has no example left for the set {name!r} ({report.left_out})")
             if len(got) < wanted:
                 report.notes.append(f"{name}: {len(got)} examples instead of {wanted}")
             report.right_letters[name] = right_letters(got)
         if not has_train:
             report.notes.append("no training part: all sets come from one source")
-        report.notes += report.left_out_lines(self.task.n_options)
+        report.notes += report.left_out_lines()
         return split
 
     def items(self, seed: int = 0) -> tuple[list[Item], list[Item]]:
@@ -179,16 +193,9 @@ class LoadedTask:
                 raise PluginError(f"{who} yielded {item!r:.80} from examples(); accepted: na.Item")
         return found
 
-    def _distractors(self, item: Item, rng: random.Random) -> Sequence[str]:
-        """The task's wrong answers for an item, checked: a plugin's code."""
-        who = f"task {self.name!r}"
-        with foreign(f"{who} failed in distractors()"):
-            found: object = self.task.distractors(item, rng)
-        if not isinstance(found, list | tuple) or not all(isinstance(text, str) for text in found):
-            raise PluginError(f"{who} returned {found!r:.80} from distractors(); accepted: a list of texts")
-        return found
-
-    def pools(self, seed: int, report: SplitReport, first: int = 1, last: int = 0) -> tuple[list[Item], list[Item]]:
+    def pools(
+        self, wording: Wording, seed: int, report: SplitReport, first: int = 1, last: int = 0
+    ) -> tuple[list[Item], list[Item]]:
         """Usable items of the test part and of the training part, shuffled; what is left out stands in the report.
 
         A text that is in both parts stays in the test part, but for those that the training part needs to have `first`
@@ -200,15 +207,17 @@ class LoadedTask:
         test, train = self.items(seed)
         if not test:
             raise DataError(f"task {self.name!r}: {self.source or 'its own data'} holds no examples")
-        check_stems(self.task.stems, test[0])
-        _check_options(self.task)
+        check_stems(wording.stems, test[0])
+        wording.check()
+        report.n_options, report.form = wording.n_options, wording.form
         report.rows = len(test) + len(train)
         report.dropped = dict(self.task.left_out)
         # a demonstration of the task's own must not be asked as well
-        shown = self.task.demonstration
+        shown = None if wording.in_words else self.task.demonstration
         seen: set[object] = set() if shown is None else {shown.key}
         rng = random.Random(f"{seed}|split|{self.name}")
-        usable = list(self._usable(test, seen, seed, report)), list(self._usable(train, seen, seed, report))
+        test, train = (list(self._usable(wording, part, seen, seed, report)) for part in (test, train))
+        usable = test, train
         for pool in usable:
             rng.shuffle(pool)
         _divide(*usable, first, last, report)
@@ -222,47 +231,43 @@ class LoadedTask:
             report.shared_texts += len(pool) - len(kept)
             pool[:] = kept
 
-    def asking(self, pool: list[Item], seed: int, report: SplitReport) -> Callable[[Sequence[Item]], list[Example]]:
-        """What turns items into examples; where the task shows none of its own, the pool loses its shortest item to the
-        demonstration."""
-        self.shown = self.task.demonstration or self._pop_short(pool, report)
-        return partial(
-            build_examples,
-            role=self.task.role,
-            rule=self.task.rule,
-            stems=self.task.stems,
-            demonstration=self.shown,
-            seed=seed,
-            distractors=self._distractors,
-            n_options=self.task.n_options,
-        )
+    def asking(self, pool: list[Item], wording: Wording, seed: int, report: SplitReport) -> Asking:
+        """What turns items into examples. The pool loses what prompts show answered: a few items in words; by letters,
+        where the task shows none of its own, its shortest item."""
+        if wording.in_words:
+            self.shown = _pop_shots(pool, wording, report)
+        else:
+            self.shown = (self.task.demonstration or self._pop_short(pool, report),)
+        report.shown = len(self.shown)
+        return wording.asking(self.shown, seed)
 
-    def _usable(self, pool: Iterable[Item], seen: set[object], seed: int, report: SplitReport) -> Iterator[Item]:
+    def _usable(
+        self, wording: Wording, pool: Iterable[Item], seen: set[object], seed: int, report: SplitReport
+    ) -> Iterator[Item]:
         for item in pool:
             if item.key in seen:
                 report.duplicates += 1
                 continue
             seen.add(item.key)
+            if not wording.asks(item):
+                report.no_class += 1
+                continue
             try:
-                draw_options(item, random.Random(f"{seed}|{item.key!r}"), self._distractors, self.task.n_options)
+                wording.drawn(item, seed)
             except DataError:
                 report.too_few_options += 1
                 continue
             yield item
 
-    def _blind(self, items: Sequence[Item], training: Sequence[Item], seed: int) -> dict[str, float]:
-        """What the text-blind baselines reach on items, with the options that their questions show."""
-
-        def options(item: Item) -> list[str]:
-            return draw_options(item, random.Random(f"{seed}|{item.key!r}"), self._distractors, self.task.n_options)
-
-        return blind_accuracies(items, options, training)
+    def _blind(self, wording: Wording, items: Sequence[Item], training: Sequence[Item], seed: int) -> dict[str, float]:
+        """What the text-blind baselines reach on items, with the options that their questions have."""
+        return blind_accuracies(items, lambda item: wording.drawn(item, seed), training)
 
     def _pop_short(self, pool: list[Item], report: SplitReport) -> Item:
         """Takes the shortest of the first few items: the demonstration stands in every prompt."""
         if len(pool) < 2:
             raise DataError(
-                f"task {self.name!r} has {len(pool)} usable examples ({self._left_out(report)}); "
+                f"task {self.name!r} has {len(pool)} usable examples ({report.left_out}); "
                 "accepted: enough for a demonstration and the sets"
             )
 
@@ -271,15 +276,25 @@ class LoadedTask:
 
         return pool.pop(min(range(min(DEMONSTRATION_CANDIDATES, len(pool))), key=length))
 
-    def _left_out(self, report: SplitReport) -> str:
-        return "; ".join(report.left_out_lines(self.task.n_options)) or "nothing was left out"
 
-
-def _check_options(task: Task) -> None:
-    try:
-        checked_options(task.n_options)
-    except DataError as error:
-        raise DataError(f"task {task.name!r}: {error}") from None
+def _pop_shots(pool: list[Item], wording: Wording, report: SplitReport) -> tuple[Item, ...]:
+    """Takes the shortest of the first few items: as many of each class, where answers are classes."""
+    shown: dict[str, Item] = {}
+    for of in wording.classes or ("",):
+        own: dict[str, Item] = {}
+        for item in pool:
+            if len(own) == SHOT_CANDIDATES * wording.each:
+                break
+            if item.group not in shown and (not of or same(item.answer) == same(of)):
+                own.setdefault(item.group, item)
+        chosen = sorted(own.values(), key=lambda item: len(item.text))[: wording.each]
+        if len(chosen) < wording.each:
+            what = f"examples of {of!r}" if of else "examples"
+            report.notes.append(f"shown answered: {len(chosen)} {what} instead of {wording.each}")
+        shown |= {item.group: item for item in chosen}
+    keys = {item.key for item in shown.values()}
+    pool[:] = [item for item in pool if item.key not in keys]
+    return tuple(shown.values())
 
 
 def _size(name: str, size: object) -> int:

@@ -13,7 +13,7 @@ from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismError, DataError
 from neuron_antagonism.files import COMPUTED, expanded, read_text
 from neuron_antagonism.metrics.natural import Natural
-from neuron_antagonism.types import Example, Item, Question
+from neuron_antagonism.types import N_OPTIONS, Example, Item, Question, has_own_words
 
 SETS = ("identify", "select", "evaluate")
 
@@ -26,34 +26,52 @@ class SplitReport:
         read: examples asked of the reference model (or taken) so far.
         duplicates: items equal to another in text, meta and answer.
         too_few_options: items with fewer distinct options than the task asks for.
+        no_class: items whose answer is none of the classes that are asked for in words.
         too_long: examples longer than the model's context.
+        alike: examples in words with options that begin with the same token.
         shared_texts: items about a text that another set, or the demonstration, has.
         rows: items that the data holds.
         dropped: rows that the task itself left out, by reason.
         reference: name of the model whose understanding stratifies the sets; "" = not stratified.
         understood: by set, how many examples the reference understands and how many it does not.
-        right_letters: by set, how often each letter is the right one.
+        right_letters: by set, how often each letter (in words: class) is the right one; nothing where each question
+            has its own.
+        n_options: options of a question.
+        form: "letters" or "words".
+        shown: how many answered examples stand at the head of every prompt.
         notes: what a reader should know, a line each.
     """
 
     read: int = 0
     duplicates: int = 0
     too_few_options: int = 0
+    no_class: int = 0
     too_long: int = 0
+    alike: int = 0
     shared_texts: int = 0
     rows: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     reference: str = ""
     understood: dict[str, tuple[int, int]] = field(default_factory=dict)
     right_letters: dict[str, dict[str, int]] = field(default_factory=dict)
+    n_options: int = N_OPTIONS
+    form: str = "letters"
+    shown: int = 1
     notes: list[str] = field(default_factory=list)
 
-    def left_out_lines(self, n_options: int) -> list[str]:
+    @property
+    def left_out(self) -> str:
+        """What was left out and why, in one line."""
+        return "; ".join(self.left_out_lines()) or "nothing was left out"
+
+    def left_out_lines(self) -> list[str]:
         """What was left out and why, a line each."""
         reasons = {
             "the same as another": self.duplicates,
-            f"fewer than {n_options} different options": self.too_few_options,
+            f"fewer than {self.n_options} different options": self.too_few_options,
+            "their answer is no class that is asked for": self.no_class,
             "longer than the model's context": self.too_long,
+            "their options begin with the same token": self.alike,
             "their text is in another set": self.shared_texts,
             **self.dropped,
         }
@@ -161,6 +179,8 @@ def _item_of(row: dict[str, Any]) -> Item:
 def _question_row(question: Question) -> dict[str, Any]:
     row = asdict(replace(question, own_counterfactual=None))
     del row["own_counterfactual"]
+    if not question.in_words:
+        del row["form"]
     other = question.own_counterfactual
     return row if other is None else {**row, "own_counterfactual": _question_row(other)}
 
@@ -171,7 +191,9 @@ def _question_of(row: dict[str, Any]) -> Question:
 
 
 def right_letters(examples: Sequence[Example]) -> dict[str, int]:
-    """How often each letter is the right one."""
-    count = Counter(q.letters[q.answer] for example in examples for q in example.proxies)
-    letters = examples[0].proxies[0].letters if examples else ()
-    return {letter: count[letter] for letter in letters}
+    """How often each letter, or word, is the right one; nothing where the words are each question's own."""
+    questions = [question for example in examples for question in example.proxies]
+    if not questions or has_own_words(questions):
+        return {}
+    count = Counter(q.letters[q.answer] for q in questions)
+    return {letter: count[letter] for letter in questions[0].letters}

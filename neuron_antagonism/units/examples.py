@@ -28,6 +28,8 @@ class Sizes:
         identify, select, evaluate: examples of each set.
         stratified: whether half of the last two is understood by the job's reference.
         engine: the engine that is asked for; what it comes to is settled with the examples.
+        form: how questions are answered, "letters" or "words".
+        shots: in words, how many answered examples a prompt shows; None = as the task says.
     """
 
     identify: int
@@ -35,6 +37,8 @@ class Sizes:
     evaluate: int
     stratified: bool = True
     engine: str = "auto"
+    form: str = "letters"
+    shots: int | None = None
 
     def unit(self, job: Job) -> Unit:
         """A job's examples."""
@@ -81,6 +85,8 @@ class Sizes:
             self.select,
             self.evaluate,
             seed=job.seed,
+            form=self.form,
+            shots=self.shots,
             reference=desk.reference if self.stratified else None,
             fits=model,
             progress=desk.progress,

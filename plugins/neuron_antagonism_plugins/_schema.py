@@ -145,6 +145,19 @@ class Spec(na.Options):
     demonstration: Demonstration | None = Field(
         default=None, description="text, answer, distractors, meta; unset: one more example, used nowhere else"
     )
+    forms: Annotated[tuple[Literal["letters", "words"], ...], Field(min_length=1), BeforeValidator(_one)] = Field(
+        default=("letters", "words"), description="letters, words or both: how questions can be answered"
+    )
+    words_stems: Texts = Field(
+        default=(),
+        description="in words: three templates as stems, or one, that end where the answer begins; unset: the stems, "
+        "each with Answer: on a line of its own after it",
+    )
+    words_role: str = Field(default="", description="in words: what stands before the answered examples")
+    words_options: Texts = Field(default=(), description="in words: the labels that are asked for; unset: all")
+    words_shots: int = Field(
+        default=4, ge=0, description="in words: answered examples of each label, or in all without labels, from 0"
+    )
 
 
 def check(spec: Spec, where: Where) -> None:
@@ -190,7 +203,11 @@ def check(spec: Spec, where: Where) -> None:
     most = most_options(spec)
     if spec.n_options and most and spec.n_options > most:
         raise malformed(where("n_options"), spec.n_options, f"at most as many as there are: {most}")
-    _check_stems(spec, where)
+    if "stems" not in spec.model_fields_set and spec.labels:
+        raise _missing(where, "stems")
+    _check_stems(spec, "stems", spec.stems, where)
+    if spec.words_stems:
+        _check_stems(spec, "words_stems", spec.words_stems, where)
     if spec.demonstration is not None:
         _check_demonstration(spec, spec.demonstration, where)
 
@@ -238,34 +255,38 @@ def _check_labels(spec: Spec, where: Where) -> None:
     if not spec.labels:
         if spec.fillers:
             raise malformed(where("fillers"), list(spec.fillers), "fillers only together with labels")
+        if spec.words_options:
+            raise malformed(where("words_options"), list(spec.words_options), "words_options only with labels")
         return
     if len(label_set(spec)) < LEAST:
         least = f"at least {LEAST} different labels, fillers among them"
         raise malformed(where("labels"), list(label_set(spec)), least)
+    asked = distinct(spec.words_options)
+    if asked and (len(asked) < LEAST or not set(asked) <= set(spec.labels.values())):
+        least = f"at least {LEAST} of the labels: {listed(spec.labels.values())}"
+        raise malformed(where("words_options"), list(spec.words_options), least)
     right = set(spec.labels.values()) & set(spec.fillers)
     if right:
         raise malformed(where("fillers"), sorted(right)[0], "texts that are no label of columns.answer")
 
 
-def _check_stems(spec: Spec, where: Where) -> None:
-    if "stems" not in spec.model_fields_set and spec.labels:
-        raise _missing(where, "stems")
-    if len(spec.stems) not in (1, 3):
-        raise malformed(where("stems"), f"{len(spec.stems)} stems", "three, or one that serves three times")
+def _check_stems(spec: Spec, field: str, stems: Sequence[str], where: Where) -> None:
+    if len(stems) not in (1, 3):
+        raise malformed(where(field), f"{len(stems)} stems", "three, or one that serves three times")
     names = ("text", *spec.columns.meta) if spec.columns.text else tuple(spec.columns.meta)
     fields = [*("{" + name + "}" for name in names), "plain names only", "{{ and }} for braces"]
     usable = ", ".join(fields if names else ["no names without columns.text and columns.meta", fields[-1]])
-    for number, stem in enumerate(spec.stems):
+    for number, stem in enumerate(stems):
         try:
             found = [field for field in string.Formatter().parse(stem) if field[1] is not None]
         except ValueError:
-            raise malformed(where("stems", number), stem, usable) from None
+            raise malformed(where(field, number), stem, usable) from None
         for _, name, form, conversion in found:
             if name not in names or form or conversion:
                 shown = stem if name in names else "{" + str(name) + "}"
-                raise malformed(where("stems", number), shown, usable)
+                raise malformed(where(field, number), shown, usable)
         if spec.columns.text and "text" not in {name for _, name, _, _ in found}:
-            raise malformed(where("stems", number), stem, "a stem that holds {text}")
+            raise malformed(where(field, number), stem, "a stem that holds {text}")
 
 
 def _check_demonstration(spec: Spec, shown: Demonstration, where: Where) -> None:

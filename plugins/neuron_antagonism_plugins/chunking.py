@@ -96,6 +96,7 @@ class Chunking(na.Task):
         "Text: {text}\nHow do the words group into phrases?",
         "Read this: {text}\nFind the right phrases.",
     )
+    forms = ("letters",)
     reference = "NeuronLLM §4.1; CoNLL-2000 (Tjong Kim Sang & Buchholz, 2000)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:

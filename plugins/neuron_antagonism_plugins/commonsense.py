@@ -65,6 +65,8 @@ class Commonsense(na.Task):
         "Think: {text}\nWhich choice is best?",
         "Read this: {text}\nWhat is the right answer?",
     )
+    words_stems = ("Question: {text}\nAnswer:", "Q: {text}\nA:", "Think: {text}\nThe answer is")
+    words_shots = 8
     reference = "NeuronLLM §4.1; CommonsenseQA (Talmor et al., 2019)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:

@@ -77,6 +77,11 @@ class FileTask(na.Task):
         rule: "Reply with one letter only: A, B, C or D."
         stems: ["{text}\\nWhat is it about?", "{source}: {text}\\nTopic?", "Topic of: {text}"]
         demonstration: {text: Rain ahead, answer: world, meta: {source: Times}}   # and distractors, without labels
+        forms: [letters, words]        # how questions can be answered
+        words_stems: ["Headline: {text}\\nTopic:"]   # in words; by default the stems, with Answer: after each
+        words_role: Sort news.         # in words, before the answered examples; by default nothing
+        words_options: [world, sports]   # in words, the labels that are asked for; by default all
+        words_shots: 2                 # in words, answered examples of each label; by default 4
 
     `--data NAME=EVAL[,TRAIN]` reads other files with the same columns.
     """
@@ -101,6 +106,9 @@ class FileTask(na.Task):
         self.name = Path(path).stem if self.spec.name is None else self.spec.name
         self.role, self.stems = self.spec.role, self.spec.stems
         self.demonstration = _demonstration(self.spec)
+        self.forms, self.words_role = self.spec.forms, self.spec.words_role
+        self.words_stems, self.words_shots = self.spec.words_stems, self.spec.words_shots
+        self.words_options = tuple(distinct(self.spec.words_options))
         self.concepts = tuple(distinct(self.spec.labels.values()))
         self.left_out: Counter[str] = Counter()
         self.offered = 0  # the most different options of a row that was read

@@ -72,6 +72,12 @@ class Ner(na.Task):
         'Read this: {text}\nWhat kind of thing is "{mention}"?',
     )
     concepts = TYPES
+    words_stems = (
+        "Sentence: {text}\nEntity: {mention}\nType:",
+        "Text: {text}\nName: {mention}\nKind:",
+        "{text}\nIn this text, {mention} is a kind of",
+    )
+    words_shots = 2
     reference = "NeuronLLM §4.1; Few-NERD (Ding et al., 2021)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:

@@ -88,6 +88,8 @@ class Sentiment(na.Task):
         "Read this: {text}\nWhich feeling fits?",
     )
     concepts = OPTIONS
+    words_stems = ("Review: {text}\nSentiment:", "Text: {text}\nFeeling:", "Sentence: {text}\nTone:")
+    words_options = OPTIONS[:3]
     reference = "NeuronLLM §4.1; SST-3 (Socher et al., 2013)"
 
     def examples(self, source: str | None, seed: int) -> Iterable[na.Item]:

@@ -23,6 +23,8 @@ class Faithfulness(Judge):
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """Every scorer's sets are copies beside one another."""
+        # the part has settled it
+        assert at.spec.rest is not None
         curves = faithfulness_many(
             at.model,
             at.evaluate,
