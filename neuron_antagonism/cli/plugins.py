@@ -19,7 +19,7 @@ def plugins(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List scorers, tasks, interventions and observers, or show one in full."""
+    """List scorers, targets, tasks, interventions and observers, or show one in full."""
     from neuron_antagonism.plugin.manager import registry
 
     found = registry()
@@ -87,9 +87,9 @@ def _print_all(found: Registry) -> None:
             kind = entry.kind
             print(f"{kind}s")
         described = _described(entry)
-        print(f"  {entry.name:12s} {described['summary']} [{entry.distribution} {entry.version}]")
+        print(f"  {entry.name:18s} {described['summary']} [{entry.distribution} {entry.version}]")
         for option in described["options"]:
-            print(f"  {'':12s}   -o {option['name']}={option['default']}  ({_bounds(option['schema'])})")
+            print(f"  {'':18s}   -o {option['name']}={option['default']}  ({_bounds(option['schema'])})")
     for broken in found.broken:
         print(f"broken: {broken.entry_point} of {broken.distribution}: {broken.error}")
     for line in found.conflicts.values():

@@ -56,7 +56,7 @@ class LogOdds(na.Target):
     """Log-odds of the right letter among the letters, ln(p / (1 − p)), in nats; unlike p it does not saturate."""
 
     name = "log-odds"
-    reference = "logit of LetterProbability"
+    reference = "the logit of NeuronLLM Eq. 3"
 
     def __call__(
         self, logits: Float[Tensor, "*b vocab"], letters: Int[Tensor, "*b option"], answer: Int[Tensor, "*b"]
