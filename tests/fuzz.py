@@ -38,6 +38,7 @@ from neuron_antagonism.runs.runfile import merged, read_run_file
 from neuron_antagonism.suites.spec import read_suite
 from neuron_antagonism.tasks.load import LoadedTask, load_task
 from neuron_antagonism.tasks.splits import Split, SplitReport
+from neuron_antagonism.tasks.wording import Wording
 
 SECONDS = 2.0
 """Of processor time for one input, at most."""
@@ -242,15 +243,16 @@ def targets(folder: Path) -> list[Target]:
 
     def items(name: str) -> Callable[[Path], object]:
         task = registry().make(na.Task, name)
-        return lambda path: LoadedTask(task, str(path), None).pools(0, SplitReport())
+        return lambda path: LoadedTask(task, str(path), None).pools(Wording(task), 0, SplitReport())
 
     def stated(path: Path) -> object:
-        return load_task(path).pools(0, SplitReport())
+        loaded = load_task(path)
+        return loaded.pools(Wording(loaded.task), 0, SplitReport())
 
     def table(name: str, text: str) -> Callable[[Path], object]:
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         task = registry().task(folder / f"{name}.yaml")
-        return lambda path: LoadedTask(task, str(path), None).pools(0, SplitReport())
+        return lambda path: LoadedTask(task, str(path), None).pools(Wording(task), 0, SplitReport())
 
     def run_file(path: Path) -> object:
         return RunConfig.of(**merged(read_run_file(path), {})).model_dump_json()
