@@ -183,7 +183,7 @@ class TestLinear:
         model = tiny.shared("llama")
         (plain,) = (tiny.question(9),)
         with pytest.raises(
-            na.DataError, match=r"has no counterfactual; accepted: the baseline .mean. or .zero. with one"
+            na.DataError, match=r"has no counterfactual; accepted: the baseline .mean. or .zero."
         ):
             na.linear_effects(model, [plain], baseline="counterfactual")
         longer = replace(plain, own_counterfactual=tiny.question(12, answer=(plain.answer + 1) % 4))
