@@ -182,9 +182,7 @@ class TestLinear:
         """There must be one, of as many tokens where positions matter."""
         model = tiny.shared("llama")
         (plain,) = (tiny.question(9),)
-        with pytest.raises(
-            na.DataError, match=r"has no counterfactual; accepted: the baseline .mean. or .zero."
-        ):
+        with pytest.raises(na.DataError, match=r"has no counterfactual; accepted: the baseline .mean. or .zero."):
             na.linear_effects(model, [plain], baseline="counterfactual")
         longer = replace(plain, own_counterfactual=tiny.question(12, answer=(plain.answer + 1) % 4))
         na.linear_effects(model, [longer], baseline="counterfactual")

@@ -87,8 +87,11 @@ def main() -> None:
     # libraries below draw bars and print warnings of their own; this program reports progress itself
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # idle threads that spin for each other make small models up to thirty times slower on a busy machine
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # idle threads that spin for each other make small models up to thirty times slower on a busy machine; for some
+        # microseconds they may, for to wake them takes longer: a sixth of a small model's time on a quiet one
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     keep_memory()
     streams.settle()
     try:
