@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.model.letters import Encoded
     from neuron_antagonism.plugin.base import Target
+    from neuron_antagonism.types import Question
 
 
 def by_options(questions: Sequence[Asked]) -> list[list[int]]:
@@ -35,6 +36,23 @@ class Asked(NamedTuple):
 
     encoded: Encoded
     answer: int
+
+
+def asked_of(model: HookedModel, questions: Sequence[Question]) -> list[Asked]:
+    """Questions that are asked together, in tokens; errors as in `HookedModel.encode`."""
+    return [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(questions), questions, strict=True)]
+
+
+def in_order(parts: Sequence[Tensor], groups: Sequence[Sequence[int]]) -> Tensor:
+    """What was computed of groups of questions, one after the other in the questions' order."""
+    return torch.cat(list(parts))[torch.tensor([index for group in groups for index in group]).argsort()]
+
+
+def rows_of(
+    baseline: Float[Tensor, "question layer neuron"], part: Sequence[int]
+) -> Float[Tensor, "question layer neuron"]:
+    """The baseline of some questions; one row, which serves all, stays one."""
+    return baseline if len(baseline) == 1 else baseline[list(part)]
 
 
 @dataclass(frozen=True)
@@ -77,12 +95,11 @@ def joined(parts: Sequence[Gradients], groups: Sequence[Sequence[int]]) -> Gradi
     """Gradients of groups of questions as those of all of them, in the questions' order."""
     if len(parts) == 1:
         return parts[0]
-    back = torch.tensor([index for group in groups for index in group]).argsort()
     targets = list(parts[0].integrated)
     return Gradients(
-        torch.cat([part.values for part in parts])[back],
-        {target: torch.cat([part.integrated[target] for part in parts])[back] for target in targets},
-        {target: torch.cat([part.change[target] for part in parts])[back] for target in targets},
+        in_order([part.values for part in parts], groups),
+        {target: in_order([part.integrated[target] for part in parts], groups) for target in targets},
+        {target: in_order([part.change[target] for part in parts], groups) for target in targets},
     )
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, by_length, letter_columns, outputs_of
+from neuron_antagonism.engine.base import Asked, letter_columns, outputs_of, rows_of
 from neuron_antagonism.engine.copies import Copies, each_batch
-from neuron_antagonism.engine.memory import TokenLimit
+from neuron_antagonism.engine.lengths import each_length
 from neuron_antagonism.engine.replay import of_copies
 
 if TYPE_CHECKING:
@@ -56,11 +56,8 @@ def kept_outputs(
         if progress is not None:
             progress("masks", done, len(questions))
 
-    def rows(part: Sequence[int]) -> Tensor:
-        return baseline[list(part) if len(baseline) > 1 else [0]]
-
     def copied(part: Sequence[int], copies: Copies, per_forward: int) -> None:
-        asked, own = [questions[i] for i in part], rows(part)
+        asked, own = [questions[i] for i in part], rows_of(baseline, part)
         for start in range(0, len(masks), per_forward):
             chunk = masks[start : start + per_forward]
 
@@ -75,7 +72,7 @@ def kept_outputs(
         told(len(part))
 
     def whole(part: Sequence[int]) -> None:
-        asked, own = [questions[i] for i in part], rows(part)
+        asked, own = [questions[i] for i in part], rows_of(baseline, part)
         for at, mask in enumerate(masks):
 
             def write(values: Tensor, layer: int, mask: Tensor = mask) -> Tensor:
@@ -89,10 +86,6 @@ def kept_outputs(
 
     if choice.name != "reference":
         each_batch(model, questions, choice.name, len(masks), copied, grad=False, max_tokens=max_tokens)
-        return table
-    prompts = [question.encoded.ids for question in questions]
-    limit = TokenLimit(model, max(map(len, prompts)), "reference", given=max_tokens)
-    # each prompt's end at the batch's end
-    for group in by_length(prompts):
-        limit.in_batches(group, lambda i: len(prompts[i]), whole)
+    else:
+        each_length(model, questions, whole, grad=False, max_tokens=max_tokens)
     return table

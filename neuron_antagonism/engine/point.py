@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from einops import rearrange
 
-from neuron_antagonism.engine.base import Asked, by_length, leaf_gradients, letter_columns, outputs_of, wide
+from neuron_antagonism.engine.base import Asked, leaf_gradients, letter_columns, outputs_of, wide
 from neuron_antagonism.engine.copies import Copies, each_batch
-from neuron_antagonism.engine.memory import TokenLimit
+from neuron_antagonism.engine.lengths import each_length
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -77,11 +77,7 @@ def point_gradients(
     if choice.name != "reference":
         each_batch(model, questions, choice.name, 1, copied, grad=True, max_tokens=max_tokens)
     else:
-        prompts = [question.encoded.ids for question in questions]
-        limit = TokenLimit(model, max(map(len, prompts)), "reference", grad=True, given=max_tokens)
-        # each prompt's end at the batch's end
-        for group in by_length(prompts):
-            limit.in_batches(group, lambda i: len(prompts[i]), whole)
+        each_length(model, questions, whole, grad=True, max_tokens=max_tokens)
     values, gradients = zip(*(done[i] for i in range(len(questions))), strict=True)
     return Point(torch.stack(values), torch.stack(gradients))
 

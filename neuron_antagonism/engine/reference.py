@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, leaf_gradients, letter_columns, outputs_of, wide
+from neuron_antagonism.engine.base import (
+    Asked,
+    Gradients,
+    Path,
+    leaf_gradients,
+    letter_columns,
+    outputs_of,
+    rows_of,
+    wide,
+)
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.progress import Progress
 
@@ -76,7 +85,7 @@ class ReferenceEngine:
         limit = self._limit(model, questions, grad=False)
         effects = []
         for number, question in enumerate(questions):
-            own = None if baseline is None else baseline[number if len(baseline) > 1 else 0]
+            own = None if baseline is None else rows_of(baseline, [number])[0]
             layers = [
                 _ablated(model, question, target, site, layer, None if own is None else own[layer], limit)
                 for layer in range(model.n_layers)

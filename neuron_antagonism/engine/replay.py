@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 from einops import rearrange, repeat
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, leaf_gradients, letter_columns, outputs_of, wide
+from neuron_antagonism.engine.base import (
+    Asked,
+    Gradients,
+    Path,
+    leaf_gradients,
+    letter_columns,
+    outputs_of,
+    rows_of,
+    wide,
+)
 from neuron_antagonism.engine.copies import Copies, each_batch
 from neuron_antagonism.progress import Progress
 
@@ -78,7 +87,7 @@ class CopiesEngine:
 
         def work(part: Sequence[int], copies: Copies, per_forward: int) -> None:
             asked = [questions[i] for i in part]
-            own = None if baseline is None else baseline[part if len(baseline) > 1 else [0]]
+            own = None if baseline is None else rows_of(baseline, part)
             found = _effects(copies, asked, target, site, own, per_forward, suffix=self._suffix)
             done.update(zip(part, found, strict=True))
             if progress is not None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from einops import rearrange, reduce, repeat
 
-from neuron_antagonism.engine.base import Asked, by_length, leaf_gradients, letter_columns, outputs_of, wide
-from neuron_antagonism.engine.memory import TokenLimit
+from neuron_antagonism.engine.base import Asked, leaf_gradients, letter_columns, outputs_of, rows_of, wide
+from neuron_antagonism.engine.lengths import each_length
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -51,8 +51,6 @@ def whole_effects(
         site, max_tokens, progress: see `Settings`.
     """
     done: dict[int, Tensor] = {}
-    prompts = [question.encoded.ids for question in questions]
-    limit = TokenLimit(model, max(map(len, prompts)), "reference", grad=True, given=max_tokens)
 
     def work(part: Sequence[int]) -> None:
         asked = [questions[i] for i in part]
@@ -61,15 +59,14 @@ def whole_effects(
         own = (
             _values(model, start or (), positions, site)
             if baseline is None
-            else [row[:, None].to(values[0]) for row in baseline[list(part) if len(baseline) > 1 else [0]].unbind(1)]
+            else [row[:, None].to(values[0]) for row in rows_of(baseline, part).unbind(1)]
         )
         layers = [((a - b) * g).sum(1) for a, b, g in zip(values, own, gradients, strict=True)]
         done.update(zip(part, torch.stack([layer.cpu() for layer in layers], dim=1), strict=True))
         if progress is not None:
             progress("gradients", len(done), len(questions))
 
-    for group in by_length(prompts):
-        limit.in_batches(group, lambda i: len(prompts[i]) * input_steps, work)
+    each_length(model, questions, work, grad=True, rows=input_steps, max_tokens=max_tokens)
     return torch.stack([done[i] for i in range(len(questions))])
 
 
@@ -77,17 +74,15 @@ def position_means(
     model: HookedModel, questions: Sequence[Asked], *, site: str = "post", max_tokens: int | None = None
 ) -> Float[Tensor, "1 layer neuron"]:
     """The mean of every neuron over all positions of the questions, on the CPU, in float64."""
-    prompts = [question.encoded.ids for question in questions]
-    limit = TokenLimit(model, max(map(len, prompts)), "reference", given=max_tokens)
     sums: dict[tuple[int, ...], Tensor] = {}
 
     def work(part: Sequence[int]) -> None:
         values = _values(model, [questions[i] for i in part], "all", site)
         sums[tuple(part)] = torch.stack([layer.double().sum((0, 1)).cpu() for layer in values])
 
-    for group in by_length(prompts):
-        limit.in_batches(group, lambda i: len(prompts[i]), work)
-    return torch.stack(list(sums.values())).sum(0, keepdim=True) / sum(map(len, prompts))
+    each_length(model, questions, work, grad=False, max_tokens=max_tokens)
+    positions = sum(len(question.encoded.ids) for question in questions)
+    return torch.stack(list(sums.values())).sum(0, keepdim=True) / positions
 
 
 def _values(

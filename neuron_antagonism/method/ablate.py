@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from neuron_antagonism.engine.base import Asked, by_options
+from neuron_antagonism.engine.base import asked_of, by_options, in_order, rows_of
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.method.baselines import baseline_values, checked_baseline
 from neuron_antagonism.model.hooked import check_model
@@ -74,7 +72,7 @@ def ablate(
     f = as_target(target)
     model.site(site)
     flat = [q for example in asked for q in example.proxies]
-    questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
+    questions = asked_of(model, flat)
     choice = choose(model, [q.encoded.ids for q in questions], engine)
     groups = by_options(questions)
     computing = choice.engine(max_tokens)
@@ -87,10 +85,9 @@ def ablate(
             [questions[i] for i in group],
             f,
             site,
-            at if at is None or len(at) == 1 else at[group],
+            None if at is None else rows_of(at, group),
             progress,
         )
         for group in groups
     ]
-    back = torch.tensor([index for group in groups for index in group]).argsort()
-    return Ablation(torch.cat(parts)[back], f.name or type(f).__name__, choice.name, choice.reason)
+    return Ablation(in_order(parts, groups), f.name or type(f).__name__, choice.name, choice.reason)

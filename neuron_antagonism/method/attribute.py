@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, Gradients, Path, by_options, joined
+from neuron_antagonism.engine.base import Asked, Gradients, Path, asked_of, by_options, joined
 from neuron_antagonism.engine.choose import Choice, choose
 from neuron_antagonism.errors import ModelError, PluginError, UsageError, unknown
 from neuron_antagonism.functional import reordered, resolve_z
@@ -183,7 +183,7 @@ def settled_steps(
 
 def _encoded(model: HookedModel, examples: Sequence[Example]) -> list[Asked]:
     flat = [q for example in examples for q in example.proxies]
-    return [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
+    return asked_of(model, flat)
 
 
 def _with_settings(scorer: Scorer, model: HookedModel, settings: Settings) -> Scorer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from neuron_antagonism.engine.base import Asked, by_options
+from neuron_antagonism.engine.base import asked_of, by_options, rows_of
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.kept import kept_outputs
 from neuron_antagonism.errors import UsageError
@@ -183,7 +183,7 @@ def faithfulness_many(
         kept = judges.kept_masks(numbers, shares, ranking)
         rows[name, ranking] = [masks.row(mask) for mask in kept], [masks.row(~mask) for mask in kept]
     flat = [question for example in asked for question in example.proxies]
-    questions = [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(flat), flat, strict=True)]
+    questions = asked_of(model, flat)
     choice = choose(model, [q.encoded.ids for q in questions], engine)
     at = baseline_values(model, asked, baseline, mean_of=mean_of, site=site, max_tokens=max_tokens)
     table = np.zeros((len(masks.distinct), len(questions)))
@@ -193,7 +193,7 @@ def faithfulness_many(
             [questions[i] for i in group],
             f,
             torch.from_numpy(np.stack(masks.distinct)),
-            at if len(at) == 1 else at[group],
+            rows_of(at, group),
             choice,
             site=site,
             max_tokens=max_tokens,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.engine.base import Asked, by_options
+from neuron_antagonism.engine.base import Asked, asked_of, by_options, in_order, rows_of
 from neuron_antagonism.engine.choose import choose
 from neuron_antagonism.engine.point import point_gradients
 from neuron_antagonism.engine.whole import position_means, whole_effects
@@ -95,25 +95,24 @@ def linear_effects(
     steps = _checked(baseline, positions, input_steps)
     asked = as_examples(examples)
     questions = [question for example in asked for question in example.proxies]
-    own = _encoded(model, questions)
+    own = asked_of(model, questions)
     by_whole = positions == "all" or steps > 1
     if by_whole and engine not in ("auto", "reference"):
         raise UsageError(f"engine {engine!r} has no gradients at other positions or inputs; accepted: 'auto'")
     choice = choose(model, [q.encoded.ids for q in own], "reference" if by_whole else engine)
     others = None
     if steps > 1 or (positions == "all" and baseline == "counterfactual"):
-        others = _alike(own, _encoded(model, counterfactuals(questions)), questions)
+        others = _alike(own, asked_of(model, counterfactuals(questions)), questions)
     at: Tensor | None = None
-    if positions == "last":
+    if positions == "all" and baseline == "mean":
+        at = position_means(model, own, site=site, max_tokens=max_tokens)
+    elif positions == "last" or baseline == "zero":
         at = baseline_values(model, asked, baseline, site=site, max_tokens=max_tokens)
-    elif baseline != "counterfactual":
-        zero = torch.zeros(1, model.n_layers, model.units(site))
-        at = zero if baseline == "zero" else position_means(model, own, site=site, max_tokens=max_tokens)
     parts = []
     groups = by_options(own)
     for group in groups:
         here = [own[i] for i in group]
-        row = at if at is None or len(at) == 1 else at[group]
+        row = None if at is None else rows_of(at, group)
         with torch.inference_mode(False):
             if by_whole:
                 there = None if others is None else [others[i] for i in group]
@@ -133,8 +132,8 @@ def linear_effects(
                 assert row is not None
                 found = _at_point(model, here, f, choice, row, site, max_tokens, progress)
         parts.append(found)
-    back = torch.tensor([index for group in groups for index in group]).argsort()
-    return LinearEffects(torch.cat(parts)[back], f.name or type(f).__name__, choice.name, _reason(choice, by_whole))
+    reason = "whole forwards are needed here" if by_whole else choice.reason
+    return LinearEffects(in_order(parts, groups), f.name or type(f).__name__, choice.name, reason)
 
 
 def _at_point(
@@ -151,10 +150,6 @@ def _at_point(
     return (point.values - baseline.to(point.values)) * point.gradients
 
 
-def _reason(choice: Choice, by_whole: bool) -> str:
-    return "whole forwards are needed here" if by_whole else choice.reason
-
-
 def _checked(baseline: str, positions: str, input_steps: object) -> int:
     checked_baseline(baseline)
     if positions not in POSITIONS:
@@ -163,10 +158,6 @@ def _checked(baseline: str, positions: str, input_steps: object) -> int:
     if steps is None or not 1 <= steps <= MOST_INPUT_STEPS:
         raise UsageError(f"input_steps is {input_steps!r}; accepted: a whole number from 1 to {MOST_INPUT_STEPS}")
     return steps
-
-
-def _encoded(model: HookedModel, questions: Sequence[Question]) -> list[Asked]:
-    return [Asked(encoded, q.answer) for encoded, q in zip(model.encode_all(questions), questions, strict=True)]
 
 
 def _alike(own: Sequence[Asked], others: Sequence[Asked], questions: Sequence[Question]) -> list[Asked]:

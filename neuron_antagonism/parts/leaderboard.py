@@ -12,7 +12,7 @@ import numpy as np
 from neuron_antagonism.errors import AntagonismError, DataError, UsageError
 from neuron_antagonism.method.ablate import ablate
 from neuron_antagonism.neurons import check_count
-from neuron_antagonism.parts.judging.agreement import CEILING, ceiling
+from neuron_antagonism.parts.judging.agreement import CEILING, ceiling, question_texts
 from neuron_antagonism.parts.judging.bench import Bench
 from neuron_antagonism.parts.judging.every import EVERY
 from neuron_antagonism.parts.rows import Rows
@@ -276,7 +276,7 @@ class Truth:
             how: dict[str, Any] = {"baseline": spec.baseline, "mean_of": split.identify[: spec.identify], "site": site}
             found = ablate(desk.model, examples, spec.target, **how, progress=desk.told("truth"))
             effects = found.effects.float().numpy()
-            texts = np.array([example.unit for example in examples for _ in example.proxies])
+            texts = question_texts(examples)
             desk.shelf.put(unit, Payload({"rows": ceiling(effects, texts, desk.job.seed)}, {"effects": effects}))
 
 

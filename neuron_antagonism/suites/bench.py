@@ -207,7 +207,7 @@ def plan_bench(
     every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data or {})
     for part in spec.parts if spec.form == "words" else ():
         for name in wanted[part.name]:
-            assert Wording(every[str(name)].task, spec.form, spec.shots)
+            Wording(every[str(name)].task, spec.form, spec.shots)
     for names in wanted.values():
         once("task", [every[str(name)].name for name in names])
     for part in spec.parts:

@@ -81,7 +81,7 @@ def make_plan(
             )
     loaded = loaded_tasks(tasks or config.tasks, config.data)
     for task in loaded:
-        assert Wording(task.task, config.form, config.shots)
+        Wording(task.task, config.form, config.shots)
     observers = tuple(registry().make(Observer, name) for name in registry().names("observer"))
     _check_options(config.options, [*made, strengthen, weaken])
     data = [TaskSource.of(task, config.seed) for task in loaded]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._effects import BaselineOptions, EffectScorer
+from neuron_antagonism_plugins._effects import TARGETS, EffectOptions, EffectScorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,14 +22,10 @@ class Ablation(EffectScorer):
     name = "ablation"
     reference = "exact single-neuron ablation; F as in NeuronLLM Eq. 3 unless `target` says another"
 
-    class Options(BaselineOptions):
+    class Options(EffectOptions):
         """Options of the ablation."""
 
-        target: str = Field(
-            default="ace",
-            description="the target F: letter-probability, contrast, probability, log-odds, logit-difference, a "
-            "plugin's, or a scorer's by its name",
-        )
+        target: str = Field(default="ace", description=f"the target F: {TARGETS}")
 
     def attribute(self, model: na.HookedModel, examples: Sequence[na.Example], settings: na.Settings) -> na.Attribution:
         """Set every neuron to its baseline at the last position, one at a time."""
@@ -43,16 +39,7 @@ class Ablation(EffectScorer):
             max_tokens=settings.max_tokens,
             progress=settings.progress,
         )
-        return na.Attribution.of_questions(
-            found.effects,
-            examples,
-            scorer=self.name,
-            options=self.options.model_dump(),
-            target=found.target,
-            engine=found.engine,
-            engine_reason=found.engine_reason,
-            site=settings.site,
-        )
+        return self.scored(found, examples, settings)
 
 
 @na.hookimpl

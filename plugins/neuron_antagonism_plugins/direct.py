@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._answered import by_example
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,9 +68,9 @@ class Direct(na.Scorer):
             along = torch.stack([one[layer] for one in directions]).to(written.dtype)
             parts.append(torch.stack([one[layer] for one in values]).to(written.dtype) * (along @ written.T))
         found = torch.stack(parts, dim=1)
-        return na.Attribution(
-            scores=found.mean(0).float(),
-            example_scores=by_example(found, examples).float(),
+        return na.Attribution.of_questions(
+            found,
+            examples,
             scorer=self.name,
             options=self.options.model_dump(mode="json"),
             site=settings.site,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._effects import BaselineOptions, EffectScorer
+from neuron_antagonism_plugins._effects import EffectOptions, EffectScorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ class GradXAct(EffectScorer):
     name = "grad-x-act"
     reference = "Nanda 2023 (attribution patching); Kramár et al. 2024 (AtP*, arXiv 2403.00745), Eq. 1"
 
-    class Options(BaselineOptions):
+    class Options(EffectOptions):
         """Target, baseline, and where neurons are."""
 
         positions: Literal["last", "all"] = Field(
@@ -48,16 +48,7 @@ class GradXAct(EffectScorer):
             max_tokens=settings.max_tokens,
             progress=settings.progress,
         )
-        return na.Attribution.of_questions(
-            found.effects,
-            examples,
-            scorer=self.name,
-            options=options.model_dump(),
-            target=found.target,
-            engine=found.engine,
-            engine_reason=found.engine_reason,
-            site=settings.site,
-        )
+        return self.scored(found, examples, settings)
 
 
 @na.hookimpl

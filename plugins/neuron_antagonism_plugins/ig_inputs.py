@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._effects import BaselineOptions, EffectScorer
+from neuron_antagonism_plugins._effects import TAKEN_TO, Baseline, EffectOptions, EffectScorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +25,10 @@ class IgInputs(EffectScorer):
         "Hanna et al. 2024 (EAP-IG, arXiv 2403.17806), Eq. 4; the neuron-level IG inputs of MIB (Mueller et al. 2025)"
     )
 
-    class Options(BaselineOptions):
+    class Options(EffectOptions):
         """Target, baseline, where neurons are, and points of the path."""
 
-        baseline: Literal["zero", "mean", "counterfactual"] = Field(
-            default="counterfactual",
-            description="what a neuron is taken to: 'zero'; 'mean': its mean over the identification questions; "
-            "'counterfactual': its value on the question with its options rotated, or the item's own counterfactual",
-        )
+        baseline: Baseline = Field(default="counterfactual", description=TAKEN_TO)
         positions: Literal["last", "all"] = Field(
             default="last",
             description="'last': neurons at the last position; 'all': summed over every position of the prompt",
@@ -53,16 +49,7 @@ class IgInputs(EffectScorer):
             max_tokens=settings.max_tokens,
             progress=settings.progress,
         )
-        return na.Attribution.of_questions(
-            found.effects,
-            examples,
-            scorer=self.name,
-            options=options.model_dump(),
-            target=found.target,
-            engine=found.engine,
-            engine_reason=found.engine_reason,
-            site=settings.site,
-        )
+        return self.scored(found, examples, settings)
 
 
 @na.hookimpl

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from neuron_antagonism.metrics.judges import FIGURES, agreement_over_texts, split_half
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+from neuron_antagonism.types import Example
 
 CEILING = "ceiling"
 """Stands in a scorer's place: what exact ablation of half of the questions reaches on the other half."""
@@ -25,7 +28,7 @@ class Agreement(Judge):
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """A row for each figure."""
         assert at.truth is not None
-        units = truth_units(at)
+        units = question_texts(at.evaluate[: at.spec.truth])
         found: dict[str, list[Row]] = {}
         for name, one in at.scores.items():
             if at.says_nothing(name):
@@ -34,7 +37,9 @@ class Agreement(Judge):
             scores = one.scores.double().numpy()
             figures = agreement_over_texts(scores, at.truth, units, seed=at.seed)
             rows = [row(f"agreement.{figure}", value, *ends) for figure, (value, ends) in figures.items()]
-            value, ends = agreement_over_texts(scores, at.truth, units, nonzero=True, seed=at.seed)["spearman"]
+            if not scores.all():
+                figures = agreement_over_texts(scores, at.truth, units, nonzero=True, seed=at.seed)
+            value, ends = figures["spearman"]
             found[name] = [*rows, row("agreement.spearman-nonzero", value, *ends)]
         return found
 
@@ -47,6 +52,6 @@ def ceiling(
     return [row(f"agreement.{figure}", found[figure]) for figure in FIGURES]
 
 
-def truth_units(at: Bench) -> Shaped[np.ndarray, " question"]:
-    """The text of each question that exact effects were measured on."""
-    return np.array([example.unit for example in at.evaluate[: at.spec.truth] for _ in example.proxies])
+def question_texts(examples: Sequence[Example]) -> Shaped[np.ndarray, " question"]:
+    """The text of each question."""
+    return np.array([example.unit for example in examples for _ in example.proxies])
