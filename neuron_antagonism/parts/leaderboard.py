@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,7 @@ class LeaderboardRows(Rows):
         yield from tried.values()
         truth = self.truth(job, shelf)
         yield from [] if truth is None else [truth]
-        scores = self.scored(job, shelf)
+        scores = self.scored(tried, shelf)
         if scores is None:
             return
         yield from scores.values()
@@ -114,10 +114,10 @@ class LeaderboardRows(Rows):
             for name, unit in self.scores(job, shelf).items()
         }
 
-    def scored(self, job: Job, shelf: Shelf) -> dict[str, Unit] | None:
+    def scored(self, tried: Mapping[str, Unit], shelf: Shelf) -> dict[str, Unit] | None:
         """The scores of those that can; None while that is not known."""
         found = {}
-        for name, unit in self.tried(job, shelf).items():
+        for name, unit in tried.items():
             payload, recipe = shelf.get(unit), unit.recipe
             if payload is None:
                 return None
@@ -146,16 +146,18 @@ class LeaderboardRows(Rows):
         what = [prepared.set_hash("evaluate", spec.truth), spec.baseline, identity(as_target(spec.target))]
         # a mean is that of the examples that scores come from
         what += [prepared.set_hash("identify", spec.identify)] if spec.baseline == "mean" else []
-        key = key_of(TRUTH, job.model.id, what, prepared.engine["name"], self.classes.site)
+        # the halves of the ceiling are the seed's
+        key = key_of(TRUTH, job.model.id, job.seed, what, prepared.engine["name"], self.classes.site)
         return Unit(TRUTH, f"{job.name}.{spec.target}", key, Truth(self), tuple(self.first(job)))
 
     def judged(self, job: Job, shelf: Shelf, scores: dict[str, Unit], truth: Unit | None) -> Iterator[Unit]:
         """A unit for each judge and scorer."""
         prepared = self.sizes.of(job, shelf)
         assert prepared is not None
+        asked = self.spec.model_dump(mode="json")
         for judge in self.judges:
             kind = EVERY[judge]
-            fields = {name: self.spec.model_dump(mode="json")[name] for name in kind.fields}
+            fields = {name: asked[name] for name in kind.fields}
             target = identity(as_target(self.spec.target)) if "target" in kind.fields else None
             needs = [truth] if kind.needs_truth and truth is not None else []
             first = None if judge == "stability" else self.spec.identify
@@ -172,16 +174,17 @@ class LeaderboardRows(Rows):
 
     def found(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Payload | None:
         """A job's rows; None where something of it is not there."""
-        units = self.units(job, group, shelf)
-        prepared, scores = self.sizes.of(job, shelf), None if not shelf.has(units[0]) else self.scored(job, shelf)
-        judged = [unit for unit in units if unit.kind == KIND]
-        if prepared is None or scores is None or len(judged) != len(self.judges) * len(scores):
+        prepared = self.sizes.of(job, shelf)
+        if prepared is None:
             return None
-        if not all(shelf.has(unit) for unit in units):
+        units, tried = self.units(job, group, shelf), self.tried(job, shelf)
+        scores = self.scored(tried, shelf)
+        judged = [unit for unit in units if unit.kind == KIND]
+        if scores is None or len(judged) != len(self.judges) * len(scores) or not all(map(shelf.has, units)):
             return None
         rows: list[dict[str, Any]] = []
         notes = list(prepared.split.report.notes)
-        for name, unit in self.tried(job, shelf).items():
+        for name, unit in tried.items():
             payload = shelf.get(unit)
             assert payload is not None
             if payload.meta["reason"]:
