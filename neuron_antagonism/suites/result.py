@@ -116,7 +116,7 @@ def load_run(path: str | Path) -> RunResult:
             f"{path} holds results of schema {manifest.get('schema')!r}, not of a run of this version ({SCHEMA}); "
             "accepted: such a run, which run with the same options and --out makes of it"
         )
-    result = RunResult(manifest, results, path, lambda unit: _fetched(path, unit))
+    result = RunResult(manifest, results, path, lambda unit: fetched(path, unit))
     try:
         # what is damaged is said here, not where it is used
         assert result.splits is not None
@@ -138,13 +138,13 @@ def finished(path: Path, key: str) -> RunResult | None:
     try:
         results = read_json(path / RESULTS)
         for unit in every_unit(manifest["units"]):
-            _fetched(path, unit)
+            fetched(path, unit)
     except (DataError, KeyError, TypeError, AttributeError):
         # what is damaged is computed again
         return None
     if results is None or not all((path / name).is_file() for name in (QUESTIONS, NEURONS)):
         return None
-    return RunResult(manifest, results, path, lambda unit: _fetched(path, unit))
+    return RunResult(manifest, results, path, lambda unit: fetched(path, unit))
 
 
 def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:
@@ -155,7 +155,16 @@ def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:
     return found
 
 
-def _fetched(path: Path, unit: Mapping[str, str]) -> Payload:
+def fetched(path: Path, unit: Mapping[str, str]) -> Payload:
+    """What a unit's file in a directory holds.
+
+    Args:
+        path: the directory.
+        unit: the file and its key, as a manifest names them.
+
+    Raises:
+        DataError: there is no such file, a damaged one, or another run's.
+    """
     try:
         file = inside(path, *unit["file"].split("/"))
     except DataError:
