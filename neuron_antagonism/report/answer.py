@@ -110,7 +110,7 @@ def lines(results: Mapping[str, Any]) -> Iterator[str]:
 def measured(turn: Turn) -> str:
     """An effect in points with its interval."""
     ends = "" if turn.interval is None else f" [{turn.interval[0]:.0f}, {turn.interval[1]:.0f}]"
-    return f"{turn.points:+.0f} points{ends}"
+    return f"{turn.points:+.0f} points{ends}".replace("-", "−")
 
 
 def touched(cell: Mapping[str, Any]) -> str:
@@ -149,11 +149,11 @@ def _judged(
         None,
     )
     if net is None:
-        return "yes", "its interval leaves out 0; there are no random neurons to compare with"
+        return "yes", "not compared with random neurons"
     ends = net["points_interval"]
     if ends is None or ends[0] <= 0:
         return "not shown", "random neurons of the same number do as much"
-    return "yes", "its interval leaves out 0, and it is more than random neurons do"
+    return "yes", "more than random neurons do"
 
 
 def _where(layers: Mapping[str, Sequence[int] | None] | None) -> str:

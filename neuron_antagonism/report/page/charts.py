@@ -70,17 +70,12 @@ def _roles(field: str, names: Sequence[str], title: str | None = None) -> dict[s
 def _series(names: Sequence[str], *, dash: bool = False, field: str = "scorer") -> dict[str, Any]:
     """Colour and shape (or dash) of each scorer, the same in every chart of a page."""
     domain, n = list(names), len(names)
-    legend = alt.Legend(title=None)
-    found = {
-        "color": alt.Color(
-            f"{field}:N", title=None, legend=legend, scale=alt.Scale(domain=domain, range=cycled(SERIES, n))
-        )
-    }
+    found = {"color": alt.Color(f"{field}:N", title=None, scale=alt.Scale(domain=domain, range=cycled(SERIES, n)))}
     if dash:
         scale = alt.Scale(domain=domain, range=cycled(DASHES, n))
-        return found | {"strokeDash": alt.StrokeDash(f"{field}:N", title=None, legend=legend, scale=scale)}
+        return found | {"strokeDash": alt.StrokeDash(f"{field}:N", title=None, scale=scale)}
     scale = alt.Scale(domain=domain, range=cycled(SHAPES, n))
-    return found | {"shape": alt.Shape(f"{field}:N", title=None, legend=legend, scale=scale)}
+    return found | {"shape": alt.Shape(f"{field}:N", title=None, scale=scale)}
 
 
 def _ordered(field: str, title: str | None = None, **rest: Any) -> alt.Y:
@@ -92,12 +87,13 @@ def levels() -> Chart:
     states = ["degraded", "unedited", "enhanced"]
     colour = alt.Scale(domain=states, range=["var(--bad)", "var(--none)", "var(--good)"])
     shape = alt.Scale(domain=states, range=["triangle-down", "circle", "triangle-up"])
-    x = alt.X("acc:Q", title="accuracy, % (as examples come)", scale=alt.Scale(domain=[0, 100]))
+    axis = alt.Axis(values=list(range(0, 101, 20)))
+    x = alt.X("acc:Q", title="accuracy, %; the dashed tick is chance", axis=axis, scale=alt.Scale(domain=[0, 100]))
     y = _ordered("task")
     tips = ["task:N", "scorer:N", "state:N", alt.Tooltip("acc:Q", format=".1f"), alt.Tooltip("chance:Q", format=".1f")]
     span = _base().mark_rule(color=LINE, strokeWidth=6).encode(x="min(acc):Q", x2="max(acc):Q", y=y)
     ends = _base().mark_rule(strokeWidth=2, opacity=0.75).encode(x="low:Q", x2="high:Q", y=y)
-    ends = ends.encode(color=alt.Color("state:N", scale=colour, legend=None))
+    ends = ends.encode(color=alt.Color("state:N", title=None, scale=colour))
     chance = _base().mark_tick(color=INK, thickness=2, size=20, strokeDash=[3, 2]).encode(x="mean(chance):Q", y=y)
     points = _base().mark_point(filled=True, size=130, opacity=1)
     points = points.encode(
@@ -116,12 +112,12 @@ def effects() -> Chart:
     x = alt.X("value:Q", title=None, scale=_shared())
     y = _ordered("scorer")
     ends = _base().mark_rule(strokeWidth=2, clip=True).encode(x="low:Q", x2="high:Q", y=y)
-    points = _base().mark_point(size=110, strokeWidth=2.5, clip=True).encode(x=x, y=y)
+    points = _base().mark_point(size=110, filled=True, opacity=1, clip=True).encode(x=x, y=y)
     scale = alt.Scale(domain=verdicts, range=["var(--good)", "var(--bad)", "var(--none)"])
     colour = alt.Color("verdict:N", title=None, scale=scale)
     shape = alt.Shape("verdict:N", title=None, scale=alt.Scale(domain=verdicts, range=["circle", "cross", "square"]))
     tips = ["scorer:N", "verdict:N", *(alt.Tooltip(f"{f}:Q", format="+.1f") for f in ("value", "low", "high"))]
-    ends = ends.encode(color=alt.Color("verdict:N", scale=scale, legend=None))
+    ends = ends.encode(color=alt.Color("verdict:N", title=None, scale=scale))
     points = points.encode(color=colour, shape=shape, tooltip=tips)
     return _sized(_with_ends(alt.layer(_zero(), ends, points)), alt.Step(STEP))
 
@@ -176,7 +172,7 @@ def _depth(names: Sequence[str]) -> alt.Scale:
 def _heat(x: str, y: str, value: str, titles: tuple[str, str], colour: alt.Scale, strong: str, form: str) -> Chart:
     """A matrix whose cells say their figure; `strong`: where the cell is so dark that the figure must be light."""
     place = {
-        "x": alt.X(f"{x}:N", sort=None, title=titles[0], axis=alt.Axis(labelAngle=-30, labelLimit=90)),
+        "x": alt.X(f"{x}:N", sort=None, title=titles[0], axis=alt.Axis(labelAngle=-30, labelLimit=90, labelOverlap=False)),
         "y": _ordered(y, titles[1]),
     }
     tips = [f"{y}:N", f"{x}:N", alt.Tooltip(f"{value}:Q", format=form)]
@@ -202,8 +198,9 @@ def overlap() -> Chart:
 
 def pareto(names: Sequence[str]) -> Chart:
     """What an edit does for its purpose against what it does to plain text; the line joins those nothing beats."""
-    x = alt.X("kl:Q", title="KL on plain text, nats a token", scale=alt.Scale(type="symlog", constant=0.05))
-    y = alt.Y("purpose:Q", title="accuracy as meant, points")
+    room = alt.Scale(zero=True, padding=14)
+    x = alt.X("kl:Q", title="KL on plain text, nats a token", scale=room, axis=alt.Axis(tickCount=5))
+    y = alt.Y("purpose:Q", title="accuracy as meant, points", scale=room)
     front = _base().transform_filter(alt.datum.front == "yes")
     line = front.mark_line(interpolate="step-after", color=SOFT, strokeDash=[4, 3]).encode(
         x=alt.X("kl:Q"), y="purpose:Q", order="kl:Q"
@@ -265,7 +262,7 @@ def forest(field: str, x_title: str, colours: dict[str, tuple[str, str]] | None 
         domain = list(colours)
         scale = alt.Scale(domain=domain, range=[colour for colour, _ in colours.values()])
         shapes = alt.Scale(domain=domain, range=[shape for _, shape in colours.values()])
-        ends = ends.encode(color=alt.Color(f"{by}:N", scale=scale, legend=None))
+        ends = ends.encode(color=alt.Color(f"{by}:N", title=None, scale=scale))
         points = points.encode(
             color=alt.Color(f"{by}:N", title=None, scale=scale), shape=alt.Shape(f"{by}:N", title=None, scale=shapes)
         )
@@ -304,8 +301,8 @@ def curve(names: Sequence[str], x_title: str, y_title: str) -> Chart:
 def scatter(names: Sequence[str], field: str, titles: tuple[str, str], tips: Sequence[str] = ()) -> Chart:
     """Two figures of the same things against each other."""
     points = _base().mark_point(size=100, filled=True, opacity=0.9).encode(
-        x=alt.X("x:Q", title=titles[0], scale=alt.Scale(zero=False)),
-        y=alt.Y("y:Q", title=titles[1], scale=alt.Scale(zero=False)),
+        x=alt.X("x:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)),
+        y=alt.Y("y:Q", title=titles[1], scale=alt.Scale(zero=False, padding=14)),
         tooltip=[f"{field}:N", *tips, alt.Tooltip("x:Q", format=".3g"), alt.Tooltip("y:Q", format=".3g")],
         **_series(names, field=field),
     )

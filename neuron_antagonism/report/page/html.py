@@ -20,6 +20,12 @@ PLAIN = {
 }
 """Colours that charts don't use."""
 
+PICKED = frozenset(
+    ("run", "model", "seed", "task", "mode", "scorer", "method", "baseline", "metric", "verdict", "role", "judge")
+    + ("pair", "mask", "concept", "proof", "holds", "front", "engine", "target")
+)
+"""Fields whose values a table offers as filters, where there are several of them but not many."""
+
 
 def html(page: Page, names: Sequence[str], version: str) -> str:
     """The text of the file.
@@ -89,7 +95,8 @@ def _table(one: Table) -> dict[str, Any]:
         {"field": c.field, "title": c.title, "kind": c.kind, "ends": list(c.ends) if c.ends else None, "about": c.about}
         for c in one.columns
     ]
-    return {"title": one.title, "source": one.source, "columns": columns, "detail": one.detail}
+    filters = [c.field for c in one.columns if c.field in PICKED]
+    return {"title": one.title, "source": one.source, "columns": columns, "detail": one.detail, "filters": filters}
 
 
 def _section(one: Section) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.page.run_rows import rounded
 from neuron_antagonism.report.page.sources import RunSource
 
@@ -22,13 +23,21 @@ def chosen(run: RunSource, most: int = MOST) -> tuple[list[dict[str, Any]], int]
         run: the run.
         most: rows at most.
     """
-    ranks = sorted({int(row["rank"]) for row in run.neurons})
-    rows, kept = _rows(run, run.neurons), len(run.neurons)
+    every = steady(run)
+    ranks = sorted({int(row["rank"]) for row in every})
+    rows, kept = _rows(run, every), len(every)
     while len(rows) > most and len(ranks) > 1:
         ranks = ranks[: max(1, len(ranks) * most // (len(rows) + 1))]
-        own = [row for row in run.neurons if int(row["rank"]) <= ranks[-1]]
+        own = [row for row in every if int(row["rank"]) <= ranks[-1]]
         rows, kept = _rows(run, own), len(own)
     return rows, len(run.neurons) - kept
+
+
+def steady(run: RunSource) -> list[Mapping[str, Any]]:
+    """The neurons that a scorer chose for a reason: not those that were drawn."""
+    tasks = run.results["tasks"].values()
+    drawn = {cell["scorer"] for found in tasks for cell in found["cells"][SHOWN] if cell["draws"]}
+    return [row for row in run.neurons if row["scorer"] not in drawn]
 
 
 def _rows(run: RunSource, neurons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -37,6 +46,7 @@ def _rows(run: RunSource, neurons: Sequence[Mapping[str, Any]]) -> list[dict[str
         place = (row["task"], int(row["layer"]), int(row["neuron"]))
         score = float(row["score"]) if row["score"] else None
         found.setdefault(place, []).append((row["scorer"], row["role"], int(row["rank"]), score))
+    wanted = {row["scorer"] for row in neurons}
     rows = []
     for (task, layer, neuron), choices in found.items():
         exact = run.exact.get(task)
@@ -46,7 +56,8 @@ def _rows(run: RunSource, neurons: Sequence[Mapping[str, Any]]) -> list[dict[str
         row["exact"] = _at(exact, layer, neuron)
         scores = {scorer: score for scorer, _, _, score in choices}
         for scorer, every in run.scores.get(task, {}).items():
-            scores[scorer] = _at(every, layer, neuron)
+            if scorer in wanted:
+                scores[scorer] = _at(every, layer, neuron)
         rows.append(row | {f"score {scorer}": score for scorer, score in scores.items()})
     return rounded(sorted(rows, key=lambda row: (row["rank"], -row["chosen_by"])), digits=4)
 
@@ -75,7 +86,7 @@ def _role(choices: Sequence[Choice]) -> str:
 def exact_rows(run: RunSource) -> list[dict[str, Any]]:
     """Score against exact effect of every neuron that a scorer chose; bad neurons have negative effects on purpose."""
     rows = []
-    for row in run.neurons:
+    for row in steady(run):
         effect = _at(run.exact.get(row["task"]), int(row["layer"]), int(row["neuron"]))
         if effect is not None and row["score"]:
             about = {name: row[name] for name in ("task", "scorer", "role")}

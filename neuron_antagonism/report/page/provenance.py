@@ -12,13 +12,13 @@ from neuron_antagonism.report.run_notes import notes
 
 def facts(source: Source) -> dict[str, Any]:
     """What the section of provenance shows of one run or suite."""
-    run = isinstance(source, RunSource)
+    said = list(warnings(source))
     return {
         "name": source.name,
         "command": command(source),
         "pairs": list(_run_pairs(source) if isinstance(source, RunSource) else _bench_pairs(source)),
-        "warnings": list(warnings(source)),
-        "left": _left(source) if run else [],
+        "warnings": [line for line in said if line.startswith(("note:", "warning:"))],
+        "legend": [line for line in said if not line.startswith(("note:", "warning:"))],
     }
 
 
@@ -35,7 +35,7 @@ def command(source: Source) -> str:
 
 
 def warnings(source: Source) -> Iterator[str]:
-    """Every note and warning, a line each."""
+    """Every note and warning, a line each; of a run then what the columns of its tables mean."""
     if isinstance(source, RunSource):
         yield from notes(source.results)
         yield from (f"warning: {task} failed: {why}" for task, why in source.results.get("failed", {}).items())
@@ -102,12 +102,11 @@ def _run_pairs(source: RunSource) -> Iterator[tuple[str, str]]:
     yield "seed", str(config["seed"])
     sizes = ", ".join(f"{config[name]} to {name}" for name in ("identify", "select", "evaluate"))
     yield "examples", f"{sizes}, {'half of them understood' if config['stratified'] else 'as they come'}"
-    yield "edits", f"{config['strengthen']} and {config['weaken']}, budget {config['budget']}, {config['positions']}"
+    yield "edits", f"{config['strengthen']} and {config['weaken']}, budget {config['budget']}, positions: {config['positions']}"
     yield "engine", f"{manifest['engine']['name']}: {manifest['engine']['reason']}"
     yield "scorers", "; ".join(f"{name} {_options(options)}".strip() for name, options in manifest["scorers"].items())
-    for one in manifest["letters"]:
-        letters = " ".join(map(str, one["letters"]))
-        yield "answers are read as", f"{letters} after {one['ending']!r}, written {one['form']!r}, mass {one['mass']:.3g}"
+    read = [f"{' '.join(map(str, one['letters']))} after {one['ending']!r}, written {one['form']!r}" for one in manifest["letters"]]
+    yield "answers are read as", "; ".join(dict.fromkeys(read))
     yield from _data(manifest["data"])
     yield "plugins", ", ".join(f"{name} ({dist})" for name, dist in manifest["plugins"].items())
     yield from _software(manifest)
@@ -128,11 +127,3 @@ def _bench_pairs(source: BenchSource) -> Iterator[tuple[str, str]]:
 def _options(options: Mapping[str, Any]) -> str:
     return f"({', '.join(f'{name}={value}' for name, value in options.items())})" if options else ""
 
-
-def _left(source: RunSource) -> list[dict[str, Any]]:
-    """What was left out of each task's data."""
-    names = ("rows", "read", "duplicates", "too_few_options", "no_class", "too_long", "alike", "shared_texts")
-    return [
-        {"task": task} | {name.replace("_", " "): found["split"].get(name) for name in names}
-        for task, found in source.results["tasks"].items()
-    ]

@@ -130,7 +130,7 @@ def sweep(results: Results) -> Rows:
     order = {name: i for i, name in enumerate(scorers(results))}
     # the set that holds curves first, not the one with single points
     curves = {name: sum(row["set"] == name for row in rows) for name in SET_NAMES.values()}
-    return rounded(sorted(rows, key=lambda row: (-curves[row["set"]], order[row["scorer"]])))
+    return rounded(sorted(rows, key=lambda row: (-curves[row["set"]], row["mode"] != "enhance", order[row["scorer"]])))
 
 
 def scorers(results: Results) -> list[str]:
@@ -163,7 +163,10 @@ def cross(results: Results) -> Rows:
 
 
 def side_effects(results: Results) -> Rows:
-    """What each chosen edit does besides its purpose, beside what it does for it; `front`: nothing is better in both."""
+    """What each chosen edit does besides its purpose, beside what it does for it.
+
+    `front`: it does some of what it is for, and no other edit does more at less.
+    """
     rows: Rows = []
     for task, found in results["tasks"].items():
         own = {(cell["scorer"], cell["mode"]): cell for cell in found["cells"][SHOWN]}
@@ -187,7 +190,7 @@ def side_effects(results: Results) -> Rows:
                 and (other["purpose"], other["kl"]) != (row["purpose"], row["kl"])
                 for other in rivals
             )
-            row["front"] = "no" if beaten else "yes"
+            row["front"] = "no" if beaten or row["purpose"] <= 0 else "yes"
         rows += here
     return rounded(rows)
 

@@ -73,7 +73,7 @@ def _answer(page: Page, runs: Sequence[RunSource], levels: list[dict[str, Any]],
     figure = Figure(
         *("levels", "Accuracy: degraded, unedited, enhanced"),
         "For each task a line from the accuracy under the degrader, by the unedited model's, to that under the "
-        "enhancer, with 95 % intervals; a dashed tick marks chance. The cards above say the same in words.",
+        "enhancer, with 95 % intervals; a tick marks chance. The cards below say the same in words.",
         *(charts.document(charts.levels()), "levels"),
     )
     lead = (
@@ -245,12 +245,14 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
         "diagonal are damage (or help) elsewhere."
     )
     page.add(Section("across", "Across tasks", lead, [cross], (*first, SCORER)), cross=rows(run_rows.cross))
+    side = rows(run_rows.side_effects)
+    plotted = [name for name in names if any(row["scorer"] == name for row in side)]
     figures = [
         Figure(
             *("pareto", "Purpose against side effect"),
             "Each point is a scorer's edit: what it does as meant against the divergence that it causes on plain text. "
             "A dashed line joins the edits that no other beats in both.",
-            *(charts.document(charts.pareto(names)), "side", "mode"),
+            *(charts.document(charts.pareto(plotted)), "side", "mode"),
         ),
         Table("side-table", "Side effects", "side", _with_run(SIDE, first)),
     ]
@@ -258,7 +260,7 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
         "Up is more of what the edit is for, left is less damage to plain text (KL of the model's next tokens, edit at "
         "all positions): the best trade lies top left, on the dashed line."
     )
-    page.add(Section("side-effects", "What else an edit does", lead, figures, (*first, TASK)), side=rows(run_rows.side_effects))
+    page.add(Section("side-effects", "What else an edit does", lead, figures, (*first, TASK)), side=side)
     figure = Figure(
         *("letters", "By right letter"),
         "Accuracy by right letter, before and after the edit.",
@@ -304,7 +306,7 @@ def _questions(page: Page, runs: Sequence[RunSource]) -> None:
     page.questions = found
     lead = (
         "Every question of the evaluation set with its options, and what the model answered before and after an edit; "
-        "choose a row (Enter or arrow keys) to read it."
+        "open a row (Enter, then arrow keys) to read it."
     )
     page.add(Section("questions", "Question by question", lead, partial="questions", content=_left_out(found)))
 
@@ -330,17 +332,17 @@ def _neurons(page: Page, runs: Sequence[RunSource], several: bool) -> None:
     scored = dict.fromkeys(name for row in found for name in row if name.startswith("score "))
     exact = any(row["exact"] is not None for row in found)
     columns = (
+        *(Column("id", "Neuron", "code"), Column("task", "Task"), Column("layer", "Layer", "whole")),
         *((Column("run", "Run"),) if several else ()),
-        *(Column("task", "Task"), Column("id", "Neuron", "code"), Column("layer", "Layer", "whole")),
         *(Column("role", "Role"), Column("rank", "Best rank", "whole"), Column("chosen_by", "Scorers", "whole")),
         *((Column("exact", "Exact effect", "number", about="of silencing it alone"),) if exact else ()),
         *(Column(name, name.removeprefix("score "), "number", about="score") for name in scored),
     )
     total = sum(run.manifest["model"]["layers"] * run.manifest["model"]["neurons_per_layer"] for run in runs)
-    kept = f"; {left:,} weaker choices are left to neurons.csv" if left else ""
+    kept = f" ({left:,} more lines, random's draws among them, are left to neurons.csv)" if left else ""
     lead = (
-        f"The neurons that some scorer chose, as layer.index, of {total:,} in the model{'s' if several else ''}{kept}; "
-        "a positive score helps the task, a negative one hinders it. Choose a row for where else it was chosen."
+        f"The neurons that some scorer chose, as layer.index, of {total:,} in the model{'s' if several else ''}{kept}: "
+        "a positive score helps the task, a negative one hinders it. Open a row for where else it was chosen."
     )
     table = Table("neurons", "Chosen neurons", "neurons", columns, detail="neuron")
     controls = ((RUN,) if several else ()) + (TASK_ANY, Control("role", "Role", True))

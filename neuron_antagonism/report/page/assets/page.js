@@ -178,6 +178,23 @@
       }
     }
 
+    /* One row is open at a time; what is known of it stands below it, as wide as what is seen of the table. */
+    toggle(line, open, row) {
+      const was = line.classList.contains("open");
+      this.scroll.querySelectorAll("tr.more").forEach((one) => one.remove());
+      this.scroll.querySelectorAll("tr.open").forEach((one) => {
+        one.classList.remove("open");
+        one.querySelector("button.open").setAttribute("aria-expanded", "false");
+      });
+      if (was) return;
+      line.classList.add("open");
+      open.setAttribute("aria-expanded", "true");
+      const place = make("div", { class: "detail" });
+      place.style.width = `${this.scroll.clientWidth}px`;
+      line.after(make("tr", { class: "more" }, make("td", { colspan: this.columns.length }, place)));
+      this.detail(row, place);
+    }
+
     line(row) {
       const line = make("tr");
       this.columns.forEach((column, i) => {
@@ -185,17 +202,14 @@
         const text = cellText(row, column);
         if (i === 0 && this.detail) {
           const open = make("button", { type: "button", class: "open" }, make("bdi", { text }));
-          open.addEventListener("click", () => {
-            this.scroll.querySelectorAll("tr.open").forEach((one) => one.classList.remove("open"));
-            line.classList.add("open");
-            this.detail(row);
-          });
+          open.setAttribute("aria-expanded", "false");
+          open.addEventListener("click", () => this.toggle(line, open, row));
           open.addEventListener("keydown", (event) => {
             const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
             if (!step) return;
             const every = [...this.scroll.querySelectorAll("button.open")];
             const next = every[every.indexOf(open) + step];
-            if (next) { event.preventDefault(); next.focus(); next.click(); }
+            if (next) { event.preventDefault(); next.click(); next.focus(); }
           });
           line.addEventListener("click", (event) => { if (!event.target.closest("button")) open.click(); });
           cell.append(open);
@@ -216,6 +230,11 @@
   const documentOf = (about, values, ends, legend) => {
     const config = legend ? packed.config : { ...packed.config, legend: { ...packed.config.legend, disable: true } };
     const found = { ...about.chart, config, autosize: { type: "fit-x", contains: "padding" }, data: { name: "rows", values } };
+    if (found.height.step) {
+      // a height that hangs on the rows makes Vega-Lite complain of widths that do not
+      const field = (found.layer || [found]).map((one) => one.encoding.y && one.encoding.y.field).find(Boolean);
+      found.height = found.height.step * Math.max(1, distinct(values, field).length);
+    }
     if (about.share.length) found.params = about.chart.params.map((one) => ({ ...one, value: one.name === "share_low" ? ends[0] : ends[1] }));
     return found;
   };
@@ -237,13 +256,14 @@
       this.busy = [];
       const { panels, share, title, alt } = this.about;
       const values = panels ? distinct(this.rows, panels) : [null];
+      const said = { enhance: "▲ enhance", degrade: "▼ degrade" };
       this.panels.replaceChildren();
       if (!this.rows.length) { this.panels.append(make("p", { class: "said", text: "Nothing was measured for this choice." })); return; }
       const ends = this.ends(share);
       values.forEach((value, i) => {
         const plot = make("div", { class: "plot", role: "img", "aria-label": `${title}${value === null ? "" : `, ${value}`}. ${alt}` });
         const panel = make("div", { class: "panel" });
-        if (value !== null) panel.append(make("h4", {}, make("bdi", { text: value })));
+        if (value !== null) panel.append(make("h4", {}, make("bdi", { text: said[value] || value })));
         panel.append(plot);
         this.panels.append(panel);
         const rows = (value === null ? this.rows : this.rows.filter((row) => row[panels] === value)).map((row) => ({ ...row }));
@@ -298,15 +318,13 @@
     for (const element of section.querySelectorAll("[data-table]")) {
       const table = packed.tables[element.dataset.table];
       const controlled = about.controls.map((control) => control.field);
-      const filters = table.columns.filter((column) => column.kind === "text" && !controlled.includes(column.field)).map((column) => column.field);
+      const filters = table.filters.filter((field) => !controlled.includes(field));
       const body = element.querySelector("[data-body]");
       let detail = null;
       if (table.detail) {
-        const list = make("div"), place = make("div", { class: "detail", "aria-live": "polite" }, make("p", { class: "soft", text: "Choose a row to see more of it here." }));
-        body.append(make("div", { class: "split" }, list, place));
-        detail = (row) => details[table.detail](row, place);
-        own.push({ source: table.source, block: new Table(list, table.columns, { title: table.title, detail, filters }) });
-      } else own.push({ source: table.source, block: new Table(body, table.columns, { title: table.title, filters }) });
+        detail = details[table.detail];
+      }
+      own.push({ source: table.source, block: new Table(body, table.columns, { title: table.title, detail, filters }) });
     }
     const selects = {};
     const update = () => {
@@ -334,7 +352,7 @@
   /* ---- questions ---- */
   const asked = document.querySelector("[data-asked]");
   if (asked && packed.questions) {
-    const list = asked.parentElement.querySelector("[data-list]"), place = asked.parentElement.querySelector("[data-detail]");
+    const list = asked.parentElement.querySelector("[data-list]");
     const { tasks, runs } = packed.questions;
     const run = runs.length > 1 ? choice(asked, "Run", runs, false, () => settle()) : null;
     const task = choice(asked, "Task", [...new Set(tasks.map((one) => one.task))], false, () => settle());
@@ -346,7 +364,7 @@
       { field: "id", title: "Question", kind: "text" }, { field: "right", title: "Right", kind: "text" },
       { field: "before", title: "Before", kind: "text" }, { field: "after", title: "After", kind: "text" },
       { field: "change", title: "Change", kind: "text" },
-      { field: "pb", title: "p right before", kind: "percent" }, { field: "pa", title: "p right after", kind: "percent" },
+      { field: "pb", title: "p before", kind: "percent", about: "probability of the right option, unedited" }, { field: "pa", title: "p after", kind: "percent", about: "probability of the right option under the edit" },
     ];
     let table = null;
     const ofRight = (found, i, question) => {
@@ -365,7 +383,7 @@
     const fill = () => {
       const before = current.edits[0] || null, after = edit.value ? current.edits[Number(edit.value)] : null;
       const there = columns.filter((column) => (before || !["before", "pb"].includes(column.field)) && (after || !["after", "pa", "change"].includes(column.field)));
-      table = new Table(list, there, { title: "Questions", filters: ["change", "right"], detail: (row) => tell(row.i), hidden: (row) => `${current.questions[row.i].t} ${current.questions[row.i].o.join(" ")}` });
+      table = new Table(list, there, { title: "Questions", filters: ["change", "right"], detail: (row, place) => tell(row.i, place), hidden: (row) => `${current.questions[row.i].t} ${current.questions[row.i].o.join(" ")}` });
       table.show(current.questions.map((question, i) => {
         const was = before ? before.c[i] : null, is = after ? after.c[i] : null;
         return {
@@ -374,10 +392,9 @@
           pb: ofRight(before, i, question), pa: ofRight(after, i, question),
         };
       }));
-      place.replaceChildren(make("p", { class: "soft", text: "Choose a question to read it here." }));
     };
     const bar = (share, kind) => make("span", { class: `bar ${kind}` }, make("span", { style: `width:${(100 * share).toFixed(1)}%` }));
-    const tell = (i) => {
+    const tell = (i, place) => {
       const question = current.questions[i], before = current.edits[0], after = edit.value ? current.edits[Number(edit.value)] : null;
       const understood = question.u === null || question.u === undefined ? "" : question.u ? ", understood unedited" : ", not understood unedited";
       const parts = [make("h4", { text: `Example ${question.n}, wording ${question.p}${understood}` })];
