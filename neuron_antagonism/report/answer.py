@@ -125,7 +125,9 @@ def _turn(found: Mapping[str, Any], cell: Mapping[str, Any], judged: bool) -> Tu
     name = "population_acc" if as_it_comes else "acc_difference"
     points, ends = cell[name], cell[f"{name}_interval"]
     interval = None if ends is None else (float(ends[0]), float(ends[1]))
-    verdict, says = _judged(found, cell, points, interval) if judged else ("no verdict", "the model is not above chance")
+    verdict, says = (
+        _judged(found, cell, points, interval) if judged else ("no verdict", "the model is not above chance")
+    )
     return Turn(cell["mode"], verdict, says, float(points), interval, cell)
 
 
@@ -175,6 +177,7 @@ def _cost(found: Mapping[str, Any], scorer: str) -> str:
     for mode, side in MODES.items():
         for row in (row for row in rows if row["mode"] == mode):
             others = list(row["other_tasks"].values())
-            tasks = f"other tasks {sum(others) / len(others):+.0f} points, " if others else ""
+            mean = f"{sum(others) / len(others):+.0f}".replace("-", "−") if others else ""
+            tasks = f"other tasks {mean} points, " if others else ""
             said.append(f"{side}: {tasks}perplexity ×{row['perplexity_ratio']:.3g}")
     return "; ".join(said)

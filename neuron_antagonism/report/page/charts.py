@@ -88,13 +88,13 @@ def levels() -> Chart:
     colour = alt.Scale(domain=states, range=["var(--bad)", "var(--none)", "var(--good)"])
     shape = alt.Scale(domain=states, range=["triangle-down", "circle", "triangle-up"])
     axis = alt.Axis(values=list(range(0, 101, 20)))
-    x = alt.X("acc:Q", title="accuracy, %; the dashed tick is chance", axis=axis, scale=alt.Scale(domain=[0, 100]))
+    x = alt.X("acc:Q", title="accuracy, %; the black tick is chance", axis=axis, scale=alt.Scale(domain=[0, 100]))
     y = _ordered("task")
     tips = ["task:N", "scorer:N", "state:N", alt.Tooltip("acc:Q", format=".1f"), alt.Tooltip("chance:Q", format=".1f")]
     span = _base().mark_rule(color=LINE, strokeWidth=6).encode(x="min(acc):Q", x2="max(acc):Q", y=y)
     ends = _base().mark_rule(strokeWidth=2, opacity=0.75).encode(x="low:Q", x2="high:Q", y=y)
     ends = ends.encode(color=alt.Color("state:N", title=None, scale=colour))
-    chance = _base().mark_tick(color=INK, thickness=2, size=20, strokeDash=[3, 2]).encode(x="mean(chance):Q", y=y)
+    chance = _base().mark_tick(color=INK, thickness=2.5, size=20).encode(x="mean(chance):Q", y=y)
     points = _base().mark_point(filled=True, size=130, opacity=1)
     points = points.encode(
         x=x,
@@ -139,25 +139,33 @@ def sweep(names: Sequence[str]) -> Chart:
 def layers() -> Chart:
     """By layer, how many good neurons (up) and bad ones (down)."""
     limits = alt.Axis(labelExpr="abs(datum.value)", format="d")
-    bars = _base().mark_bar().encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("side:Q", title="good up, bad down", axis=limits, scale=_shared()),
-        color=alt.Color(
-            "role:N", title=None, scale=alt.Scale(domain=["good", "bad"], range=["var(--good)", "var(--bad)"])
-        ),
-        tooltip=["layer:O", "role:N", "count:Q"],
+    bars = (
+        _base()
+        .mark_bar()
+        .encode(
+            x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("side:Q", title="good up, bad down", axis=limits, scale=_shared()),
+            color=alt.Color(
+                "role:N", title=None, scale=alt.Scale(domain=["good", "bad"], range=["var(--good)", "var(--bad)"])
+            ),
+            tooltip=["layer:O", "role:N", "count:Q"],
+        )
     )
     return _sized(_with_ends(alt.layer(bars, _zero("y"))), 160)
 
 
 def common(names: Sequence[str]) -> Chart:
     """By layer, neurons that serve one task, and those that serve several."""
-    bars = _base().mark_bar().encode(
-        x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("count:Q", title="neurons"),
-        color=alt.Color("tasks:N", title="chosen for", scale=_depth(names), sort=list(names)),
-        order=alt.Order("order:Q", sort="descending"),
-        tooltip=["layer:O", "tasks:N", "count:Q"],
+    bars = (
+        _base()
+        .mark_bar()
+        .encode(
+            x=alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("count:Q", title="neurons"),
+            color=alt.Color("tasks:N", title="chosen for", scale=_depth(names), sort=list(names)),
+            order=alt.Order("order:Q", sort="descending"),
+            tooltip=["layer:O", "tasks:N", "count:Q"],
+        )
     )
     return _sized(bars, 200)
 
@@ -172,7 +180,9 @@ def _depth(names: Sequence[str]) -> alt.Scale:
 def _heat(x: str, y: str, value: str, titles: tuple[str, str], colour: alt.Scale, strong: str, form: str) -> Chart:
     """A matrix whose cells say their figure; `strong`: where the cell is so dark that the figure must be light."""
     place = {
-        "x": alt.X(f"{x}:N", sort=None, title=titles[0], axis=alt.Axis(labelAngle=-30, labelLimit=90, labelOverlap=False)),
+        "x": alt.X(
+            f"{x}:N", sort=None, title=titles[0], axis=alt.Axis(labelAngle=-30, labelLimit=90, labelOverlap=False)
+        ),
         "y": _ordered(y, titles[1]),
     }
     tips = [f"{y}:N", f"{x}:N", alt.Tooltip(f"{value}:Q", format=form)]
@@ -199,7 +209,7 @@ def overlap() -> Chart:
 def pareto(names: Sequence[str]) -> Chart:
     """What an edit does for its purpose against what it does to plain text; the line joins those nothing beats."""
     room = alt.Scale(zero=True, padding=14)
-    x = alt.X("kl:Q", title="KL on plain text, nats a token", scale=room, axis=alt.Axis(tickCount=5))
+    x = alt.X("kl:Q", title="KL on plain text, nats a token", scale=room)
     y = alt.Y("purpose:Q", title="accuracy as meant, points", scale=room)
     front = _base().transform_filter(alt.datum.front == "yes")
     line = front.mark_line(interpolate="step-after", color=SOFT, strokeDash=[4, 3]).encode(
@@ -216,34 +226,56 @@ def pareto(names: Sequence[str]) -> Chart:
 def letters() -> Chart:
     """By right letter, accuracy before and after."""
     when = ["before", "after"]
-    bars = _base().mark_bar().encode(
-        x=alt.X("letter:N", title="right letter", sort=None, axis=alt.Axis(labelAngle=0)),
-        xOffset=alt.XOffset("when:N", sort=when),
-        y=alt.Y("acc:Q", title="accuracy, %", scale=alt.Scale(domain=[0, 100])),
-        color=alt.Color("when:N", title=None, sort=when, scale=alt.Scale(domain=when, range=["var(--s1)", "var(--s3)"])),
-        tooltip=["letter:N", "when:N", alt.Tooltip("acc:Q", format=".1f"), alt.Tooltip("picked:Q", format=".1f")],
+    bars = (
+        _base()
+        .mark_bar()
+        .encode(
+            x=alt.X("letter:N", title="right letter", sort=None, axis=alt.Axis(labelAngle=0)),
+            xOffset=alt.XOffset("when:N", sort=when),
+            y=alt.Y("acc:Q", title="accuracy, %", scale=alt.Scale(domain=[0, 100])),
+            color=alt.Color(
+                "when:N", title=None, sort=when, scale=alt.Scale(domain=when, range=["var(--s1)", "var(--s3)"])
+            ),
+            tooltip=["letter:N", "when:N", alt.Tooltip("acc:Q", format=".1f"), alt.Tooltip("picked:Q", format=".1f")],
+        )
     )
     return _sized(bars, 180)
 
 
 def planted() -> Chart:
     """By scorer, the share of planted neurons among its strongest."""
-    points = _base().mark_point(filled=True, size=120, opacity=1).encode(
-        x=alt.X("found:Q", title="planted neurons found", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
-        y=_ordered("scorer"),
-        tooltip=["scorer:N", "role:N", alt.Tooltip("found:Q", format=".0%"), "k:Q"],
-        **_roles("role", ("good", "bad")),
+    points = (
+        _base()
+        .mark_point(filled=True, size=120, opacity=1)
+        .encode(
+            x=alt.X(
+                "found:Q", title="planted neurons found", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])
+            ),
+            y=_ordered("scorer"),
+            tooltip=["scorer:N", "role:N", alt.Tooltip("found:Q", format=".0%"), "k:Q"],
+            **_roles("role", ("good", "bad")),
+        )
     )
     return _sized(points, alt.Step(STEP))
 
 
 def exact() -> Chart:
     """A scorer's score against the exact effect of silencing the neuron alone."""
-    points = _base().mark_point(filled=True, size=45, opacity=0.7).encode(
-        x=alt.X("effect:Q", title="exact effect (ablation)"),
-        y=alt.Y("score:Q", title="score"),
-        tooltip=["id:N", "role:N", "rank:Q", alt.Tooltip("score:Q", format=".4g"), alt.Tooltip("effect:Q", format=".4g")],
-        **_roles("role", ("good", "bad")),
+    points = (
+        _base()
+        .mark_point(filled=True, size=45, opacity=0.7)
+        .encode(
+            x=alt.X("effect:Q", title="exact effect (ablation)"),
+            y=alt.Y("score:Q", title="score"),
+            tooltip=[
+                "id:N",
+                "role:N",
+                "rank:Q",
+                alt.Tooltip("score:Q", format=".4g"),
+                alt.Tooltip("effect:Q", format=".4g"),
+            ],
+            **_roles("role", ("good", "bad")),
+        )
     )
     return _sized(alt.layer(_zero(), _zero("y"), points), 280)
 
@@ -291,20 +323,30 @@ def curve(names: Sequence[str], x_title: str, y_title: str) -> Chart:
     x = alt.X("x:Q", title=x_title, scale=alt.Scale(type="log"), axis=alt.Axis(format="%", values=[0.01, 0.1, 1]))
     y = alt.Y("value:Q", title=y_title)
     line = _base().mark_line(strokeWidth=2).encode(x=x, y=y, **_series(names, dash=True))
-    points = _base().mark_point(size=70, filled=True).encode(
-        x=x, y=y, tooltip=["scorer:N", alt.Tooltip("x:Q", format=".0%"), alt.Tooltip("value:Q", format=".3g")],
-        **_series(names),
+    points = (
+        _base()
+        .mark_point(size=70, filled=True)
+        .encode(
+            x=x,
+            y=y,
+            tooltip=["scorer:N", alt.Tooltip("x:Q", format=".0%"), alt.Tooltip("value:Q", format=".3g")],
+            **_series(names),
+        )
     )
     return _sized(alt.layer(line, points), 260)
 
 
 def scatter(names: Sequence[str], field: str, titles: tuple[str, str], tips: Sequence[str] = ()) -> Chart:
     """Two figures of the same things against each other."""
-    points = _base().mark_point(size=100, filled=True, opacity=0.9).encode(
-        x=alt.X("x:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)),
-        y=alt.Y("y:Q", title=titles[1], scale=alt.Scale(zero=False, padding=14)),
-        tooltip=[f"{field}:N", *tips, alt.Tooltip("x:Q", format=".3g"), alt.Tooltip("y:Q", format=".3g")],
-        **_series(names, field=field),
+    points = (
+        _base()
+        .mark_point(size=100, filled=True, opacity=0.9)
+        .encode(
+            x=alt.X("x:Q", title=titles[0], scale=alt.Scale(zero=False, padding=14)),
+            y=alt.Y("y:Q", title=titles[1], scale=alt.Scale(zero=False, padding=14)),
+            tooltip=[f"{field}:N", *tips, alt.Tooltip("x:Q", format=".3g"), alt.Tooltip("y:Q", format=".3g")],
+            **_series(names, field=field),
+        )
     )
     return _sized(points, 260)
 
@@ -313,7 +355,9 @@ def strip(field: str, x_title: str) -> Chart:
     """Several values of each thing, as ticks, and their median as a point."""
     y = _ordered(field)
     each = _base().mark_tick(thickness=2, size=16, opacity=0.8, clip=True)
-    each = each.encode(x=alt.X("value:Q", title=x_title, scale=_shared()), y=y, tooltip=[f"{field}:N", "seed:N", "value:Q"])
+    each = each.encode(
+        x=alt.X("value:Q", title=x_title, scale=_shared()), y=y, tooltip=[f"{field}:N", "seed:N", "value:Q"]
+    )
     middle = _base().mark_point(filled=True, size=90, opacity=1, clip=True).encode(x="median(value):Q", y=y)
     paint = alt.value("var(--c0)")
     return _sized(_with_ends(alt.layer(_zero(), each.encode(color=paint), middle.encode(color=paint))), alt.Step(STEP))

@@ -40,8 +40,8 @@ def _subtitle(sources: Sequence[Source]) -> str:
         return f"{_named([one.name for one in sources])}; neuron-antagonism {sources[0].manifest['version']}"
     (one,) = sources
     if isinstance(one, RunSource):
-        config = one.manifest["config"]
-        about = f"seed {config['seed']}, budget {config['budget']}, {len(one.manifest['scorers'])} scorers"
+        config, n = one.manifest["config"], len(one.manifest["scorers"])
+        about = f"seed {config['seed']}, budget {config['budget']}, {n} scorer{'s' if n > 1 else ''}"
     else:
         about = one.manifest["suite"]["about"]
     return f"{one.name}: {about}; neuron-antagonism {one.manifest['version']}"

@@ -21,7 +21,18 @@ LIGHT = {
     **{
         f"c{i}": colour
         for i, colour in enumerate(
-            ("#00629b", "#b8480a", "#007a5a", "#9c3f83", "#7a6200", "#5b4bb5", "#b3203a", "#2b7f96", "#555b61", "#6b4a2b")
+            (
+                "#00629b",
+                "#b8480a",
+                "#007a5a",
+                "#9c3f83",
+                "#7a6200",
+                "#5b4bb5",
+                "#b3203a",
+                "#2b7f96",
+                "#555b61",
+                "#6b4a2b",
+            )
         )
     },
     # from falls to rises; the middle is nothing
@@ -43,7 +54,18 @@ DARK = {
     **{
         f"c{i}": colour
         for i, colour in enumerate(
-            ("#56b4e9", "#f0915c", "#3fc79a", "#dd8fc8", "#dfc04a", "#a79bf0", "#ff8095", "#6fcbdf", "#b9c0c7", "#c9a27c")
+            (
+                "#56b4e9",
+                "#f0915c",
+                "#3fc79a",
+                "#dd8fc8",
+                "#dfc04a",
+                "#a79bf0",
+                "#ff8095",
+                "#6fcbdf",
+                "#b9c0c7",
+                "#c9a27c",
+            )
         )
     },
     **{
@@ -78,6 +100,7 @@ CONFIG: dict[str, Any] = {
         "titleLimit": 320,
         "labelOverlap": True,
     },
+    "axisQuantitative": {"tickCount": 6},
     "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
     "legend": {
         "labelColor": "var(--ink)",

@@ -62,7 +62,13 @@ def proofs(source: Source) -> list[dict[str, Any]]:
 def attributions(source: RunSource) -> list[dict[str, Any]]:
     """How each scorer's scores came about: engine, steps, and what its integrated gradients miss."""
     return [
-        {"task": task, "scorer": scorer, "target": one["target"], "engine": one["engine"], "steps": one["steps"] or None}
+        {
+            "task": task,
+            "scorer": scorer,
+            "target": one["target"],
+            "engine": one["engine"],
+            "steps": one["steps"] or None,
+        }
         | {"quadrature": one["quadrature"], "missed": one["completeness_error"]}
         | {"good": one["n_good"], "bad": one["n_bad"]}
         | {"dropped": None if one["filtered"] is None else one["filtered"]["count"]}
@@ -102,10 +108,16 @@ def _run_pairs(source: RunSource) -> Iterator[tuple[str, str]]:
     yield "seed", str(config["seed"])
     sizes = ", ".join(f"{config[name]} to {name}" for name in ("identify", "select", "evaluate"))
     yield "examples", f"{sizes}, {'half of them understood' if config['stratified'] else 'as they come'}"
-    yield "edits", f"{config['strengthen']} and {config['weaken']}, budget {config['budget']}, positions: {config['positions']}"
+    yield (
+        "edits",
+        f"{config['strengthen']} and {config['weaken']}, budget {config['budget']}, positions: {config['positions']}",
+    )
     yield "engine", f"{manifest['engine']['name']}: {manifest['engine']['reason']}"
     yield "scorers", "; ".join(f"{name} {_options(options)}".strip() for name, options in manifest["scorers"].items())
-    read = [f"{' '.join(map(str, one['letters']))} after {one['ending']!r}, written {one['form']!r}" for one in manifest["letters"]]
+    read = [
+        f"{' '.join(map(str, one['letters']))} after {one['ending']!r}, written {one['form']!r}"
+        for one in manifest["letters"]
+    ]
     yield "answers are read as", "; ".join(dict.fromkeys(read))
     yield from _data(manifest["data"])
     yield "plugins", ", ".join(f"{name} ({dist})" for name, dist in manifest["plugins"].items())
@@ -126,4 +138,3 @@ def _bench_pairs(source: BenchSource) -> Iterator[tuple[str, str]]:
 
 def _options(options: Mapping[str, Any]) -> str:
     return f"({', '.join(f'{name}={value}' for name, value in options.items())})" if options else ""
-

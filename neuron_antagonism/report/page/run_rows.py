@@ -171,6 +171,7 @@ def side_effects(results: Results) -> Rows:
     for task, found in results["tasks"].items():
         own = {(cell["scorer"], cell["mode"]): cell for cell in found["cells"][SHOWN]}
         here: Rows = []
+        judged = found["natural"]["above_chance"]
         for row in found["side_effects"]["rows"]:
             cell = own[row["scorer"], row["mode"]]
             sign = 1 if row["mode"] == "enhance" else -1
@@ -190,7 +191,7 @@ def side_effects(results: Results) -> Rows:
                 and (other["purpose"], other["kl"]) != (row["purpose"], row["kl"])
                 for other in rivals
             )
-            row["front"] = "no" if beaten or row["purpose"] <= 0 else "yes"
+            row["front"] = "no" if beaten or row["purpose"] <= 0 or not judged else "yes"
         rows += here
     return rounded(rows)
 

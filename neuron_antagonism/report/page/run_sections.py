@@ -7,11 +7,15 @@ from typing import Any
 
 from neuron_antagonism.report.answer import MODES, Answer, Turn, answers, measured, touched
 from neuron_antagonism.report.page import charts, neurons, provenance, questions, run_rows
-from neuron_antagonism.report.page.blocks import Column, Control, Figure, Page, Section, Table
+from neuron_antagonism.report.page.blocks import Block, Column, Control, Figure, Page, Section, Table
 from neuron_antagonism.report.page.sources import RunSource, Source
 
 TASK, SCORER, RUN = Control("task", "Task"), Control("scorer", "Scorer"), Control("run", "Run")
-MODE_ANY, TASK_ANY, SCORER_ANY = Control("mode", "Edit", True), Control("task", "Task", True), Control("scorer", "Scorer", True)
+MODE_ANY, TASK_ANY, SCORER_ANY = (
+    Control("mode", "Edit", True),
+    Control("task", "Task", True),
+    Control("scorer", "Scorer", True),
+)
 
 CELLS = (
     *(Column("task", "Task"), Column("mode", "Edit"), Column("scorer", "Scorer"), Column("verdict", "Verdict")),
@@ -37,6 +41,11 @@ SIDE = (
     Column("kl", "KL", "number", about="KL(unedited || edited) on plain text, in nats a token"),
     Column("perplexity", "Perplexity ×", "number", about="as a multiple of the unedited one"),
     Column("front", "On the front", about="no other scorer does more at a smaller KL"),
+)
+
+PARETO = (
+    "Up is more of what the edit is for, left is less damage to plain text (KL of the model's next tokens, edit at all "
+    "positions): the best trade lies top left, on the dashed line."
 )
 
 
@@ -137,7 +146,12 @@ def _beside(page: Page, runs: Sequence[RunSource]) -> None:
     figure = Figure(
         *("runs", "Change of accuracy by run"),
         "For each run the change of accuracy in points with its 95 % interval; the table holds the same figures.",
-        *(charts.document(charts.forest("run", "change of accuracy, points")), "runs", "mode", ("value", "low", "high")),
+        *(
+            charts.document(charts.forest("run", "change of accuracy, points")),
+            "runs",
+            "mode",
+            ("value", "low", "high"),
+        ),
     )
     columns = (
         *(Column("run", "Run"), Column("model", "Model"), Column("seed", "Seed", "whole")),
@@ -196,6 +210,9 @@ def _effects(page: Page, rows: Any, names: Sequence[str], first: tuple[Control, 
         "The budget is divided between good and bad neurons in eleven ways; the ring is the ratio that was best on "
         "the selection set, which is why that set's own curve is optimistic there."
     )
+    if all(row["share"] in (0, 1) for row in sweep):
+        # nothing was chosen between
+        sweep = []
     page.add(Section("ratios", "Good against bad", lead, [curve], (*first, TASK, Control("set", "Set"))), sweep=sweep)
 
 
@@ -223,10 +240,12 @@ def _layers(page: Page, rows: Any, own: Any, first: tuple[Control, ...]) -> None
             *(charts.document(charts.overlap()), "overlap", "role"),
         ),
     ]
-    lead = (
-        "Layer 0 is the first; bars up are good neurons, bars down bad ones. Neurons that several tasks choose are "
-        "common, those of one task specific: a common one can't be edited for one task alone."
-    )
+    lead = "Layer 0 is the first; bars up are good neurons, bars down bad ones."
+    if shared:
+        lead += (
+            " Neurons that several tasks choose are common, those of one task specific: a common one can't be edited for "
+            "one task alone."
+        )
     page.add(
         Section("layers", "Where they sit", lead, figures, (*first, SCORER)),
         **{"layers": rows(run_rows.layers), "common": together, "overlap": shared},
@@ -247,7 +266,7 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
     page.add(Section("across", "Across tasks", lead, [cross], (*first, SCORER)), cross=rows(run_rows.cross))
     side = rows(run_rows.side_effects)
     plotted = [name for name in names if any(row["scorer"] == name for row in side)]
-    figures = [
+    figures: list[Block] = [
         Figure(
             *("pareto", "Purpose against side effect"),
             "Each point is a scorer's edit: what it does as meant against the divergence that it causes on plain text. "
@@ -256,10 +275,14 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
         ),
         Table("side-table", "Side effects", "side", _with_run(SIDE, first)),
     ]
-    lead = (
-        "Up is more of what the edit is for, left is less damage to plain text (KL of the model's next tokens, edit at "
-        "all positions): the best trade lies top left, on the dashed line."
-    )
+    if len(plotted) < 2:
+        # there is nothing to weigh one point against
+        figures, lead = (
+            figures[1:],
+            "What the edit does besides its purpose: to other answers, other tasks, and plain text.",
+        )
+    else:
+        lead = PARETO
     page.add(Section("side-effects", "What else an edit does", lead, figures, (*first, TASK)), side=side)
     figure = Figure(
         *("letters", "By right letter"),
@@ -270,7 +293,9 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
         "Accuracy by the letter that is right, before and after: an edit that only pushes one letter lifts that one and "
         "drops the others."
     )
-    page.add(Section("letters", "Letter by letter", lead, [figure], (*first, TASK, SCORER)), letters=rows(run_rows.letters))
+    page.add(
+        Section("letters", "Letter by letter", lead, [figure], (*first, TASK, SCORER)), letters=rows(run_rows.letters)
+    )
 
 
 def _judges(page: Page, rows: Any, own: Any, first: tuple[Control, ...]) -> None:
@@ -364,7 +389,11 @@ def add_provenance(page: Page, sources: Sequence[Source]) -> None:
             _with_run(
                 (
                     *(Column("task", "Task"), Column("scorer", "Scorer"), Column("target", "Target")),
-                    *(Column("engine", "Engine"), Column("steps", "Steps", "whole"), Column("quadrature", "Quadrature")),
+                    *(
+                        Column("engine", "Engine"),
+                        Column("steps", "Steps", "whole"),
+                        Column("quadrature", "Quadrature"),
+                    ),
                     Column("missed", "Missed", "percent", about="completeness error of the integrated gradients"),
                     *(Column("good", "Good", "whole"), Column("bad", "Bad", "whole")),
                     Column("dropped", "Dropped", "whole", about="neurons dropped as ambiguous"),

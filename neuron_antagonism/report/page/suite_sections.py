@@ -130,7 +130,9 @@ def _masking(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
         *(f"{name}-pairs", "Control against interference"),
         "Each point is a mask of one class: how far its accuracy falls against how many of the others' answers change.",
         charts.document(
-            charts.scatter(taus, "tau", ("others' answers changed, %", "drop on the class, points"), ("concept:N", "share:Q"))
+            charts.scatter(
+                taus, "tau", ("others' answers changed, %", "drop on the class, points"), ("concept:N", "share:Q")
+            )
         ),
         f"{name}-pairs",
     )
@@ -152,7 +154,9 @@ def _gating(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
         charts.document(charts.forest("edit", "RAC, %")),
         *(f"{name}-pairs", "mode", ("value", "low", "high")),
     )
-    lead = "A neuron that is edited only within its range, against the whole neuron: intervals that overlap don't differ."
+    lead = (
+        "A neuron that is edited only within its range, against the whole neuron: intervals that overlap don't differ."
+    )
     _add(page, (name, title, lead), [figure], rows, plotted, (*GRID, TASK, SCORER))
 
 
