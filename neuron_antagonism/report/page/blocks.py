@@ -143,7 +143,13 @@ class Page:
             controls = [control for control in section.controls if control.field in named]
             self.sections.append(
                 Section(
-                    *(section.name, section.title, section.lead),
-                    *(blocks, controls, section.partial, section.content, section.said),
+                    section.name,
+                    section.title,
+                    section.lead,
+                    blocks,
+                    controls,
+                    section.partial,
+                    section.content,
+                    section.said,
                 )
             )

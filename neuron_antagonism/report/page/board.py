@@ -27,9 +27,11 @@ def add_board(page: Page, part: Mapping[str, Any], rows: Rows, name: str, title:
     judges = [one for one in COLUMNS if any(row["judge"] == one for row in headline)]
     figures = [
         Figure(
-            *(f"{name}-board", "Scorers by judges"),
-            "A matrix of scorers by judges; each cell holds the figure, and is darker the better its scorer ranks there.",
-            *(charts.document(charts.board(judges, [*scorers, CEILING])), f"{name}-board"),
+            f"{name}-board",
+            "Scorers by judges",
+            "A matrix of scorers by judges; each cell holds the figure, and is darker the better its scorer ranks.",
+            charts.document(charts.board(judges, [*scorers, CEILING])),
+            f"{name}-board",
         )
     ]
     lead = (
@@ -42,9 +44,13 @@ def add_board(page: Page, part: Mapping[str, Any], rows: Rows, name: str, title:
     page.add(Section(name, title, lead, figures, GRID), **{f"{name}-board": headline})
     judged = [row for row in rows if row["value"] is not None]
     each = Figure(
-        *(f"{name}-judge", "One judge"),
+        f"{name}-judge",
+        "One judge",
         "For each scorer the figure of the judge that is chosen, with its 95 % interval where it has one.",
-        *(charts.document(charts.forest("scorer", "value")), f"{name}-judge", "", ("value", "low", "high")),
+        charts.document(charts.forest("scorer", "value")),
+        f"{name}-judge",
+        "",
+        ("value", "low", "high"),
     )
     columns = (
         *(Column(field, field.capitalize()) for field in ("model", "seed", "task") if any(field in r for r in rows)),
@@ -99,14 +105,16 @@ def _curves(page: Page, rows: Rows, scorers: Sequence[str], name: str, title: st
                 | {"ranking": ranking, "curve": CURVES[match[2]], "x": float(match[3]) / 100, "value": row["value"]}
             )
     figure = Figure(
-        *(f"{name}-curves", "Faithfulness by share of neurons"),
+        f"{name}-curves",
+        "Faithfulness by share of neurons",
         "For each scorer a line over the share of neurons that is kept (or taken away), one panel for each measure.",
         charts.document(charts.curve(scorers, "share of neurons", "share of the model's effect")),
-        *(f"{name}-curves", "curve"),
+        f"{name}-curves",
+        "curve",
     )
     lead = (
-        "How much of what the model does the scorer's first neurons carry: faithfulness and comprehensiveness are better "
-        "high, completeness better near 0; 1 % and 10 % of all neurons are measured, the lines only join them."
+        "How much of what the model does the scorer's first neurons carry: faithfulness and comprehensiveness are "
+        "better high, completeness better near 0; 1 % and 10 % of all neurons are measured, the lines only join them."
     )
     controls = (*GRID, Control("ranking", "Ranking"))
     page.add(Section(f"{name}-curve", f"{title}: faithfulness", lead, [figure], controls), **{f"{name}-curves": curves})
@@ -118,16 +126,18 @@ def _agreement(page: Page, rows: Rows, scorers: Sequence[str], name: str, title:
     found = []
     for row in rows:
         x = values.get((sides["x"], *_about(row).values()))
-        for mode in ("enhance", "degrade"):
-            if row["judge"] == sides[mode] and x is not None and row["value"] is not None:
-                found.append(_about(row) | {"mode": mode, "x": x, "y": row["value"]})
+        mode = next((one for one in ("enhance", "degrade") if row["judge"] == sides[one]), None)
+        if mode is not None and x is not None and row["value"] is not None:
+            found.append(_about(row) | {"mode": mode, "x": x, "y": row["value"]})
     figure = Figure(
-        *(f"{name}-agreement", "Agreement with exact ablation against control"),
+        f"{name}-agreement",
+        "Agreement with exact ablation against control",
         "Each point is a scorer: its correlation with exact ablation against what the edits of its neurons do.",
         charts.document(
             charts.scatter(scorers, "scorer", ("Spearman with exact ablation", "change of log-odds as meant, nats"))
         ),
-        *(f"{name}-agreement", "mode"),
+        f"{name}-agreement",
+        "mode",
     )
     lead = (
         "If agreeing with exact ablation made for better edits, points would rise to the right: a scorer far from that "

@@ -179,10 +179,9 @@ def _depth(names: Sequence[str]) -> alt.Scale:
 
 def _heat(x: str, y: str, value: str, titles: tuple[str, str], colour: alt.Scale, strong: str, form: str) -> Chart:
     """A matrix whose cells say their figure; `strong`: where the cell is so dark that the figure must be light."""
+    names = alt.Axis(labelAngle=-30, labelLimit=90, labelOverlap=False)
     place = {
-        "x": alt.X(
-            f"{x}:N", sort=None, title=titles[0], axis=alt.Axis(labelAngle=-30, labelLimit=90, labelOverlap=False)
-        ),
+        "x": alt.X(f"{x}:N", sort=None, title=titles[0], axis=names),
         "y": _ordered(y, titles[1]),
     }
     tips = [f"{y}:N", f"{x}:N", alt.Tooltip(f"{value}:Q", format=form)]
@@ -226,6 +225,7 @@ def pareto(names: Sequence[str]) -> Chart:
 def letters() -> Chart:
     """By right letter, accuracy before and after."""
     when = ["before", "after"]
+    scale = alt.Scale(domain=when, range=["var(--s1)", "var(--s3)"])
     bars = (
         _base()
         .mark_bar()
@@ -233,9 +233,7 @@ def letters() -> Chart:
             x=alt.X("letter:N", title="right letter", sort=None, axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("when:N", sort=when),
             y=alt.Y("acc:Q", title="accuracy, %", scale=alt.Scale(domain=[0, 100])),
-            color=alt.Color(
-                "when:N", title=None, sort=when, scale=alt.Scale(domain=when, range=["var(--s1)", "var(--s3)"])
-            ),
+            color=alt.Color("when:N", title=None, sort=when, scale=scale),
             tooltip=["letter:N", "when:N", alt.Tooltip("acc:Q", format=".1f"), alt.Tooltip("picked:Q", format=".1f")],
         )
     )
@@ -267,13 +265,7 @@ def exact() -> Chart:
         .encode(
             x=alt.X("effect:Q", title="exact effect (ablation)"),
             y=alt.Y("score:Q", title="score"),
-            tooltip=[
-                "id:N",
-                "role:N",
-                "rank:Q",
-                alt.Tooltip("score:Q", format=".4g"),
-                alt.Tooltip("effect:Q", format=".4g"),
-            ],
+            tooltip=["id:N", "role:N", "rank:Q", *(alt.Tooltip(f"{f}:Q", format=".4g") for f in ("score", "effect"))],
             **_roles("role", ("good", "bad")),
         )
     )
@@ -355,9 +347,8 @@ def strip(field: str, x_title: str) -> Chart:
     """Several values of each thing, as ticks, and their median as a point."""
     y = _ordered(field)
     each = _base().mark_tick(thickness=2, size=16, opacity=0.8, clip=True)
-    each = each.encode(
-        x=alt.X("value:Q", title=x_title, scale=_shared()), y=y, tooltip=[f"{field}:N", "seed:N", "value:Q"]
-    )
+    x = alt.X("value:Q", title=x_title, scale=_shared())
+    each = each.encode(x=x, y=y, tooltip=[f"{field}:N", "seed:N", "value:Q"])
     middle = _base().mark_point(filled=True, size=90, opacity=1, clip=True).encode(x="median(value):Q", y=y)
     paint = alt.value("var(--c0)")
     return _sized(_with_ends(alt.layer(_zero(), each.encode(color=paint), middle.encode(color=paint))), alt.Step(STEP))

@@ -21,8 +21,10 @@ PLAIN = {
 """Colours that charts don't use."""
 
 PICKED = frozenset(
-    ("run", "model", "seed", "task", "mode", "scorer", "method", "baseline", "metric", "verdict", "role", "judge")
-    + ("pair", "mask", "concept", "proof", "holds", "front", "engine", "target")
+    (
+        *("run", "model", "seed", "task", "mode", "scorer", "method", "baseline", "metric", "verdict", "role", "judge"),
+        *("pair", "mask", "concept", "proof", "holds", "front", "engine", "target"),
+    )
 )
 """Fields whose values a table offers as filters, where there are several of them but not many."""
 

@@ -42,11 +42,11 @@ def steady(run: RunSource) -> list[Mapping[str, Any]]:
 
 def _rows(run: RunSource, neurons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found: dict[tuple[str, int, int], list[Choice]] = {}
-    for row in neurons:
-        place = (row["task"], int(row["layer"]), int(row["neuron"]))
-        score = float(row["score"]) if row["score"] else None
-        found.setdefault(place, []).append((row["scorer"], row["role"], int(row["rank"]), score))
-    wanted = {row["scorer"] for row in neurons}
+    for line in neurons:
+        place = (line["task"], int(line["layer"]), int(line["neuron"]))
+        score = float(line["score"]) if line["score"] else None
+        found.setdefault(place, []).append((line["scorer"], line["role"], int(line["rank"]), score))
+    wanted = {line["scorer"] for line in neurons}
     rows = []
     for (task, layer, neuron), choices in found.items():
         exact = run.exact.get(task)

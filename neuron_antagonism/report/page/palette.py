@@ -10,69 +10,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+
+def _named(names: str, colours: str) -> dict[str, str]:
+    return dict(zip(names.split(), colours.split(), strict=True))
+
+
+def _numbered(letter: str, colours: str) -> dict[str, str]:
+    return {f"{letter}{i}": colour for i, colour in enumerate(colours.split())}
+
+
 LIGHT = {
-    "ink": "#1a1d21",
-    "soft": "#55606b",
-    "line": "#d5dae0",
-    "paper": "#ffffff",
-    "good": "#00629b",
-    "bad": "#b8480a",
-    "none": "#5c6670",
-    **{
-        f"c{i}": colour
-        for i, colour in enumerate(
-            (
-                "#00629b",
-                "#b8480a",
-                "#007a5a",
-                "#9c3f83",
-                "#7a6200",
-                "#5b4bb5",
-                "#b3203a",
-                "#2b7f96",
-                "#555b61",
-                "#6b4a2b",
-            )
-        )
-    },
+    **_named("ink soft line paper good bad none", "#1a1d21 #55606b #d5dae0 #ffffff #00629b #b8480a #5c6670"),
+    **_numbered("c", "#00629b #b8480a #007a5a #9c3f83 #7a6200 #5b4bb5 #b3203a #2b7f96 #555b61 #6b4a2b"),
     # from falls to rises; the middle is nothing
-    **{
-        f"d{i}": colour
-        for i, colour in enumerate(("#a63d06", "#d9793f", "#f3c6a5", "#eceff2", "#aecfe4", "#4f94c0", "#00558a"))
-    },
+    **_numbered("d", "#a63d06 #d9793f #f3c6a5 #eceff2 #aecfe4 #4f94c0 #00558a"),
     # from little to much
-    **{f"s{i}": colour for i, colour in enumerate(("#eceff2", "#c3d9e8", "#86b6d6", "#3d84b4", "#00558a"))},
+    **_numbered("s", "#eceff2 #c3d9e8 #86b6d6 #3d84b4 #00558a"),
 }
 DARK = {
-    "ink": "#e8ebee",
-    "soft": "#a9b4bf",
-    "line": "#3a434c",
-    "paper": "#15191d",
-    "good": "#56b4e9",
-    "bad": "#f0915c",
-    "none": "#a3adb7",
-    **{
-        f"c{i}": colour
-        for i, colour in enumerate(
-            (
-                "#56b4e9",
-                "#f0915c",
-                "#3fc79a",
-                "#dd8fc8",
-                "#dfc04a",
-                "#a79bf0",
-                "#ff8095",
-                "#6fcbdf",
-                "#b9c0c7",
-                "#c9a27c",
-            )
-        )
-    },
-    **{
-        f"d{i}": colour
-        for i, colour in enumerate(("#e8762f", "#b05a26", "#6e4128", "#2a3138", "#254e69", "#2f78a8", "#56b4e9"))
-    },
-    **{f"s{i}": colour for i, colour in enumerate(("#2a3138", "#254358", "#29608a", "#3a8cc0", "#79c6f2"))},
+    **_named("ink soft line paper good bad none", "#e8ebee #a9b4bf #3a434c #15191d #56b4e9 #f0915c #a3adb7"),
+    **_numbered("c", "#56b4e9 #f0915c #3fc79a #dd8fc8 #dfc04a #a79bf0 #ff8095 #6fcbdf #b9c0c7 #c9a27c"),
+    **_numbered("d", "#e8762f #b05a26 #6e4128 #2a3138 #254e69 #2f78a8 #56b4e9"),
+    **_numbered("s", "#2a3138 #254358 #29608a #3a8cc0 #79c6f2"),
 }
 
 SERIES = [f"var(--c{i})" for i in range(10)]

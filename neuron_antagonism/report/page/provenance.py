@@ -108,10 +108,8 @@ def _run_pairs(source: RunSource) -> Iterator[tuple[str, str]]:
     yield "seed", str(config["seed"])
     sizes = ", ".join(f"{config[name]} to {name}" for name in ("identify", "select", "evaluate"))
     yield "examples", f"{sizes}, {'half of them understood' if config['stratified'] else 'as they come'}"
-    yield (
-        "edits",
-        f"{config['strengthen']} and {config['weaken']}, budget {config['budget']}, positions: {config['positions']}",
-    )
+    where = f"budget {config['budget']}, positions: {config['positions']}"
+    yield "edits", f"{config['strengthen']} and {config['weaken']}, {where}"
     yield "engine", f"{manifest['engine']['name']}: {manifest['engine']['reason']}"
     yield "scorers", "; ".join(f"{name} {_options(options)}".strip() for name, options in manifest["scorers"].items())
     read = [

@@ -6,7 +6,6 @@ thousandths, and what is more than the page can hold is left to questions.jsonl,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,8 +97,10 @@ def _start(prompts: Sequence[str]) -> str:
     """What all prompts begin with, up to the end of a line."""
     if len(prompts) < 2:
         return ""
-    start = os.path.commonprefix(list(prompts))
-    return start[: start.rfind("\n") + 1]
+    # what the first and the last in order share, all between them share
+    first, last = min(prompts), max(prompts)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: first.rfind("\n", 0, same) + 1]
 
 
 def _cut(text: str, longest: int) -> str:

@@ -11,11 +11,7 @@ from neuron_antagonism.report.page.blocks import Block, Column, Control, Figure,
 from neuron_antagonism.report.page.sources import RunSource, Source
 
 TASK, SCORER, RUN = Control("task", "Task"), Control("scorer", "Scorer"), Control("run", "Run")
-MODE_ANY, TASK_ANY, SCORER_ANY = (
-    Control("mode", "Edit", True),
-    Control("task", "Task", True),
-    Control("scorer", "Scorer", True),
-)
+TASK_ANY = Control("task", "Task", True)
 
 CELLS = (
     *(Column("task", "Task"), Column("mode", "Edit"), Column("scorer", "Scorer"), Column("verdict", "Verdict")),
@@ -23,7 +19,10 @@ CELLS = (
     Column("rac", "RAC %", "signed", ("rac_low", "rac_high"), "relative change of accuracy, + is what the edit is for"),
     Column("rcc", "RCC %", "signed", ("rcc_low", "rcc_high"), "relative change of comprehension, signed as RAC"),
     Column(
-        *("population", "As it comes", "signed", ("population_low", "population_high")),
+        "population",
+        "As it comes",
+        "signed",
+        ("population_low", "population_high"),
         "change of accuracy in points where understood examples are as frequent as in the data",
     ),
     Column("net", "Net", "signed", ("net_low", "net_high"), "points beyond the mean of RANDOM's draws, + as meant"),
@@ -80,10 +79,12 @@ def _told(found: Sequence[tuple[str, list[dict[str, Any]]]], several: bool) -> l
 def _answer(page: Page, runs: Sequence[RunSource], levels: list[dict[str, Any]], first: tuple[Control, ...]) -> None:
     cards = [_card(run, one) for run in runs for one in answers(run.results)]
     figure = Figure(
-        *("levels", "Accuracy: degraded, unedited, enhanced"),
+        "levels",
+        "Accuracy: degraded, unedited, enhanced",
         "For each task a line from the accuracy under the degrader, by the unedited model's, to that under the "
         "enhancer, with 95 % intervals; a tick marks chance. The cards below say the same in words.",
-        *(charts.document(charts.levels()), "levels"),
+        charts.document(charts.levels()),
+        "levels",
     )
     lead = (
         "For each task, whether editing some neurons turns it up (enhance) or down (degrade): “yes” needs an interval "
@@ -144,7 +145,8 @@ def _beside(page: Page, runs: Sequence[RunSource]) -> None:
                     | {"natural": natural["acc"], "value": turn.points, "low": low, "high": high}
                 )
     figure = Figure(
-        *("runs", "Change of accuracy by run"),
+        "runs",
+        "Change of accuracy by run",
         "For each run the change of accuracy in points with its 95 % interval; the table holds the same figures.",
         *(
             charts.document(charts.forest("run", "change of accuracy, points")),
@@ -163,7 +165,7 @@ def _beside(page: Page, runs: Sequence[RunSource]) -> None:
         "The first scorer's edits in every run, one line a run: intervals that lie apart differ; those of one seed "
         "don't say what another draw of examples would give."
     )
-    blocks = [figure, Table("runs-table", "Runs", "runs", columns)]
+    blocks: list[Block] = [figure, Table("runs-table", "Runs", "runs", columns)]
     page.add(Section("runs", "Runs beside each other", lead, blocks, (TASK,)), runs=run_rows.rounded(found))
 
 
@@ -172,14 +174,20 @@ def _effects(page: Page, rows: Any, names: Sequence[str], first: tuple[Control, 
         rows(of) for of in (run_rows.effects, run_rows.cells, run_rows.sweep, run_rows.differences)
     )
     figure = Figure(
-        *("effects", "Effects"),
+        "effects",
+        "Effects",
         "For each scorer the effect of its enhancer and of its degrader, with 95 % intervals; wrong directions are "
         "crosses. The table below holds the same figures.",
-        *(charts.document(charts.effects()), "effects", "mode", ("value", "low", "high")),
+        charts.document(charts.effects()),
+        "effects",
+        "mode",
+        ("value", "low", "high"),
     )
     table = Table("cells", "Every figure", "cells", _with_run(CELLS, first))
     compared = Table(
-        *("differences", "Differences from the first scorer", "differences"),
+        "differences",
+        "Differences from the first scorer",
+        "differences",
         _with_run(
             (
                 *(Column("task", "Task"), Column("mode", "Edit"), Column("metric", "Metric")),
@@ -198,13 +206,18 @@ def _effects(page: Page, rows: Any, names: Sequence[str], first: tuple[Control, 
     controls = (*first, TASK, Control("protocol", "Protocol"), Control("metric", "Effect"))
     page.add(
         Section("scorers", "Scorers side by side", lead, [figure, table, compared], controls),
-        **{"effects": effects, "cells": cells, "differences": differences},
+        effects=effects,
+        cells=cells,
+        differences=differences,
     )
     curve = Figure(
-        *("sweep", "Accuracy by ratio"),
+        "sweep",
+        "Accuracy by ratio",
         "For each scorer a curve of accuracy over the share of good neurons among those that are touched, one panel "
         "for the enhancer and one for the degrader; rings mark the ratio that was chosen.",
-        *(charts.document(charts.sweep(names)), "sweep", "mode"),
+        charts.document(charts.sweep(names)),
+        "sweep",
+        "mode",
     )
     lead = (
         "The budget is divided between good and bad neurons in eleven ways; the ring is the ratio that was best on "
@@ -225,39 +238,54 @@ def _layers(page: Page, rows: Any, own: Any, first: tuple[Control, ...]) -> None
     depths = [row["tasks"] for row in sorted(together, key=lambda row: row["order"])]
     figures = [
         Figure(
-            *("layers", "Neurons by layer"),
+            "layers",
+            "Neurons by layer",
             "For each task the number of good neurons (upwards) and bad neurons (downwards) in every layer.",
-            *(charts.document(charts.layers()), "layers", "task", ("side",)),
+            charts.document(charts.layers()),
+            "layers",
+            "task",
+            ("side",),
         ),
         Figure(
-            *("common", "Common and specific neurons"),
+            "common",
+            "Common and specific neurons",
             "For every layer how many neurons are chosen for one task, and how many for several or for all.",
-            *(charts.document(charts.common(list(dict.fromkeys(depths)))), "common", "role"),
+            charts.document(charts.common(list(dict.fromkeys(depths)))),
+            "common",
+            "role",
         ),
         Figure(
-            *("overlap", "Neurons that tasks share"),
+            "overlap",
+            "Neurons that tasks share",
             "A matrix of tasks by tasks: the share of the row's neurons that are chosen for the column's task too.",
-            *(charts.document(charts.overlap()), "overlap", "role"),
+            charts.document(charts.overlap()),
+            "overlap",
+            "role",
         ),
     ]
     lead = "Layer 0 is the first; bars up are good neurons, bars down bad ones."
     if shared:
         lead += (
-            " Neurons that several tasks choose are common, those of one task specific: a common one can't be edited for "
-            "one task alone."
+            " Neurons that several tasks choose are common, those of one task specific: a common one can't be edited "
+            "for one task alone."
         )
     page.add(
         Section("layers", "Where they sit", lead, figures, (*first, SCORER)),
-        **{"layers": rows(run_rows.layers), "common": together, "overlap": shared},
+        layers=rows(run_rows.layers),
+        common=together,
+        overlap=shared,
     )
 
 
 def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control, ...]) -> None:
     cross = Figure(
-        *("cross", "Across tasks"),
+        "cross",
+        "Across tasks",
         "A matrix: the task that an edit was chosen for by the task that was asked; cells are changes of accuracy in "
         "points.",
-        *(charts.document(charts.cross()), "cross", "mode"),
+        charts.document(charts.cross()),
+        "cross",
+        "mode",
     )
     lead = (
         "Rows are the task that the edit was chosen for, columns the task that was asked: strong colours off the "
@@ -268,10 +296,13 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
     plotted = [name for name in names if any(row["scorer"] == name for row in side)]
     figures: list[Block] = [
         Figure(
-            *("pareto", "Purpose against side effect"),
+            "pareto",
+            "Purpose against side effect",
             "Each point is a scorer's edit: what it does as meant against the divergence that it causes on plain text. "
             "A dashed line joins the edits that no other beats in both.",
-            *(charts.document(charts.pareto(plotted)), "side", "mode"),
+            charts.document(charts.pareto(plotted)),
+            "side",
+            "mode",
         ),
         Table("side-table", "Side effects", "side", _with_run(SIDE, first)),
     ]
@@ -279,19 +310,22 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
         # there is nothing to weigh one point against
         figures, lead = (
             figures[1:],
-            "What the edit does besides its purpose: to other answers, other tasks, and plain text.",
+            "What the edit does besides its purpose: to answers, other tasks and plain text.",
         )
     else:
         lead = PARETO
     page.add(Section("side-effects", "What else an edit does", lead, figures, (*first, TASK)), side=side)
     figure = Figure(
-        *("letters", "By right letter"),
+        "letters",
+        "By right letter",
         "Accuracy by right letter, before and after the edit.",
-        *(charts.document(charts.letters()), "letters", "mode"),
+        charts.document(charts.letters()),
+        "letters",
+        "mode",
     )
     lead = (
-        "Accuracy by the letter that is right, before and after: an edit that only pushes one letter lifts that one and "
-        "drops the others."
+        "Accuracy by the letter that is right, before and after: an edit that only pushes one letter lifts that one "
+        "and drops the others."
     )
     page.add(
         Section("letters", "Letter by letter", lead, [figure], (*first, TASK, SCORER)), letters=rows(run_rows.letters)
@@ -300,9 +334,12 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
 
 def _judges(page: Page, rows: Any, own: Any, first: tuple[Control, ...]) -> None:
     planted = Figure(
-        *("planted", "Planted neurons found"),
+        "planted",
+        "Planted neurons found",
         "For each scorer the share of planted good and bad neurons among as many of its strongest.",
-        *(charts.document(charts.planted()), "planted", "task"),
+        charts.document(charts.planted()),
+        "planted",
+        "task",
     )
     lead = (
         "This model was trained with neurons whose role is known: to the right, more of them are among a scorer's "
@@ -310,13 +347,15 @@ def _judges(page: Page, rows: Any, own: Any, first: tuple[Control, ...]) -> None
     )
     page.add(Section("planted", "Planted truth", lead, [planted]), planted=rows(run_rows.planted))
     agreement = Figure(
-        *("exact", "Score against exact effect"),
+        "exact",
+        "Score against exact effect",
         "Each point is a neuron that the scorer chose: its score against the exact effect of silencing it alone.",
-        *(charts.document(charts.exact()), "exact"),
+        charts.document(charts.exact()),
+        "exact",
     )
     lead = (
-        "Each point is a chosen neuron; where a scorer is right, good neurons lie right of 0 (to silence one costs), bad "
-        "ones left, and higher scores further out. Effects are of the identification examples that were scored."
+        "Each point is a chosen neuron; where a scorer is right, good neurons lie right of 0 (to silence one costs), "
+        "bad ones left, and higher scores further out. Effects are of the identification examples that were scored."
     )
     page.add(
         Section("agreement", "Agreement with exact ablation", lead, [agreement], (*first, TASK, SCORER)),
@@ -367,7 +406,7 @@ def _neurons(page: Page, runs: Sequence[RunSource], several: bool) -> None:
     kept = f" ({left:,} more lines, random's draws among them, are left to neurons.csv)" if left else ""
     lead = (
         f"The neurons that some scorer chose, as layer.index, of {total:,} in the model{'s' if several else ''}{kept}: "
-        "a positive score helps the task, a negative one hinders it. Open a row for where else it was chosen."
+        "scores are each scorer's own, in its own unit. Open a row for where else it was chosen."
     )
     table = Table("neurons", "Chosen neurons", "neurons", columns, detail="neuron")
     controls = ((RUN,) if several else ()) + (TASK_ANY, Control("role", "Role", True))
@@ -385,7 +424,9 @@ def add_provenance(page: Page, sources: Sequence[Source]) -> None:
     scored = [one for one in sources if isinstance(one, RunSource)]
     tables = [
         Table(
-            *("attributions", "How the scores came about", "attributions"),
+            "attributions",
+            "How the scores came about",
+            "attributions",
             _with_run(
                 (
                     *(Column("task", "Task"), Column("scorer", "Scorer"), Column("target", "Target")),
@@ -403,7 +444,9 @@ def add_provenance(page: Page, sources: Sequence[Source]) -> None:
             folded=True,
         ),
         Table(
-            *("proofs", "What loading proved", "proofs"),
+            "proofs",
+            "What loading proved",
+            "proofs",
             _with_run(
                 (
                     *(Column("model", "Model"), Column("proof", "Proof"), Column("holds", "Holds")),
@@ -415,7 +458,9 @@ def add_provenance(page: Page, sources: Sequence[Source]) -> None:
             folded=True,
         ),
         Table(
-            *("timings", "Seconds", "timings"),
+            "timings",
+            "Seconds",
+            "timings",
             _with_run((Column("what", "What"), Column("seconds", "Seconds", "number")), first),
             folded=True,
         ),
@@ -425,5 +470,7 @@ def add_provenance(page: Page, sources: Sequence[Source]) -> None:
     attributed = _told([(one.name, provenance.attributions(one)) for one in scored], several)
     page.add(
         Section("provenance", "Where it comes from", lead, tables, (), "provenance", content),
-        **{"attributions": attributed, "proofs": rows(provenance.proofs), "timings": rows(provenance.timings)},
+        attributions=attributed,
+        proofs=rows(provenance.proofs),
+        timings=rows(provenance.timings),
     )

@@ -85,10 +85,13 @@ def _antagonism(page: Page, part: Spec, rows: Rows, name: str, title: str) -> No
         if not row["reason"]
     ]
     figure = Figure(
-        *(f"{name}-pairs", "Interaction of pairs"),
+        f"{name}-pairs",
+        "Interaction of pairs",
         "For each pair of sets the interaction in nats with its 95 % interval, by edit.",
         charts.document(charts.forest("pair", "interaction, nats of log-odds", PAIRS, "verdict")),
-        *(f"{name}-pairs", "mode", ("value", "low", "high")),
+        f"{name}-pairs",
+        "mode",
+        ("value", "low", "high"),
     )
     lead = (
         "Left of 0 two sets do less together than one by one (redundant), right of 0 more; G+B is good and bad "
@@ -105,10 +108,13 @@ def _effects(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
         if row["population_acc"] is not None
     ]
     figure = Figure(
-        *(f"{name}-pairs", "Change of accuracy as examples come"),
+        f"{name}-pairs",
+        "Change of accuracy as examples come",
         "For each scorer a tick for every seed's change of accuracy in points, and a point at their median.",
         charts.document(charts.strip("scorer", "points of accuracy")),
-        *(f"{name}-pairs", "mode", ("value",)),
+        f"{name}-pairs",
+        "mode",
+        ("value",),
     )
     lead = (
         "Each tick is one draw of the examples, the point their median: how far ticks lie apart is what an interval "
@@ -126,14 +132,12 @@ def _masking(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
         if row["mask"] != "none" and row["complement_changed"] is not None and row["target_accuracy_drop"] is not None
     ]
     taus = list(dict.fromkeys(row["tau"] for row in plotted))
+    titles = ("others' answers changed, %", "drop on the class, points")
     figure = Figure(
-        *(f"{name}-pairs", "Control against interference"),
+        f"{name}-pairs",
+        "Control against interference",
         "Each point is a mask of one class: how far its accuracy falls against how many of the others' answers change.",
-        charts.document(
-            charts.scatter(
-                taus, "tau", ("others' answers changed, %", "drop on the class, points"), ("concept:N", "share:Q")
-            )
-        ),
+        charts.document(charts.scatter(taus, "tau", titles, ("concept:N", "share:Q"))),
         f"{name}-pairs",
     )
     lead = "Up is more control of the class, left is less interference with the others: the best masks lie top left."
@@ -149,14 +153,15 @@ def _gating(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
         if not row["reason"] and row["rac"] is not None and row["rac_interval"] is not None
     ]
     figure = Figure(
-        *(f"{name}-pairs", "Effect of gated edits"),
-        "For each width of the range the relative change of accuracy with its 95 % interval, and that of whole neurons.",
+        f"{name}-pairs",
+        "Effect of gated edits",
+        "For each width of the range, and for whole neurons, the relative change of accuracy with its 95 % interval.",
         charts.document(charts.forest("edit", "RAC, %")),
-        *(f"{name}-pairs", "mode", ("value", "low", "high")),
+        f"{name}-pairs",
+        "mode",
+        ("value", "low", "high"),
     )
-    lead = (
-        "A neuron that is edited only within its range, against the whole neuron: intervals that overlap don't differ."
-    )
+    lead = "Neurons edited only within their ranges, against whole neurons: intervals that lie apart differ."
     _add(page, (name, title, lead), [figure], rows, plotted, (*GRID, TASK, SCORER))
 
 
