@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,9 @@ from typing import Any
 import neuron_antagonism
 from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.files import COMPUTED, TABLE, expanded, read_text, unwritable, write_whole
+from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.page.sources import Answers, Asked, BenchSource, RunSource, Source
+from neuron_antagonism.runs.unit import Payload
 from neuron_antagonism.suites import bench, result
 from neuron_antagonism.suites.directory import MANIFEST, RESULTS, read_json
 
@@ -38,8 +41,12 @@ def write_report(paths: Sequence[str | Path], out: str | Path | None = None) -> 
     if out is None and len(directories) != 1:
         raise UsageError(f"a report of {len(directories)} directories needs --out; accepted: a file such as {REPORT}")
     file = directories[0] / REPORT if out is None else expanded(out)
+    sources = sources_of(directories)
     _check_ours(file)
-    text = report_of(sources_of(directories))
+    try:
+        text = report_of(sources)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise _damaged(", ".join(map(str, directories)), error) from error
     try:
         write_whole(file, text.encode())
     except OSError as error:
@@ -105,12 +112,17 @@ def _source(path: Path, name: str) -> Source:
             return _run(path, name, manifest, results)
         return BenchSource(name, manifest, results)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}); accepted: {ACCEPTED}") from None
+        raise _damaged(str(path), error) from error
+
+
+def _damaged(what: str, error: Exception) -> DataError:
+    return DataError(f"{what} is damaged ({type(error).__name__}: {error}); accepted: {ACCEPTED}")
 
 
 def _run(path: Path, name: str, manifest: Mapping[str, Any], results: Mapping[str, Any]) -> RunSource:
     units = {task: units for task, units in manifest["units"].items() if task in results["tasks"]}
-    asked = {task: one for task, own in units.items() if (one := _asked(path, own)) is not None}
+    tasks = results["tasks"]
+    asked = {task: one for task, own in units.items() if (one := _asked(path, own, tasks[task])) is not None}
     scores = {task: _scores(path, own["scores"]) for task, own in units.items()}
     exact = {task: one for task, own in units.items() if (one := _array(path, own.get("exact"), "scores")) is not None}
     for task, own in scores.items():
@@ -124,30 +136,37 @@ def _questions(path: Path) -> list[dict[str, Any]]:
     file = path / result.QUESTIONS
     if not file.is_file():
         return []
-    return [json.loads(line) for line in read_text(file, "the questions of a run", COMPUTED).splitlines() if line]
+    # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
+    return [json.loads(line) for line in read_text(file, "the questions of a run", COMPUTED).split("\n") if line]
 
 
 def _neurons(path: Path) -> list[dict[str, Any]]:
     file = path / result.NEURONS
     if not file.is_file():
         return []
-    return list(csv.DictReader(read_text(file, "the neurons of a run", TABLE).splitlines()))
+    return list(csv.DictReader(io.StringIO(read_text(file, "the neurons of a run", TABLE), newline="")))
 
 
-def _asked(path: Path, units: Mapping[str, Any]) -> Asked | None:
-    unedited = _answers(path, units.get("unedited"))
+def _asked(path: Path, units: Mapping[str, Any], found: Mapping[str, Any]) -> Asked | None:
+    """Answers without an edit and under the chosen edits of every scorer that does not draw."""
+    unedited = _payload(path, units.get("unedited"))
     if unedited is None:
         return None
-    edited = {scorer: _answers(path, unit) for scorer, unit in units["answers"].items()}
-    return Asked(unedited, {scorer: one for scorer, one in edited.items() if one is not None})
+    edited = {}
+    for scorer, unit in units["answers"].items():
+        own = [cell for cell in found["cells"][SHOWN] if cell["scorer"] == scorer and not cell["draws"]]
+        payload = _payload(path, unit) if own else None
+        if payload is not None:
+            there = {(mode, tenths): i for i, (_, mode, tenths) in enumerate(payload.meta["where"])}
+            places = {cell["mode"]: there[cell["mode"], cell["tenths"]] for cell in own}
+            edited[scorer] = _answers(payload, places)
+    return Asked(_answers(unedited, {"": 0}), edited)
 
 
-def _answers(path: Path, unit: Mapping[str, str] | None) -> Answers | None:
-    payload = _payload(path, unit)
-    if payload is None or "chosen" not in payload.arrays:
-        return None
-    where = [str(mode) for _, mode, _ in payload.meta["where"]] or [""]
-    return Answers(where, payload.arrays["chosen"], payload.arrays.get("probabilities"))
+def _answers(payload: Payload, places: Mapping[str, int]) -> Answers:
+    """Some of a unit's answers, by the mode of their edits."""
+    every, rows = payload.arrays.get("probabilities"), list(places.values())
+    return Answers(list(places), payload.arrays["chosen"][rows], None if every is None else every[rows])
 
 
 def _scores(path: Path, units: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +179,7 @@ def _array(path: Path, unit: Mapping[str, str] | None, name: str) -> Any:
     return None if payload is None else payload.arrays.get(name)
 
 
-def _payload(path: Path, unit: Mapping[str, str] | None) -> Any:
+def _payload(path: Path, unit: Mapping[str, str] | None) -> Payload | None:
     """What a unit holds, or None: a report does without what is not there."""
     if unit is None:
         return None
