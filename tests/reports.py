@@ -176,6 +176,15 @@ class Parsed(HTMLParser):
         """What the page carries."""
         return json.loads(self.scripts[0])
 
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Some of its rows."""
+        found = self.data["rows"][name]
+        texts = found["t"]
+        return [
+            {f: texts[f][v] if f in texts and v is not None else v for f, v in zip(found["f"], values, strict=True)}
+            for values in found["r"]
+        ]
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag in ("script", "style"):

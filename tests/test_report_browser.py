@@ -140,7 +140,7 @@ def test_filtering_and_searching(opened):
     one.page.locator(f"{table} select").first.select_option("degrade")
     assert set(one.column(table, 1)) == {"degrade"}
     one.page.locator("section#neurons").get_by_role("searchbox").fill("ner good")
-    one.page.wait_for_function("document.querySelector('#neurons .foot').textContent.includes(' of ')")
+    one.page.locator("#neurons .foot", has_text=" of ").wait_for()
     assert all(row[1] == "ner" and "good" in row for row in one.rows("[data-table=neurons]"))
 
 

@@ -62,9 +62,23 @@ def as_json(value: Any) -> str:
 
 
 def packed(rows: Sequence[Row]) -> dict[str, Any]:
-    """Rows as fields, which stand once, and values."""
+    """Rows as fields and as the texts of each, which stand once, and as values or places of texts."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return {"f": names, "r": [[row.get(name) for name in names] for row in rows]}
+    texts: dict[str, dict[str, int]] = {}
+    for name in names:
+        values = [value for row in rows if (value := row.get(name)) is not None]
+        if values and all(isinstance(value, str) for value in values):
+            texts[name] = {value: place for place, value in enumerate(dict.fromkeys(values))}
+
+    def value(row: Row, name: str) -> Any:
+        found = row.get(name)
+        return found if found is None or name not in texts else texts[name][found]
+
+    return {
+        "f": names,
+        "t": {name: list(own) for name, own in texts.items()},
+        "r": [[value(row, name) for name in names] for row in rows],
+    }
 
 
 def _data(page: Page, names: Sequence[str]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from neuron_antagonism.report.page.sources import RunSource
 MOST = 6_000
 """Neurons on a page, a neuron once a task: as many of every role's strongest as that allows."""
 
+LONGEST = 40
+"""Characters of a scorer's name in a list of choices."""
+
 Choice = tuple[str, str, int, float | None]
 """Scorer, role, rank and score."""
 
@@ -72,10 +75,15 @@ def _at(array: Any, layer: int, neuron: int) -> float | None:
 def _said(choices: Sequence[Choice]) -> str:
     parts = []
     for role in ("good", "bad"):
-        own = [f"{scorer} {rank}" for scorer, one, rank, _ in choices if one == role]
+        own = [f"{_short(scorer)} {rank}" for scorer, one, rank, _ in choices if one == role]
         if own:
             parts.append(f"{role}: {', '.join(own)}")
     return "; ".join(parts)
+
+
+def _short(name: str) -> str:
+    """A name as it may stand in thousands of lines."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _role(choices: Sequence[Choice]) -> str:

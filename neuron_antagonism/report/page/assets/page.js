@@ -5,12 +5,13 @@
   const live = document.getElementById("live");
   const PAGE = 25;
 
-  /* Rows are packed as fields and values; each set of rows is unpacked once. */
+  /* Rows are packed as fields, texts and values; each set of rows is unpacked once. */
   const unpacked = {};
   const rowsOf = (name) => {
     if (!unpacked[name]) {
-      const { f, r } = packed.rows[name] || { f: [], r: [] };
-      unpacked[name] = r.map((values) => Object.fromEntries(f.map((field, i) => [field, values[i]])));
+      const { f, t, r } = packed.rows[name];
+      const value = (field, one) => (t[field] && one !== null ? t[field][one] : one);
+      unpacked[name] = r.map((values) => Object.fromEntries(f.map((field, i) => [field, value(field, values[i])])));
     }
     return unpacked[name];
   };
