@@ -288,16 +288,21 @@ def _print_dry(estimate: Estimate, cost: dict[str, Any]) -> None:
 def _print_result(result: RunResult, seconds: float | None, page: Path | None) -> None:
     from rich.console import Console
 
+    from neuron_antagonism.cli.streams import is_unicode
+    from neuron_antagonism.report.answer import lines
     from neuron_antagonism.report.run_notes import notes
     from neuron_antagonism.report.run_table import WIDTH, layer_lines
 
     # in a pipe rich assumes 80 columns, which would cut the figures
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    for line in lines(result.results):
+        print(line)
+    print()
     console.print(result.table)
     first = next(iter(result.results["tasks"].values()))["attribution"]
     scorer = next(iter(first))
     print(f"Neurons of {scorer} by layer (0 first)")
-    for line in layer_lines(result.results, scorer):
+    for line in layer_lines(result.results, scorer, bars=is_unicode(sys.stdout.encoding)):
         print(f"  {line}")
     for line in notes(result.results):
         print(line)

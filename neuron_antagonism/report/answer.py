@@ -97,14 +97,34 @@ def leading(found: Mapping[str, Any]) -> str:
 
 
 def lines(results: Mapping[str, Any]) -> Iterator[str]:
-    """The answer in plain lines, one a task."""
-    for one in answers(results):
-        if not one.judged:
-            yield f"{one.task}: {one.headline}"
-            continue
-        sides = "; ".join(f"{MODES[turn.mode]} {measured(turn)}" for turn in one.turns)
-        beside = f"; elsewhere: {one.cost}" if one.cost else ""
-        yield f"{one.task} {one.headline} ({one.scorer}): {sides}{beside}"
+    """The answer in plain lines: what they show, then one a task."""
+    every = answers(results)
+    scorers = ", ".join(dict.fromkeys(one.scorer for one in every))
+    yield f"The answer ({scorers}: accuracy as examples come; then what the edits do to other tasks and plain text)"
+    width = max(len(one.task) for one in every)
+    for one in every:
+        yield f"  {one.task:{width}}  {_line(one, results['tasks'][one.task])}"
+
+
+def _line(one: Answer, found: Mapping[str, Any]) -> str:
+    if not one.judged:
+        return one.headline
+    said = []
+    for turn in one.turns:
+        doubt = "" if turn.verdict == "yes" else f" ({turn.verdict}: {turn.says})"
+        said.append(f"{MODES[turn.mode]} {measured(turn)}{doubt}")
+    rows = {row["mode"]: row for row in found["side_effects"]["rows"] if row["scorer"] == one.scorer}
+    each = [rows[turn.mode] for turn in one.turns if turn.mode in rows]
+    beside = []
+    if all(row["other_tasks"] for row in each) and each:
+        beside.append("other tasks " + " / ".join(_mean(row["other_tasks"]) for row in each))
+    if each:
+        beside.append("perplexity " + " / ".join(f"×{row['perplexity_ratio']:.2f}" for row in each))
+    return "; ".join((", ".join(said), *((", ".join(beside),) if beside else ())))
+
+
+def _mean(others: Mapping[str, float]) -> str:
+    return f"{sum(others.values()) / len(others):+.0f}".replace("-", "−")
 
 
 def measured(turn: Turn) -> str:
@@ -176,8 +196,6 @@ def _cost(found: Mapping[str, Any], scorer: str) -> str:
     said = []
     for mode, side in MODES.items():
         for row in (row for row in rows if row["mode"] == mode):
-            others = list(row["other_tasks"].values())
-            mean = f"{sum(others) / len(others):+.0f}".replace("-", "−") if others else ""
-            tasks = f"other tasks {mean} points, " if others else ""
+            tasks = f"other tasks {_mean(row['other_tasks'])} points, " if row["other_tasks"] else ""
             said.append(f"{side}: {tasks}perplexity ×{row['perplexity_ratio']:.3g}")
     return "; ".join(said)
