@@ -22,7 +22,7 @@ SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 LAYERS = (
     (
         *("allocator", "csvs", "errors", "types", "files", "documents", "functional", "neurons", "demo", "progress"),
-        *("settings", "tensors"),
+        *("notebook", "settings", "tensors"),
     ),
     ("metrics",),
     ("report",),
@@ -43,7 +43,7 @@ LAYERS = (
 
 HEAVY = ("torch", "transformer_lens", "transformers")
 LIGHT = (
-    *("errors", "types", "demo", "plugin", "metrics", "report", "tasks", "tensors", "cli", "__main__"),
+    *("errors", "types", "demo", "notebook", "plugin", "metrics", "report", "tasks", "tensors", "cli", "__main__"),
     *("runs.config", "runs.runfile", "runs.job", "runs.keys", "runs.store", "runs.unit", "runs.work", "runs.execute"),
     *("parts.specs", "suites.spec", "suites.plan", "suites.pages", "suites.result", "suites.run", "suites.bench"),
 )

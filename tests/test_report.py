@@ -337,3 +337,63 @@ class TestCommand:
         code, _, err = call("report", copy)
         assert code == 2
         assert re.fullmatch(r"error: .+ is damaged \(KeyError: 'net'\); accepted: .+\n", err)
+
+
+class TestFigures:
+    def test_in_a_notebook(self, reported):
+        """Every figure of the page is a chart of its own, with its rows and the light colours; choices are checked."""
+        plot = na.load_run(reported).plot
+        assert {"levels", "effects", "sweep", "layers", "cross", "pareto", "letters"} <= set(plot.names)
+        for name in ("levels", "effects", "sweep", "layers", "cross", "side_effects", "letters"):
+            document = getattr(plot, name)().to_dict()
+            assert document["data"]["values"]
+            assert "var(--" not in json.dumps(document)
+        rows = plot.effects(task="ner", metric="rcc").to_dict()["data"]["values"]
+        assert {(row["task"], row["metric"][:3]) for row in rows} == {("ner", "RCC")}
+        with pytest.raises(na.UsageError, match="unknown task 'nre'"):
+            plot.effects(task="nre")
+        with pytest.raises(na.UsageError, match="unknown figure 'pie'"):
+            plot.chart("pie")
+
+    def test_of_a_run_without_a_directory(self, reported):
+        """A result in memory has every chart that needs its figures alone."""
+        result = na.load_run(reported)
+        result.path = None
+        assert "effects" in result.plot.names
+        assert "overlap" not in result.plot.names
+
+    def test_files(self, call, copy, tmp_path):
+        """`report --figures` writes each figure as PNG and SVG, of a task once a task; asked again, over its own."""
+        for _ in range(2):
+            code, out, _ = call("report", copy, "--figures", tmp_path / "figures")
+            assert code == 0
+        files = {file.name: file.read_bytes() for file in (tmp_path / "figures").iterdir()}
+        assert {"levels.png", "levels.svg", "effects.ner.png", "effects.sentiment.svg"} <= set(files)
+        assert out.splitlines()[-1].endswith(f": {len(files)} files")
+        assert all(data.startswith(b"\x89PNG" if name.endswith("png") else b"<svg") for name, data in files.items())
+        # every mark has its rows
+        assert files["effects.ner.svg"].count(b"<path") > 12
+
+
+class TestNotebook:
+    def test_tables(self, reported):
+        """Results, attributions, neuron sets, questions and examples show as small tables."""
+        result = na.load_run(reported)
+        attribution = result.attributions["ner"]["ace"]
+        example = result.splits["ner"].evaluate[0]
+        suite = na.BenchResult({}, {"part": [{"task": HOSTILE, "value": 1.0, "none": None}]})
+        for thing in (result, attribution, attribution.good(5), example, example.proxies[0], suite):
+            shown = Parsed(thing._repr_html_())
+            assert "table" in {tag for tag, _ in shown.tags}
+            assert shown.scripts == []
+        assert MARKUP in Parsed(suite._repr_html_()).text
+        assert "No verdict" not in result._repr_html_()
+        assert "no verdict: unedited the model is not above chance" in result._repr_html_()
+
+    def test_hostile(self):
+        """A question's markup is text."""
+        question = na.Question(MARKUP, (MARKUP, "b"), 0)
+        for thing in (question, na.Example(None, (question,))):
+            shown = Parsed(thing._repr_html_())
+            assert not {"script", "img"} & {tag for tag, _ in shown.tags}
+            assert MARKUP in shown.text

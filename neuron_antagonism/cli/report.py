@@ -17,17 +17,23 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page. Default: report.html in the directory; of several it must be named.")
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="A directory for the page's figures, each as PNG and SVG.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Make one self-contained HTML page of what runs and suites found; several stand beside each other."""
-    from neuron_antagonism.suites.pages import write_report
+    from neuron_antagonism.suites.pages import write_figures, write_report
 
     file = write_report(directories, out)
+    drawn = [] if figures is None else write_figures(directories, figures)
     if json:
-        print_json({"report": str(file), "bytes": file.stat().st_size})
-    else:
-        print(f"written to {file} ({file.stat().st_size / 1e6:.1f} MB)")
+        print_json({"report": str(file), "bytes": file.stat().st_size, "figures": [str(one) for one in drawn]})
+        return
+    print(f"written to {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    if figures is not None:
+        print(f"written to {figures}: {len(drawn)} files")
 
 
 def report_at(directory: Path, key: str) -> Path | None:

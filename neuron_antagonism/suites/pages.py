@@ -12,12 +12,20 @@ from typing import Any
 
 import neuron_antagonism
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.files import COMPUTED, TABLE, expanded, read_text, unwritable, write_whole
+from neuron_antagonism.files import COMPUTED, TABLE, expanded, file_name, read_text, unwritable, write_whole
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.page.sources import Answers, Asked, BenchSource, RunSource, Source
 from neuron_antagonism.runs.unit import Payload
-from neuron_antagonism.suites import bench, result
-from neuron_antagonism.suites.directory import MANIFEST, RESULTS, read_json
+from neuron_antagonism.suites.directory import (
+    BENCH_SCHEMA,
+    MANIFEST,
+    NEURONS,
+    QUESTIONS,
+    RESULTS,
+    RUN_SCHEMA,
+    fetched,
+    read_json,
+)
 
 REPORT = "report.html"
 ACCEPTED = "a directory that `run` or `bench` finished"
@@ -52,6 +60,30 @@ def write_report(paths: Sequence[str | Path], out: str | Path | None = None) -> 
     except OSError as error:
         raise unwritable(file, error.strerror) from None
     return file
+
+
+def write_figures(paths: Sequence[str | Path], out: str | Path) -> list[Path]:
+    """Write every figure of a page as PNG and SVG into a directory, which is made where it is not there.
+
+    Raises:
+        DataError: as of `write_report`.
+        UsageError: the directory can't be written.
+    """
+    from neuron_antagonism.report.page.plots import Plots
+    from neuron_antagonism.report.page.vega import png, svg
+
+    directory, found = expanded(out), []
+    plots = Plots(sources_of([expanded(path) for path in paths]))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, document in plots.documents():
+            for kind, data in (("svg", svg(document).encode()), ("png", png(document))):
+                file = directory / f"{file_name(name)}.{kind}"
+                write_whole(file, data)
+                found.append(file)
+    except OSError as error:
+        raise unwritable(directory, error.strerror) from None
+    return found
 
 
 def report_of(sources: Sequence[Source]) -> str:
@@ -102,7 +134,7 @@ def _source(path: Path, name: str) -> Source:
     manifest, results = read_json(path / MANIFEST), read_json(path / RESULTS)
     if not isinstance(manifest, dict) or not isinstance(results, dict):
         raise DataError(f"{path} holds no results; accepted: {ACCEPTED}")
-    schema = result.SCHEMA if "config" in manifest else bench.SCHEMA
+    schema = RUN_SCHEMA if "config" in manifest else BENCH_SCHEMA
     if manifest.get("schema") != schema or results.get("schema") != schema:
         raise DataError(f"{path} holds results of another version; accepted: {ACCEPTED}, by this one")
     try:
@@ -133,7 +165,7 @@ def _run(path: Path, name: str, manifest: Mapping[str, Any], results: Mapping[st
 
 
 def _questions(path: Path) -> list[dict[str, Any]]:
-    file = path / result.QUESTIONS
+    file = path / QUESTIONS
     if not file.is_file():
         return []
     # not splitlines(): texts may hold U+2028 and other ends of lines that are none in JSON
@@ -141,7 +173,7 @@ def _questions(path: Path) -> list[dict[str, Any]]:
 
 
 def _neurons(path: Path) -> list[dict[str, Any]]:
-    file = path / result.NEURONS
+    file = path / NEURONS
     if not file.is_file():
         return []
     return list(csv.DictReader(io.StringIO(read_text(file, "the neurons of a run", TABLE), newline="")))
@@ -184,6 +216,6 @@ def _payload(path: Path, unit: Mapping[str, str] | None) -> Payload | None:
     if unit is None:
         return None
     try:
-        return result.fetched(path, unit)
+        return fetched(path, unit)
     except DataError:
         return None

@@ -23,9 +23,18 @@ from neuron_antagonism.runs.lock import claimed
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
-from neuron_antagonism.suites.directory import MANIFEST, RESULTS, preparing, under_way, write_json
+from neuron_antagonism.suites.directory import (
+    MANIFEST,
+    NEURONS,
+    QUESTIONS,
+    RESULTS,
+    RUN_SCHEMA,
+    preparing,
+    under_way,
+    write_json,
+)
 from neuron_antagonism.suites.plan import Plan, listed, make_plan, plain
-from neuron_antagonism.suites.result import NEURONS, QUESTIONS, SCHEMA, RunResult, finished, load_run
+from neuron_antagonism.suites.result import RunResult, finished, load_run
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -189,7 +198,7 @@ class _Run:
         for job in done:
             self._settled(job)
         found = [collected(self.part, job, tuple(done), self.shelf) for job in done]
-        results = {"schema": SCHEMA} | whole_results(found, self.results, self.sweeps, self.plan.config.seed)
+        results = {"schema": RUN_SCHEMA} | whole_results(found, self.results, self.sweeps, self.plan.config.seed)
         if failed:
             results["failed"] = {job.name: str(error) for job, error in failed.items()}
         self.manifest["units"] = {job.name: self._units(job, done) for job in done}
@@ -258,7 +267,7 @@ class _Run:
         tasks = {type(job.task.loaded.task) for job in plan.jobs}
         letters = [row for one in prepared.values() if one is not None for row in one.payload.meta["letters"]]
         return {
-            "schema": SCHEMA,
+            "schema": RUN_SCHEMA,
             "key": plan.key,
             "finished": False,
             **software(),

@@ -70,14 +70,14 @@ def packed(rows: Sequence[Row]) -> dict[str, Any]:
         if values and all(isinstance(value, str) for value in values):
             texts[name] = {value: place for place, value in enumerate(dict.fromkeys(values))}
 
-    def value(row: Row, name: str) -> Any:
+    def packed_one(row: Row, name: str) -> Any:
         found = row.get(name)
         return found if found is None or name not in texts else texts[name][found]
 
     return {
         "f": names,
         "t": {name: list(own) for name, own in texts.items()},
-        "r": [[value(row, name) for name in names] for row in rows],
+        "r": [[packed_one(row, name) for name in names] for row in rows],
     }
 
 
