@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 def bench(
     suite: Annotated[
-        str | None,
-        typer.Option("--suite", help="A suite's name, or a YAML file that states one. Left out: lists them."),
+        list[str] | None,
+        typer.Option("--suite", help="A suite's name, or a YAML file that states one; repeatable. Left out: a list."),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -89,14 +89,15 @@ def bench(
     debug: Debug = False,
 ) -> None:
     """Measure a suite: a paper's tables and figures, on any model."""
-    from neuron_antagonism.suites.spec import find_suite, shipped, suite_file
+    from neuron_antagonism.suites.spec import find_suite, joined, shipped, suite_file
 
-    if suite is None:
+    if not suite:
         _list(list(shipped()), json)
         return
-    spec = find_suite(suite)
+    spec = joined([find_suite(name) for name in suite])
     if show:
-        print_json(spec.model_dump(mode="json")) if json else print(suite_file(suite).read_text("utf-8"), end="")
+        shown = [] if json else [suite_file(name).read_text("utf-8") for name in suite]
+        print_json(spec.model_dump(mode="json")) if json else print("".join(shown), end="")
         return
     sources = task_data(data or [])
     start = time.monotonic()
@@ -184,7 +185,8 @@ def _print(result: BenchResult, seconds: float | None) -> None:
             console.print(Text(f"{task}: too few questions answered rightly to learn a range from: {shown}"))
     for line in (*result.notes, *(f"{job}: failed: {reason}" for job, reason in result.failed.items())):
         console.print(Text(line))
-    for table in tables(result.manifest["suite"], result.parts):
+    models = [model["name"] for model in result.manifest["models"]]
+    for table in tables(result.manifest["suite"], result.parts, models):
         console.print(table)
     took = "" if seconds is None else f" ({seconds:.0f} s)"
     console.print(Text(f"{result.path} holds every figure with its interval{took}"))

@@ -14,6 +14,7 @@ from neuron_antagonism.files import TABLE, expanded, read_text
 from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.report.rows import write_rows
+from neuron_antagonism.report.written import write_tables
 from neuron_antagonism.runs.backends import Backend
 from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.environment import machine, software
@@ -350,6 +351,8 @@ class _Bench:
             write_rows(self.out / f"{name}.csv", result.parts[name])
             payloads = found[name].items()
             part.finish(((self.plan.about(job) | {"task": job.name}, payload) for job, payload in payloads), self.out)
+        models = [model["name"] for model in result.manifest["models"]]
+        write_tables(self.out, result.manifest["suite"], result.parts, models)
         write_json(self.out, RESULTS, result.to_json())
         write_json(self.out, MANIFEST, result.manifest, indent=1)
 
