@@ -30,7 +30,7 @@ JUDGES = {
     "faithfulness": "CPR: how much of the answer comes back when only the best neurons keep their values (area, higher "
     "is better); CMD: how far that curve is from 1 (lower is better).",
     "control": "Enh, Deg: how much further the right letter's log-odds move (nats) than under random neurons of the "
-    "same layers and activity, when 100 neurons are edited to help or to hinder; + = what the edit is for.",
+    "same layers and activity, when the strongest are edited to help or to hinder; + = what the edit is for.",
     "dose": "Dose: does more of the good neurons help more? Log-odds for each unit of their factor.",
     "interaction": "Interaction: do good and bad neurons do together more than one by one?",
     "stability": "Same: would other examples have chosen the same good neurons? Overlap of two draws.",
