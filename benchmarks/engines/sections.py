@@ -91,7 +91,8 @@ def large() -> Rows:
 def share() -> Rows:
     """Share of the machine's matrix rate, measured in turns: the job's least operations over its seconds.
 
-    `operations.py` has what the least is. Random LLaMA of 12 blocks, d 768, FFN 2,048, vocabulary 32,000, m = 16, one question alone.
+    `operations.py` has what the least is. Random LLaMA of 12 blocks, d 768, FFN 2,048, vocabulary 32,000, m = 16, one
+    question alone.
     """
     rows: Rows = []
     for length in (200, 400):
@@ -134,7 +135,7 @@ def long() -> Rows:
 
 
 def answers() -> Rows:
-    """Seconds a block against the answer's length (NeuronLLM, Figure 9): one letter, or the sum of log p over its tokens.
+    """Seconds a block against the answer's length (NeuronLLM, Figure 9): one letter, or Σ log p over its tokens.
 
     The sum takes an attribution for each token, of the prompt and the tokens before it. 4 blocks, d 512, FFN 1,376,
     T = 128, m = 16; means of three runs, of the reference engine one.
