@@ -346,10 +346,10 @@ class TestFigures:
         assert {"levels", "effects", "sweep", "layers", "cross", "pareto", "letters"} <= set(plot.names)
         for name in ("levels", "effects", "sweep", "layers", "cross", "side_effects", "letters"):
             document = getattr(plot, name)().to_dict()
-            assert document["data"]["values"]
+            assert all(document["datasets"].values())
             assert "var(--" not in json.dumps(document)
-        rows = plot.effects(task="ner", metric="rcc").to_dict()["data"]["values"]
-        assert {(row["task"], row["metric"][:3]) for row in rows} == {("ner", "RCC")}
+        (rows,) = plot.effects(task="ner", metric="rac").to_dict()["datasets"].values()
+        assert {(row["task"], row["metric"][:3]) for row in rows} == {("ner", "RAC")}
         with pytest.raises(na.UsageError, match="unknown task 'nre'"):
             plot.effects(task="nre")
         with pytest.raises(na.UsageError, match="unknown figure 'pie'"):

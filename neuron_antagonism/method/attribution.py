@@ -217,8 +217,8 @@ class Attribution:
         """The strongest neurons of each role, for a notebook."""
         width, rows = self.scores.shape[1], []
         for role in self.roles:
-            strength = (self.scores if role == "good" else -self.scores).flatten()
-            first = [at for at in ranked(strength)[:IN_NOTEBOOKS].tolist() if strength[at] > 0]
+            strength = self.scores if role == "good" else -self.scores
+            first = [at for at in ranked(strength)[:IN_NOTEBOOKS].tolist() if strength.flatten()[at] > 0]
             rows += [
                 {"role": role, "rank": rank, "layer": at // width, "neuron": at % width}
                 | {"score": float(self.scores.flatten()[at])}

@@ -8,7 +8,7 @@ from typing import Any
 
 from neuron_antagonism.report.page import charts
 from neuron_antagonism.report.page.blocks import Column, Control, Figure, Page, Section, Table
-from neuron_antagonism.report.suite_tables import COLUMNS
+from neuron_antagonism.report.boards import COLUMNS
 
 Rows = list[dict[str, Any]]
 

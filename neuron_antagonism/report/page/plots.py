@@ -126,11 +126,13 @@ class Plots:
         for name in offered:
             values = _values(rows, name)
             value = choices.get(name, values[0])
-            # metrics are known by their short names too
-            wanted = next((one for one in values if one == value or one.lower().startswith(f"{value},")), None)
-            if wanted is None:
+            # "rac" is enough for "RAC, relative change …"
+            alike = [one for one in values if one == value] or [
+                one for one in values if one.lower().startswith(value.lower())
+            ]
+            if len(alike) != 1:
                 raise UsageError(f"figure {figure.name!r}: {unknown(name, value, values)}")
-            rows = [row for row in rows if str(row.get(name)) == wanted]
+            rows = [row for row in rows if str(row.get(name)) == alike[0]]
         return rows
 
 
