@@ -7,6 +7,7 @@ from typing import Any
 
 from neuron_antagonism.report.page import board, charts
 from neuron_antagonism.report.page.blocks import Block, Column, Control, Figure, Page, Section, Table
+from neuron_antagonism.report.page.paper_sections import PAPER
 from neuron_antagonism.report.page.run_rows import rounded
 from neuron_antagonism.report.page.sources import BenchSource
 
@@ -37,7 +38,7 @@ def add_suite(page: Page, source: BenchSource, before: str = "") -> None:
         if not rows:
             page.add(Section(name, title, "", said="Nothing was measured for this part."))
         else:
-            KINDS.get(part["part"], _other)(page, part, rows, name, title)
+            KINDS.get(part["part"], _paper if part["part"] in PAPER else _other)(page, part, rows, name, title)
 
 
 def _every(rows: Rows) -> tuple[Column, ...]:
@@ -102,7 +103,7 @@ def _antagonism(page: Page, part: Spec, rows: Rows, name: str, title: str) -> No
 
 def _effects(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
     plotted = [
-        {f: row[f] for f in ("model", "task", "mode", "scorer") if f in row}
+        {f: row[f] for f in ("model", "task", "mode", "scorer", "protocol") if f in row}
         | {"seed": str(row.get("seed", "")), "value": row["population_acc"]}
         for row in rows
         if row["population_acc"] is not None
@@ -116,11 +117,14 @@ def _effects(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
         "mode",
         ("value",),
     )
+    seeds = len({row["seed"] for row in plotted})
     lead = (
         "Each tick is one draw of the examples, the point their median: how far ticks lie apart is what an interval "
         "over texts does not show."
+        if seeds > 1
+        else "Change of accuracy in points, as examples come: to the right it rises. The table has the intervals."
     )
-    _add(page, (name, title, lead), [figure], rows, plotted, (GRID[0], TASK))
+    _add(page, (name, title, lead), [figure], rows, plotted, (GRID[0], TASK, Control("protocol", "Protocol")))
 
 
 def _masking(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
@@ -163,6 +167,11 @@ def _gating(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
     )
     lead = "Neurons edited only within their ranges, against whole neurons: intervals that lie apart differ."
     _add(page, (name, title, lead), [figure], rows, plotted, (*GRID, TASK, SCORER))
+
+
+def _paper(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
+    lead, figure, plotted, controls = PAPER[part["part"]](rows, f"{name}-pairs")
+    _add(page, (name, title, lead), [figure], rows, plotted, controls)
 
 
 def _other(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
