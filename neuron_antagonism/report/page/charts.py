@@ -313,7 +313,7 @@ def board(judges: Sequence[str], scorers: Sequence[str]) -> Chart:
 def curve(names: Sequence[str], x_title: str, y_title: str, form: str = "%") -> Chart:
     """Lines of scorers over a share or a number, with points; steps to the right are multiples."""
     axis = alt.Axis(format="%", values=[0.01, 0.1, 1]) if form == "%" else alt.Axis(format=form)
-    x = alt.X("x:Q", title=x_title, scale=alt.Scale(type="log"), axis=axis)
+    x = alt.X("x:Q", title=x_title, scale=alt.Scale(type="log", nice=False, padding=12), axis=axis)
     y = alt.Y("value:Q", title=y_title)
     tips = ["scorer:N", alt.Tooltip("x:Q", format=form), alt.Tooltip("value:Q", format=".3g")]
     line = _base().mark_line(strokeWidth=2).encode(x=x, y=y, **_series(names, dash=True))

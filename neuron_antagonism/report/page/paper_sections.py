@@ -110,15 +110,15 @@ def common(rows: Rows, source: str) -> Shown:
 def probabilities(rows: Rows, source: str) -> Shown:
     """The options' probabilities of single questions under several edits."""
     plotted = [
-        _kept(row, "task", "mode", "edit", "option", "probability")
+        _kept(row, "task", "mode", "edit", "probability")
         | {"question": str(row["question"]), "what": "right" if row["right"] else "wrong"}
+        | {"option": f"{row['option']} (right)" if row["right"] else row["option"]}
         for row in rows
     ]
     figure = Figure(
         source,
         "Probability of each option",
-        "For each edit the probability of every option of one question; the right one is marked by its colour and in "
-        "the table.",
+        "For each edit the probability of every option of one question; the right one is named as such.",
         charts.document(charts.options()),
         source,
         "edit",

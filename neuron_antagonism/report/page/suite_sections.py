@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.page import board, charts
 from neuron_antagonism.report.page.blocks import Block, Column, Control, Figure, Page, Section, Table
 from neuron_antagonism.report.page.paper_sections import PAPER
@@ -33,6 +34,8 @@ def add_suite(page: Page, source: BenchSource, before: str = "") -> None:
     """
     for number, part in enumerate(source.manifest["suite"]["parts"]):
         rows = rounded([dict(row) for row in source.results["parts"].get(part["name"], [])])
+        # what was chosen on other examples than it is reported on comes first
+        rows.sort(key=lambda row: row.get("protocol", SHOWN) != SHOWN)
         name = f"{before}part{number}"
         title = part["name"] if not before else f"{source.name}: {part['name']}"
         if not rows:
