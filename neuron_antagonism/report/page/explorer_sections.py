@@ -58,8 +58,9 @@ def _neurons(page: Page, runs: Sequence[RunSource], *, several: bool) -> None:
     models = {run.manifest["model"]["name"]: run.manifest["model"] for run in runs}
     total = sum(model["layers"] * model["neurons_per_layer"] for model in models.values())
     kept = f" ({left:,} more lines, those of random draws among them, are left to neurons.csv)" if left else ""
+    plural = "s" if len(models) > 1 else ""
     lead = (
-        f"The neurons that some scorer chose, as layer.index, of {total:,} in the model{'s' if len(models) > 1 else ''}{kept}: "
+        f"The neurons that some scorer chose, as layer.index, of {total:,} in the model{plural}{kept}: "
         "scores are each scorer's own, in its own unit. Open a row for where else it was chosen."
     )
     table = Table("neurons", "Chosen neurons", "neurons", columns, detail="neuron")
