@@ -119,7 +119,7 @@ def test_drawn(opened, pages, name, size):
 def test_tooltips_are_text(opened):
     """What stands beside a mark under the pointer is text, whatever it holds."""
     one = opened("hostile")
-    one.page.locator("[data-figure=levels] .role-mark.mark-symbol path").first.hover()
+    one.page.locator("[data-figure=levels] .role-mark.mark-symbol path").first.hover(force=True)
     tooltip = one.page.locator("#vg-tooltip-element.visible")
     tooltip.wait_for()
     assert MARKUP[:40] in one.page.locator("#vg-tooltip-element").inner_text()
