@@ -223,14 +223,14 @@ def pareto(names: Sequence[str]) -> Chart:
 
 
 def letters() -> Chart:
-    """By right letter, accuracy before and after."""
+    """By right answer, accuracy before and after."""
     when = ["before", "after"]
     scale = alt.Scale(domain=when, range=["var(--s1)", "var(--s3)"])
     bars = (
         _base()
         .mark_bar()
         .encode(
-            x=alt.X("letter:N", title="right letter", sort=None, axis=alt.Axis(labelAngle=0)),
+            x=alt.X("letter:N", title="right answer", sort=None, axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("when:N", sort=when),
             y=alt.Y("acc:Q", title="accuracy, %", scale=alt.Scale(domain=[0, 100])),
             color=alt.Color("when:N", title=None, sort=when, scale=scale),

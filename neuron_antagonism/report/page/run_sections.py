@@ -319,18 +319,18 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
     page.add(Section("side-effects", "What else an edit does", lead, figures, (*first, TASK)), side=side)
     figure = Figure(
         "letters",
-        "By right letter",
-        "Accuracy by right letter, before and after the edit.",
+        "Accuracy by right answer",
+        "For each answer that can be right, accuracy before and after the edit.",
         charts.document(charts.letters()),
         "letters",
         "mode",
     )
     lead = (
-        "Accuracy by the letter that is right, before and after: an edit that only pushes one letter lifts that one "
-        "and drops the others."
+        "Accuracy by the letter (in words, the option) that is right, before and after: an edit that only pushes one "
+        "answer lifts that one and drops the others."
     )
     page.add(
-        Section("letters", "Letter by letter", lead, [figure], (*first, TASK, SCORER)), letters=rows(run_rows.letters)
+        Section("letters", "By right answer", lead, [figure], (*first, TASK, SCORER)), letters=rows(run_rows.letters)
     )
 
 
