@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    form: Annotated[str, typer.Option("--format", help="ia3 (PEFT adapter), checkpoint, json or csv.")],
+    form: Annotated[str, typer.Option("--format", help="ia3 or lora (PEFT adapters), checkpoint, json or csv.")],
     out: Annotated[Path, typer.Option(help="A new or empty directory.")],
     task: Annotated[str | None, typer.Option(help="Whose edit; needed where the run has several tasks.")] = None,
     scorer: Annotated[str | None, typer.Option(help="Whose neurons; needed where it has several scorers.")] = None,
@@ -76,12 +76,22 @@ def _print(done: Export) -> None:
         )
     elif done.unverified:
         print(f"NOT VERIFIED: {done.unverified}")
-    if done.format == "ia3":
+    if done.ranks:
+        _print_ranks(done.ranks)
+    if done.format in ("ia3", "lora"):
         print("use:")
         print("  from peft import PeftModel; from transformers import AutoModelForCausalLM as Auto")
         print(f"  model = PeftModel.from_pretrained(Auto.from_pretrained({done.base!r}), {str(done.path)!r})")
         print("  with model.disable_adapter(): ...  # the edit is off in here; model.merge_and_unload() folds it in")
     print(f"written to {done.path}")
+
+
+def _print_ranks(ranks: dict[int, int]) -> None:
+    from neuron_antagonism.exports.lora import limits
+
+    print(f"rank {max(ranks.values())} at most, one a scaled column: {sum(ranks.values())} in all")
+    for line in limits(ranks):
+        print(f"  {line}")
 
 
 def _effect(effect: dict[str, Any] | None) -> str:

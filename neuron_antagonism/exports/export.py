@@ -9,9 +9,11 @@ from typing import Any
 
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.exports import verify as verifying
+from neuron_antagonism.exports.adapter import base_of
 from neuron_antagonism.exports.checkpoint import check_shard_size, write_checkpoint
 from neuron_antagonism.exports.choose import Chosen, base_model, check_foldable, choose
-from neuron_antagonism.exports.ia3 import base_of, write_ia3
+from neuron_antagonism.exports.ia3 import write_ia3
+from neuron_antagonism.exports.lora import ranks, write_lora
 from neuron_antagonism.exports.neurons import PROVENANCE, provenance, write_csv, write_provenance
 from neuron_antagonism.exports.place import check_free, placed, sizes
 from neuron_antagonism.files import expanded
@@ -21,7 +23,7 @@ from neuron_antagonism.model.plain import is_whole
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.suites.result import RunResult
 
-WEIGHTS = ("ia3", "checkpoint")
+WEIGHTS = (*verifying.ADAPTERS, "checkpoint")
 FORMATS = (*WEIGHTS, "json", "csv")
 
 
@@ -31,7 +33,7 @@ class Export:
 
     Attributes:
         path: the directory.
-        format: "ia3", "checkpoint", "json" or "csv".
+        format: "ia3", "lora", "checkpoint", "json" or "csv".
         files: bytes of each file, by its path inside the directory.
         edit: what was exported: of a run, the chosen edit at all positions.
         difference: the largest difference between logits of the export, loaded in a fresh process, and of the live
@@ -40,6 +42,7 @@ class Export:
         effect: what the edit was measured to do in this form (`Comparison.to_json`), or None where it was not.
         base: the model that it is for, as Hugging Face's loaders know it; empty where none was given.
         names: task, scorer and mode of a run's edit.
+        ranks: of a LoRA by layer; None for other formats.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class Export:
     effect: dict[str, Any] | None = None
     base: str = ""
     names: dict[str, str] | None = None
+    ranks: dict[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -82,7 +86,8 @@ def export(
 
     Args:
         what: a run's result or directory, or an edit. A run's edit is exported as it is at all positions.
-        format: "ia3", a PEFT adapter; "checkpoint", a whole model with its tokenizer; "json" or "csv", its neurons.
+        format: "ia3" or "lora", a PEFT adapter; "checkpoint", a whole model with its tokenizer; "json" or "csv", its
+            neurons.
         out: a new or empty directory; it appears whole or not at all.
         model: the model of an edit; of a run, where its own can't be loaded by name.
         task, scorer, mode: which of a run's edits; needed where it has several.
@@ -122,7 +127,9 @@ def export(
                 stages.done()
     source = base_of(base) if base is not None else ""
     files = sizes(out)
-    return Export(out, format, files, chosen.edit, difference, unverified, chosen.effect, source, chosen.names or None)
+    names = chosen.names or None
+    by_layer = ranks(chosen.edit, base.n_neurons) if base is not None and format == "lora" else None
+    return Export(out, format, files, chosen.edit, difference, unverified, chosen.effect, source, names, by_layer)
 
 
 def _write(folder: Path, chosen: Chosen, base: HookedModel | None, form: str, max_shard_size: str | int) -> None:
@@ -131,6 +138,8 @@ def _write(folder: Path, chosen: Chosen, base: HookedModel | None, form: str, ma
         return
     if base is not None and form == "ia3":
         write_ia3(folder, base, chosen.edit)
+    elif base is not None and form == "lora":
+        write_lora(folder, base, chosen.edit)
     elif base is not None and form == "checkpoint":
         write_checkpoint(folder, base, chosen.edit, max_shard_size)
     name = PROVENANCE if form in WEIGHTS else "neurons.json"
@@ -144,9 +153,9 @@ def _obstacle(out: Path, base: HookedModel, form: str, verify: bool) -> str:
         command += " --base (the model's directory)"
     if not verify:
         return f"not asked for; {command} does it"
-    if form == "ia3" and base.source is None and not is_whole(base):
+    if form in verifying.ADAPTERS and base.source is None and not is_whole(base):
         return f"its base, quantized or spread in memory, can't be loaded again; {command} does it on another"
-    if form == "ia3" and importlib.util.find_spec("peft") is None:
+    if form in verifying.ADAPTERS and importlib.util.find_spec("peft") is None:
         return f"peft is not installed; pip install 'neuron-antagonism[export]', then {command}"
     return ""
 
