@@ -378,7 +378,7 @@ class TestWhosePlugins:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         inner, error = done.stdout.splitlines()
-        assert inner == "{'neuron-antagonism'} ['chunking']"
+        assert inner == "{'neuron-antagonism'} ['arc-challenge']"
         assert error.startswith("no plugins of a distribution 'nobody' are installed; accepted: ")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins._answers import Answer, chosen, stated
@@ -94,7 +94,7 @@ class FileTask(na.Task):
     """
 
     name: str = "file"
-    suffixes = (".yaml", ".yml", ".toml")
+    suffixes: ClassVar[tuple[str, ...]] = (".yaml", ".yml", ".toml")
     reference = "NeuronLLM §3.3 (QATT)"
 
     def __init__(self, path: str | Path | None = None) -> None:
