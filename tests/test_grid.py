@@ -20,7 +20,7 @@ from rich.console import Console
 
 import neuron_antagonism as na
 from neuron_antagonism.errors import AntagonismWarning
-from neuron_antagonism.parts.runs import CELL
+from neuron_antagonism.parts.sweeping import EFFECT
 from neuron_antagonism.report.suite_tables import tables
 from neuron_antagonism.runs import keys
 from neuron_antagonism.runs.backends.processes import Processes
@@ -216,11 +216,11 @@ def test_a_run_is_a_part(asked, measured, where, tmp_path, no_model):
     )
     rows = [row for row in measured.parts["effects"] if (row["model"], row["seed"]) == (asked["model"][1], 1)]
     cells = [
-        {"task": task, **{name: cell[name] for name in CELL}}
+        {"task": task, **{name: cell[name] for name in EFFECT}}
         for task, found in result.results["tasks"].items()
         for cell in found["cells"]["held-out"]
     ]
-    assert json.loads(json.dumps(cells)) == [{name: row[name] for name in ("task", *CELL)} for row in rows]
+    assert json.loads(json.dumps(cells)) == [{name: row[name] for name in ("task", *EFFECT)} for row in rows]
 
 
 # --- computed once -------------------------------------------------------------------------------------------------

@@ -145,6 +145,7 @@ def test_figures_and_tables_need_no_model(module):
 
 WRITERS = {
     *("files", "tensors", "neurons", "tasks.splits", "runs.lock", "suites.run", "suites.directory", "report.rows"),
+    *("report.grids", "report.written"),
     *("parts.distributions", "exports", "scaffold"),
 }
 """What writes files: of a run the store (by `tensors`) and the entry points; and what users ask to be saved."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import statistics
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import Any
 
 import torch
-from measure import in_turns, peak_megabytes, peak_of
+from measure import in_turns, peak_megabytes, peak_of, seconds
 from models import hooked, question, random_llama
+from operations import integrated, matrix_rate
 from peers import by_captum, procedure
 
 import neuron_antagonism as na
@@ -83,6 +86,78 @@ def large() -> Rows:
         }
         for name in ways
     ]
+
+
+def share() -> Rows:
+    """Share of the machine's matrix rate, measured in turns: the job's least operations over its seconds.
+
+    `operations.py` has what the least is. Random LLaMA of 12 blocks, d 768, FFN 2,048, vocabulary 32,000, m = 16, one
+    question alone.
+    """
+    rows: Rows = []
+    for length in (200, 400):
+        run = functools.partial(_integrated, "replay", _large()[1], length)
+        run()
+        rates, taken = [], []
+        for _ in range(2 * ROUNDS + 1):
+            rates.append(matrix_rate())
+            taken.append(seconds(run))
+        rate, spent = statistics.median(rates), statistics.median(taken)
+        least = integrated(*LARGE.values(), 32_000, length, STEPS)
+        rows.append(
+            {
+                "T": length,
+                "least GFLOP": least / 1e9,
+                "seconds": spent,
+                "GFLOP/s": least / spent / 1e9,
+                "matrix GFLOP/s": rate / 1e9,
+                "share %": 100 * least / spent / rate,
+            }
+        )
+    return rows
+
+
+def long() -> Rows:
+    """Seconds a question of 400 tokens, alone: the large model, m = 16; the public procedure once."""
+    encoded = _large()[1].encode(question(400))
+    token, ids = encoded.letters[question(400).answer], torch.tensor([encoded.ids])
+    ways = {
+        "replay": functools.partial(_integrated, "replay", _large()[1], 400),
+        "public procedure": functools.partial(procedure, _large()[0], ids, token, STEPS),
+    }
+    ways["replay"]()
+    replay = in_turns({"replay": ways["replay"]}, ROUNDS)["replay"]
+    public = in_turns({"public": ways["public procedure"]}, 1)["public"]
+    return [
+        {"way": "replay", "seconds": replay, "public procedure / it": public / replay},
+        {"way": "public procedure", "seconds": public, "public procedure / it": 1.0},
+    ]
+
+
+def answers() -> Rows:
+    """Seconds a block against the answer's length (NeuronLLM, Figure 9): one letter, or Σ log p over its tokens.
+
+    The sum takes an attribution for each token, of the prompt and the tokens before it. 4 blocks, d 512, FFN 1,376,
+    T = 128, m = 16; means of three runs, of the reference engine one.
+    """
+    model, rows = hooked(random_llama(4, 512, 1376)), []
+    letter = functools.partial(_integrated, "replay", model, 128)
+    letter()
+    for tokens in (1, 2, 4, 8, 16):
+        asked = [question(128 + t) for t in range(tokens)]
+        summed = functools.partial(na.attribute, model, asked, "qrnca", engine="replay")
+        means = {name: fmean(seconds(way) for _ in range(3)) for name, way in (("one", letter), ("sum", summed))}
+        by_reference = seconds(functools.partial(na.attribute, model, asked, "qrnca", engine="reference"))
+        rows.append(
+            {
+                "answer tokens": tokens,
+                "one letter s": means["one"] / model.n_layers,
+                "sum of log p s": means["sum"] / model.n_layers,
+                "sum / letter": means["sum"] / means["one"],
+                "sum, reference s": by_reference / model.n_layers,
+            }
+        )
+    return rows
 
 
 def peak(way: str) -> float:
@@ -285,6 +360,9 @@ def _shared(a: torch.Tensor, b: torch.Tensor, k: int = 100) -> int:
 
 SECTIONS: Mapping[str, Callable[[], Rows]] = {
     "large": large,
+    "share": share,
+    "long": long,
+    "answers": answers,
     "memory": memory,
     "scorers": scorers,
     "demo": demo,

@@ -13,7 +13,7 @@ import typer
 from neuron_antagonism.allocator import keep_memory
 from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, run, streams
 from neuron_antagonism.errors import AntagonismError
-from neuron_antagonism.plugin import chosen
+from neuron_antagonism.plugin import chosen, folder
 
 HELP = ["-h", "--help"]
 
@@ -53,12 +53,18 @@ def _common(
         typer.Option(metavar="DIST[,DIST...]", help="Load the shipped plugins and those of these distributions alone."),
     ] = None,
     no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Load the shipped plugins alone.")] = False,
+    plugins_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Load the plugins of a directory that is not installed too; repeatable."),
+    ] = None,
 ) -> None:
     """Find the neurons that help and hinder a language model at a task, edit them, and prove the effect."""
     asked = chosen.asked_for(only_plugins, no_plugins)
     if asked is not None:
         # in the environment, so that processes that a command starts load the same
         os.environ[chosen.VARIABLE] = asked
+    if plugins_from:
+        os.environ[folder.VARIABLE] = os.pathsep.join(os.path.abspath(one) for one in plugins_from)
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
 

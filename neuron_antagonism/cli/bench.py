@@ -45,8 +45,11 @@ if TYPE_CHECKING:
 
 def bench(
     suite: Annotated[
-        str | None,
-        typer.Option("--suite", help="A suite's name, or a YAML file that states one. Left out: lists them."),
+        list[str] | None,
+        typer.Option(
+            "--suite",
+            help="A suite's name, a YAML file that states one (repeatable), or an earlier directory. Left out: lists.",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -89,14 +92,25 @@ def bench(
     debug: Debug = False,
 ) -> None:
     """Measure a suite: a paper's tables and figures, on any model."""
-    from neuron_antagonism.suites.spec import find_suite, shipped, suite_file
+    from neuron_antagonism.suites.again import asked_in, names_manifest
+    from neuron_antagonism.suites.spec import find_suite, joined, shipped, suite_file
 
-    if suite is None:
+    if not suite:
         _list(list(shipped()), json)
         return
-    spec = find_suite(suite)
+    spec: Suite | str
+    if len(suite) == 1 and names_manifest(suite[0]):
+        spec, name = suite[0], asked_in(suite[0]).suite.name
+    else:
+        spec = joined([find_suite(name) for name in suite])
+        name = spec.name
     if show:
-        print_json(spec.model_dump(mode="json")) if json else print(suite_file(suite).read_text("utf-8"), end="")
+        if isinstance(spec, str):
+            spec = asked_in(spec).suite
+            print_json(spec.model_dump(mode="json"))
+            return
+        shown = [] if json else [suite_file(name).read_text("utf-8") for name in suite]
+        print_json(spec.model_dump(mode="json")) if json else print("".join(shown), end="")
         return
     sources = task_data(data or [])
     start = time.monotonic()
@@ -116,7 +130,7 @@ def bench(
         trust_remote_code=trust_remote_code,
         chat_template=chat_template,
     ).loading()
-    directory = expanded(out or Path("runs") / f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    directory = expanded(out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     asked: dict[str, Any] = {"tasks": task or (), "data": sources, "form": form, "shots": shots, "seed": seed or ()}
     plan = plan_bench(spec, model or (), **asked, text=text, loading=loading)
     there = None if dry_run else finished(directory, plan.key)
@@ -184,7 +198,8 @@ def _print(result: BenchResult, seconds: float | None) -> None:
             console.print(Text(f"{task}: too few questions answered rightly to learn a range from: {shown}"))
     for line in (*result.notes, *(f"{job}: failed: {reason}" for job, reason in result.failed.items())):
         console.print(Text(line))
-    for table in tables(result.manifest["suite"], result.parts):
+    models = [model["name"] for model in result.manifest["models"]]
+    for table in tables(result.manifest["suite"], result.parts, models):
         console.print(table)
     took = "" if seconds is None else f" ({seconds:.0f} s)"
     console.print(Text(f"{result.path} holds every figure with its interval{took}"))

@@ -83,16 +83,17 @@ class ReferenceEngine:
     ) -> Float[Tensor, "question layer neuron"]:
         """See `Engine`."""
         limit = self._limit(model, questions, grad=False)
-        effects = []
+        effects, width = [], model.units(site)
+        total = len(questions) * model.n_layers * width
         for number, question in enumerate(questions):
             own = None if baseline is None else rows_of(baseline, [number])[0]
-            layers = [
-                _ablated(model, question, target, site, layer, None if own is None else own[layer], limit)
-                for layer in range(model.n_layers)
-            ]
+            layers = []
+            for layer in range(model.n_layers):
+                instead = None if own is None else own[layer]
+                layers.append(_ablated(model, question, target, site, layer, instead, limit))
+                if progress is not None:
+                    progress("ablations", (number * model.n_layers + layer + 1) * width, total)
             effects.append(torch.stack(layers))
-            if progress is not None:
-                progress("ablations", number + 1, len(questions))
         return torch.stack(effects).cpu()
 
     def _limit(self, model: HookedModel, questions: Sequence[Asked], *, grad: bool) -> TokenLimit:

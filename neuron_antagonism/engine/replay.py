@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,6 +64,8 @@ class CopiesEngine:
             if progress is not None:
                 progress("gradients", len(done), len(questions))
 
+        if progress is not None:
+            progress("gradients", 0, len(questions))
         wanted = layers * (len(path.nodes) + 1)
         each_batch(model, questions, self.name, wanted, work, grad=True, max_tokens=self._max_tokens)
         order = [done[i] for i in range(len(questions))]
@@ -84,14 +86,19 @@ class CopiesEngine:
     ) -> Float[Tensor, "question layer neuron"]:
         """See `Engine`."""
         done: dict[int, Tensor] = {}
+        each = model.n_layers * model.units(site)
 
         def work(part: Sequence[int], copies: Copies, per_forward: int) -> None:
             asked = [questions[i] for i in part]
             own = None if baseline is None else rows_of(baseline, part)
-            found = _effects(copies, asked, target, site, own, per_forward, suffix=self._suffix)
+
+            def told(neurons: int) -> None:
+                if progress is not None:
+                    # a question of many neurons takes minutes
+                    progress("ablations", len(done) * each + len(part) * neurons, len(questions) * each)
+
+            found = _effects(copies, asked, target, site, own, per_forward, told, suffix=self._suffix)
             done.update(zip(part, found, strict=True))
-            if progress is not None:
-                progress("ablations", len(done), len(questions))
 
         each_batch(model, questions, self.name, model.units(site), work, grad=False, max_tokens=self._max_tokens)
         return torch.stack([done[i] for i in range(len(questions))]).cpu()
@@ -191,6 +198,7 @@ def _effects(
     site: str,
     baseline: Float[Tensor, "question layer neuron"] | None,
     per_forward: int,
+    told: Callable[[int], None],
     *,
     suffix: bool,
 ) -> Float[Tensor, "question layer neuron"]:
@@ -201,6 +209,7 @@ def _effects(
     model = copies.model
     width = model.units(site)
     total = model.n_layers * width
+    told(0)
     copies.clean(site)
     parts = []
     for start in range(0, total, per_forward):
@@ -221,6 +230,7 @@ def _effects(
         columns = of_copies(*letter_columns(questions, logits), logits.shape[1])
         f = outputs_of([target], logits, *columns)[target]
         parts.append(f[:, -1:] - f[:, :-1])
+        told(chunk.stop)
     return rearrange(torch.cat(parts, dim=1), "question (layer neuron) -> question layer neuron", neuron=width)
 
 

@@ -125,10 +125,16 @@ def cells(
     return derive(sweeps, protocol, rule, resamples, read)
 
 
-def cells_at(sweeps: Sequence[Sweep], tenths: int, *, resamples: Resamples | None = None) -> list[Cell]:
+def cells_at(
+    sweeps: Sequence[Sweep],
+    tenths: int,
+    *,
+    resamples: Resamples | None = None,
+    read: tuple[int, int] | None = None,
+) -> list[Cell]:
     """Every scorer and mode at one given ratio: Good (10) and Bad (0) of Table 3.
 
-    The protocol's name is "fixed". A scorer without that ratio has no cell.
+    The protocol's name is "fixed". A scorer without that ratio has no cell. `resamples` and `read` are as in `cells`.
 
     Raises:
         UsageError: as in `cells`, or a ratio outside 0..10 tenths.
@@ -136,7 +142,8 @@ def cells_at(sweeps: Sequence[Sweep], tenths: int, *, resamples: Resamples | Non
     if tenths not in range(N_RATIOS):
         raise UsageError(f"ratio of {tenths} tenths; accepted: 0 to {N_RATIOS - 1}")
     resamples = prepared(sweeps, resamples)
-    return derive(sweeps, "fixed", lambda sweep, mode: [t for t in sweep.ratios(mode) if t == tenths], resamples)
+    rule: Rule = lambda sweep, mode: [t for t in sweep.ratios(mode) if t == tenths]  # noqa: E731
+    return derive(sweeps, "fixed", rule, resamples, read)
 
 
 def averages(cells: Iterable[Cell]) -> list[Average]:

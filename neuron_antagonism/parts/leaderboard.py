@@ -12,7 +12,7 @@ import numpy as np
 from neuron_antagonism.errors import AntagonismError, DataError, UsageError
 from neuron_antagonism.method.ablate import ablate
 from neuron_antagonism.neurons import check_count
-from neuron_antagonism.parts.judging.agreement import CEILING, ceiling, question_texts
+from neuron_antagonism.parts.judging.agreement import CEILING, ablated, ceiling, question_texts
 from neuron_antagonism.parts.judging.bench import Bench
 from neuron_antagonism.parts.judging.every import EVERY
 from neuron_antagonism.parts.rows import Rows
@@ -143,9 +143,10 @@ class LeaderboardRows(Rows):
         if prepared is None or not any(EVERY[name].needs_truth for name in self.judges):
             return None
         spec = self.spec
-        what = [prepared.set_hash("evaluate", spec.truth), spec.baseline, identity(as_target(spec.target))]
+        what: list[Any] = [prepared.set_hash("evaluate", spec.truth), spec.baseline, identity(as_target(spec.target))]
         # a mean is that of the examples that scores come from
         what += [prepared.set_hash("identify", spec.identify)] if spec.baseline == "mean" else []
+        what += [] if spec.wordings is None else [spec.wordings]
         # the halves of the ceiling are the seed's
         key = key_of(TRUTH, job.model.id, job.seed, what, prepared.engine["name"], self.classes.site)
         return Unit(TRUTH, f"{job.name}.{spec.target}", key, Truth(self), tuple(self.first(job)))
@@ -275,7 +276,7 @@ class Truth:
             assert isinstance(recipe, Truth)
             spec, site = recipe.part.spec, recipe.part.classes.site
             split = recipe.part.sizes.at(desk).split
-            examples = split.evaluate[: spec.truth]
+            examples = ablated(split.evaluate, spec)
             how: dict[str, Any] = {"baseline": spec.baseline, "mean_of": split.identify[: spec.identify], "site": site}
             found = ablate(desk.model, examples, spec.target, **how, progress=desk.told("truth"))
             effects = found.effects.float().numpy()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.rows import Rows
-from neuron_antagonism.parts.specs import Antagonism, Gating
+from neuron_antagonism.parts.specs import Antagonism, Choices, Gating, Layers, Swept
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.runs.job import Job
@@ -16,7 +17,7 @@ from neuron_antagonism.runs.unit import Shelf, Unit
 from neuron_antagonism.settings import Settings
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.units.examples import Prepared, Sizes
-from neuron_antagonism.units.neurons import Candidate, candidate_of
+from neuron_antagonism.units.neurons import ROLES, Candidate, candidate_of
 from neuron_antagonism.units.scores import Scoring, read
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class TaskRows(Rows):
     """A part on good and bad neurons."""
 
-    spec: Gating | Antagonism
+    spec: Gating | Antagonism | Swept | Layers | Choices
 
     stratified = True
 
@@ -35,7 +36,8 @@ class TaskRows(Rows):
     def sizes(self) -> Sizes:
         """The examples."""
         form, shots = self.classes.task_form, self.classes.task_shots
-        return Sizes(self.spec.identify, 0, self.spec.evaluate, self.stratified, form=form, shots=shots)
+        select = self.spec.select if isinstance(self.spec, Swept) else 0
+        return Sizes(self.spec.identify, select, self.spec.evaluate, self.stratified, form=form, shots=shots)
 
     @abstractmethod
     def depth(self, n_units: int) -> int:
@@ -72,9 +74,9 @@ class TaskRows(Rows):
         for name in self.spec.scorers:
             run_check(registry().make(Scorer, name), desk.model, examples, self.classes.site)
 
-    def candidate(self, desk: Desk, name: str, count: int) -> Candidate:
-        """So many good and so many bad neurons of a scorer."""
-        payload = desk.shelf.get(self.scores(desk.job, desk.shelf, name))
+    def candidate(self, desk: Desk, name: str, count: int, job: Job | None = None) -> Candidate:
+        """So many good and so many bad neurons of a scorer; of the desk's job, or of another one of the group."""
+        payload = desk.shelf.get(self.scores(job or desk.job, desk.shelf, name))
         assert payload is not None
         return candidate_of(read(payload), count)
 
@@ -83,6 +85,35 @@ class TaskRows(Rows):
         payload = desk.shelf.get(self.sizes.unit(job))
         assert payload is not None
         return Prepared(payload).split
+
+
+class GroupRows(TaskRows):
+    """A part that sets the neurons of all tasks of a model and seed against each other."""
+
+    of_group = True
+
+    def _units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
+        examples = self.sizes.unit(job)
+        yield examples
+        if not shelf.has(examples):
+            return
+        yield from self.needs(job, group, shelf)
+        # the other tasks' scores are made where their own examples are
+        first = [self.sizes.unit(one) for one in group]
+        if not all(map(shelf.has, first)):
+            return
+        needs = [unit for one in group for unit in self.needs(one, group, shelf)]
+        if all(map(shelf.has, needs)):
+            yield self.unit(job, group, [*first, *needs])
+
+    def rankings(self, desk: Desk, group: Sequence[Job], scorer: str) -> dict[str, dict[str, NeuronSet]]:
+        """By role and task, every neuron of that role, strongest first."""
+        n_units = desk.model.n_layers * desk.model.units(self.classes.site)
+        found = {one.name: self.candidate(desk, scorer, n_units, one) for one in group}
+        return {
+            role: {task: neurons for task, one in found.items() for name, neurons in one.sets if name == role}
+            for role in ROLES
+        }
 
 
 def _seeded(name: str, seed: int) -> Scorer:

@@ -31,7 +31,7 @@ class Rows(ABC):
     of_group: ClassVar[bool] = False
     """Whether a job's rows depend on the other jobs of its model and seed."""
 
-    aside: ClassVar[frozenset[str]] = frozenset({"name", "tasks"})
+    aside: ClassVar[frozenset[str]] = frozenset({"name", "tasks", "tables", "figures"})
     """Fields of the spec that a job's rows do not depend on."""
 
     spec: PartSpec

@@ -6,30 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from neuron_antagonism.metrics.protocols import SHOWN
+from neuron_antagonism.metrics.protocols import PROTOCOLS, SHOWN
 from neuron_antagonism.parts.effects import Effects
-from neuron_antagonism.parts.results import collected, task_results
+from neuron_antagonism.parts.results import collected, method_of, task_results
 from neuron_antagonism.parts.rows import Rows
 from neuron_antagonism.parts.specs import Run
+from neuron_antagonism.parts.sweeping import effect_rows
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
 
-CELL = (
-    *("scorer", "mode", "ratio", "n_good", "n_bad", "acc_before", "acc_after", "rac", "rac_interval"),
-    *("rcc", "rcc_interval", "population_acc", "population_acc_interval", "failed"),
-)
-
 
 @dataclass(frozen=True)
 class RunRows(Rows):
-    """The part `effects`: a row for each task, scorer and direction, under the protocol that a run shows.
+    """The part `effects`: a row for each task, protocol, scorer and direction.
 
     A row holds the cell of a run's table: accuracy before and after, RAC, RCC and the change as examples come with
-    their 95 % intervals; `net`, the change of accuracy in points beyond RANDOM's mean, with its interval; `natural`,
-    the unedited accuracy as examples come; and the share of planted neurons that the scorer finds (None without).
+    their 95 % intervals; of the protocol `held-out` also `net`, the change of accuracy in points beyond RANDOM's mean,
+    with its interval; `natural`, the unedited accuracy as examples come, and comprehension, and the share of examples
+    that the model understands; and the share of planted neurons that the scorer finds (None without). Where every ratio
+    is evaluated, the protocols `good` and `bad` are those of one kind of neurons alone.
     """
 
     kind = "effects"
@@ -64,17 +62,23 @@ class RunRows(Rows):
         if not part.answered(job, group, shelf):
             return None
         own = collected(part, job, tuple(group), shelf)
-        results = task_results(own, own.sweeps())
+        sweeps = own.sweeps()
+        results = task_results(own, sweeps)
         net = {(one["method"], one["mode"]): one for one in results["net"] if one["metric"] == "rac"}
+        how = {"resamples": sweeps[0].evaluation.baseline.resamples(job.seed), "read": own.split.natural.counts}
+        protocols = [name for name in PROTOCOLS if name in {*self.spec.protocols, SHOWN}]
+        natural = results["natural"]
         rows = []
-        for cell in results["cells"][SHOWN]:
-            beyond = net.get((cell["scorer"], cell["mode"]), {})
+        for cell in effect_rows(sweeps, protocols, method=method_of(sweeps), **how):
+            beyond = net.get((cell["scorer"], cell["mode"]), {}) if cell["protocol"] == SHOWN else {}
             planted = (results["planted"] or {}).get(cell["scorer"], {})
             rows.append(
                 {"task": job.name}
-                | {name: cell[name] for name in CELL}
+                | cell
                 | {"net": beyond.get("points"), "net_interval": beyond.get("points_interval")}
-                | {"natural": results["natural"]["acc"], "above_chance": results["natural"]["above_chance"]}
+                | {"natural": natural["acc"], "natural_interval": natural["acc_interval"]}
+                | {"natural_com": natural["com"], "natural_com_interval": natural["com_interval"]}
+                | {"understood": natural["understood"], "above_chance": natural["above_chance"]}
                 | {"planted_good": planted.get("good"), "planted_bad": planted.get("bad")}
             )
         return Payload({"rows": rows, "notes": results["split"]["notes"]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -172,6 +172,10 @@ class Judging(OfTasks):
     truth: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=8, description="of agreement: held-out examples on which every neuron is ablated, at least 2"
     )
+    wordings: Count | None = Field(
+        default=None,
+        description="of agreement: wordings of each of these examples, at least 1, in turn; unset: all that it has",
+    )
     steps: Annotated[int, Field(strict=True, ge=1, le=4096)] = Field(
         default=16, description="m, steps of integrated gradients, 1 to 4096"
     )
@@ -213,6 +217,150 @@ class Judging(OfTasks):
         return list(chosen)
 
 
+class Published(Spec):
+    """A part whose rows make tables and figures of the paper."""
+
+    gives_tables: ClassVar[tuple[int, ...]] = ()
+    gives_figures: ClassVar[tuple[int, ...]] = ()
+
+    tables: tuple[int, ...] = Field(default=(), description="numbers of the paper's tables")
+    figures: tuple[int, ...] = Field(default=(), description="numbers of the paper's figures")
+
+    @model_validator(mode="after")
+    def _has_them(self) -> Self:
+        for name, given in (("tables", self.gives_tables), ("figures", self.gives_figures)):
+            for number in getattr(self, name):
+                if number not in given:
+                    accepted = ", ".join(map(str, given)) or "none"
+                    raise ValueError(f"{name} name {number}; accepted of such a part: {accepted}")
+        return self
+
+
+class Swept(OfTasks, Published):
+    """A part that edits neurons of tasks at every ratio of good and bad ones."""
+
+    select: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=32, description="examples that choose the ratio, at least 2"
+    )
+    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
+
+
+class Common(Swept):
+    """Neurons that several tasks share, edited on each task."""
+
+    gives_tables = (5,)
+
+    part: Literal["common"]
+    count: Count = Field(default=100, description="common neurons of each role, at least 1")
+
+
+class Budgets(Swept):
+    """The same scores, edited at several budgets."""
+
+    gives_tables = (7,)
+
+    part: Literal["budgets"]
+    budgets: tuple[Count, ...] = Field(
+        default=(10, 25, 50, 100, 150, 200, 250, 500), min_length=1, description="neurons touched, each at least 1"
+    )
+
+
+class Cross(Swept):
+    """Each task's neurons edited on every task: all of them, and those that no other task shares."""
+
+    gives_tables = (8,)
+    gives_figures = (2, 4)
+
+    part: Literal["cross"]
+    counts: dict[str, tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
+        default_factory=dict,
+        description="by task, good and bad neurons, instead of the budget and a ratio; unset: budget and ratio",
+    )
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        for name, pair in self.counts.items():
+            if not sum(pair):
+                raise ValueError(f"counts of {name!r} are {list(pair)}; accepted: at least one neuron")
+        return self
+
+
+class Layers(OfTasks, Published):
+    """In which layers good and bad neurons are: the strongest, those that tasks share, and each task's own."""
+
+    gives_figures = (5, 6, 7)
+
+    part: Literal["layers"]
+    count: Count = Field(default=100, description="neurons of each role, at least 1")
+
+
+class Probabilities(Swept):
+    """What the model answers to some questions, chosen before any edit, under the edits of several scorers."""
+
+    gives_figures = (10,)
+
+    part: Literal["probabilities"]
+    questions: Count = Field(default=1, description="of each task and direction, at least 1")
+
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "ambiguous": ("drop", "keep"),
+    "z": (0.005, 0.0142, 0.05, 0.2),
+    "steps": (1, 2, 4, 8, 16, 32, 64),
+    "quadrature": ("right", "midpoint", "gauss-legendre"),
+    "examples": (1, 2, 3, 5, 10, 20),
+    "wordings": (1, 2, 3),
+    "letters": ("balanced", "one"),
+    "order": ("as asked", "rotated"),
+    "site": ("post", "up"),
+    "positions": ("last", "all"),
+}
+"""The method's own choices, and how each is tried."""
+
+_NUMBERS: dict[str, Any] = {"z": int | float, "steps": int, "examples": int, "wordings": int}
+"""Choices that are numbers; of the others there are those named above."""
+
+
+class Choices(OfTasks):
+    """What the method's own choices do: each changed by itself, the others as they are by default."""
+
+    part: Literal["choices"]
+    scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers with these choices")
+    choices: dict[str, tuple[Any, ...]] = Field(
+        default_factory=lambda: dict(CHOICES), min_length=1, description=f"settings by choice: {', '.join(CHOICES)}"
+    )
+    budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
+    truth: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=8, description="held-out examples on which every neuron is ablated, at least 2"
+    )
+    target: str = Field(default="log-odds", description="what exact ablation measures: a target's name")
+
+    @model_validator(mode="after")
+    def _tried(self) -> Self:
+        if self.truth > self.evaluate:
+            raise ValueError(f"truth is {self.truth} of {self.evaluate} held-out examples; accepted: at most as many")
+        for name, values in self.choices.items():
+            if name not in CHOICES:
+                raise ValueError(unknown("choice", name, CHOICES))
+            kind = _NUMBERS.get(name)
+            for value in values:
+                if kind is None and value not in CHOICES[name]:
+                    raise ValueError(f"choices of {name} name {value!r}; accepted: {', '.join(CHOICES[name])}")
+                if kind is not None and (not isinstance(value, kind) or isinstance(value, bool) or not value > 0):
+                    raise ValueError(f"choices of {name} name {value!r}; accepted: numbers above 0")
+        return self
+
+    @property
+    def most(self) -> int:
+        """The most identification examples that any setting takes."""
+        return max([self.identify, *map(int, self.choices.get("examples", ()))])
+
+    def plugins(self) -> list[Configurable]:
+        """The scorers; and the target must be one."""
+        as_target(self.target)
+        return super().plugins()
+
+
 OF_A_RUN = (
     *("options", "budget", "stratified", "random_draws", "engine", "steps", "quadrature", "max_tokens", "positions"),
     *("strengthen", "weaken"),
@@ -220,8 +368,10 @@ OF_A_RUN = (
 """The options of a run that neither the suite nor the command line says."""
 
 
-class Run(OfTasks):
+class Run(OfTasks, Published):
     """A run: the effects of editing the neurons of several scorers."""
+
+    gives_tables = (1, 2, 3, 4, 6)
 
     part: Literal["effects"]
     scorers: tuple[str, ...] = Field(
@@ -229,6 +379,11 @@ class Run(OfTasks):
     )
     select: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=32, description="examples that choose the ratio, at least 2"
+    )
+    protocols: tuple[Literal["held-out", "matched", "paper"], ...] = Field(
+        default=("held-out",),
+        min_length=1,
+        description="'held-out', and 'matched' or 'paper', for which every ratio is evaluated",
     )
     options: dict[str, Any] = Field(default_factory=dict, description=f"options of a run: {', '.join(OF_A_RUN)}")
 
@@ -251,7 +406,8 @@ class Run(OfTasks):
         from neuron_antagonism.runs.config import RunConfig
 
         sizes = {"identify": self.identify, "select": self.select, "evaluate": self.evaluate}
-        return RunConfig.of(**self.options, **sizes, scorers=self.scorers, **of_suite)
+        asked = {"scorers": self.scorers, "protocols": self.protocols}
+        return RunConfig.of(**self.options, **sizes, **asked, **of_suite)
 
     def acts(self) -> tuple[Intervention, Intervention]:
         """What strengthens neurons, and what weakens them."""
@@ -276,7 +432,27 @@ PARTS: dict[str, type[PartSpec]] = {
     "antagonism": Antagonism,
     "effects": Run,
     "judging": Judging,
+    "common": Common,
+    "budgets": Budgets,
+    "cross": Cross,
+    "layers": Layers,
+    "probabilities": Probabilities,
+    "choices": Choices,
 }
 """By the name that the field `part` has, what states a part."""
 
-Part = Annotated[Masking | Distributions | Gating | Antagonism | Run | Judging, Field(discriminator="part")]
+Part = Annotated[
+    Masking
+    | Distributions
+    | Gating
+    | Antagonism
+    | Run
+    | Judging
+    | Common
+    | Budgets
+    | Cross
+    | Layers
+    | Probabilities
+    | Choices,
+    Field(discriminator="part"),
+]

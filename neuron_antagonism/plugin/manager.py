@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from neuron_antagonism.errors import DataError, PluginError, UsageError, unknown
-from neuron_antagonism.plugin import chosen, hookspecs
+from neuron_antagonism.plugin import chosen, folder, hookspecs
 from neuron_antagonism.plugin.base import Configurable, Intervention, Observer, Scorer, Target, Task
 from neuron_antagonism.plugin.foreign import foreign, one_line
 
@@ -80,6 +80,8 @@ class Registry:
     Args:
         entry_points: the entry points to load; default: the installed ones of the group `neuron_antagonism`.
         only: whose plugins may load (see `chosen.allowed`); None = everybody's.
+        folders: directories with plugins that are not installed; they load whatever `only` says, and go before an
+            installed distribution of the same name.
 
     Attributes:
         broken: plugins that could not be used, and why.
@@ -89,12 +91,15 @@ class Registry:
     """
 
     def __init__(
-        self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None, only: str | None = None
+        self,
+        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+        only: str | None = None,
+        folders: Iterable[Path] = (),
     ) -> None:
         """Load every entry point that may be; one that fails becomes `broken` and takes nothing else down.
 
         Raises:
-            UsageError: `only` names a distribution without plugins.
+            UsageError: `only` names a distribution without plugins; a directory holds none.
         """
         self.broken: list[Broken] = []
         self.left_out: list[LeftOut] = []
@@ -103,7 +108,13 @@ class Registry:
         self._readers: dict[str, Registered] = {}
         found = list(importlib.metadata.entry_points(group=GROUP) if entry_points is None else entry_points)
         may = None if only is None else chosen.allowed(only, [point.dist.name for point in found if point.dist])
+        own = [each for one in folders for each in folder.points_of(one)]
+        here = {chosen.canonical(each.dist.name) for each in own}
+        for each in own:
+            self._load(each)
         for point in found:
+            if point.dist and chosen.canonical(point.dist.name) in here:
+                continue
             if may is None or (point.dist and chosen.canonical(point.dist.name) in may):
                 self._load(point)
             else:
@@ -187,7 +198,7 @@ class Registry:
         """Usable names of one kind, sorted."""
         return [entry.name for entry in self if entry.kind == kind]
 
-    def _load(self, point: importlib.metadata.EntryPoint) -> None:
+    def _load(self, point: importlib.metadata.EntryPoint | folder.FolderPoint) -> None:
         dist = point.dist
         where, version = (dist.name, dist.version) if dist else (UNKNOWN, "")
         try:
@@ -235,17 +246,17 @@ def _key(name: str, kind: str) -> str:
 
 
 def registry() -> Registry:
-    """The installed plugins that may load, loaded once per process and choice (`chosen.VARIABLE`).
+    """The plugins that may load, loaded once per process and choice (`chosen.VARIABLE`, `folder.VARIABLE`).
 
     Raises:
         UsageError: the choice names a distribution without plugins.
     """
-    return _loaded(os.environ.get(chosen.VARIABLE) or None)
+    return _loaded(os.environ.get(chosen.VARIABLE) or None, folder.asked())
 
 
 @cache
-def _loaded(only: str | None) -> Registry:
-    return Registry(only=only)
+def _loaded(only: str | None, folders: tuple[Path, ...]) -> Registry:
+    return Registry(only=only, folders=folders)
 
 
 def target_of(name: str) -> Target:

@@ -17,6 +17,10 @@ EVERY = 10.0
 """Seconds of work after which a pipe gets a line, whatever there is to say."""
 
 
+BRIEF = 1.0
+"""Seconds below which a stage of a single thing, such as loading a model, is not told of in a pipe."""
+
+
 @contextmanager
 def reporter(quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
     """A callback for `progress=`, or None when quiet; bars are finished on leaving."""
@@ -63,6 +67,8 @@ class _Stage:
 class Lines:
     """Shows (what, done, total) calls as lines: one for each finished stage, and one at least every ten seconds.
 
+    A stage of a single thing that took less than a second has none.
+
     Args:
         clock: seconds, for tests.
         say: prints a line.
@@ -89,6 +95,8 @@ class Lines:
             stage.done, stage.total, self._heard = done, total, now
             if done >= total:
                 del self._stages[what]
+                if total == 1 and now - stage.start < BRIEF:
+                    return
                 self._tell(f"{what}: {total} in {now - stage.start:.1f} s", now)
             elif now - self._said >= self._every:
                 self._tell(self._going_on(now), now)

@@ -9,6 +9,9 @@ from typing import Any
 from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.files import write_whole
 
+Row = Mapping[str, Any]
+"""One row of a part's figures."""
+
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the columns of all of them; an interval becomes two columns, `_low` and `_high`."""

@@ -10,7 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-Row = Mapping[str, Any]
+from neuron_antagonism.report.boards import COLUMNS, JUDGES, number
+from neuron_antagonism.report.rows import Row
+from neuron_antagonism.report.written import grids
+
 Spec = Mapping[str, Any]
 """A part's spec, as a suite's file states it."""
 
@@ -53,43 +56,27 @@ RUN = (
 )
 
 
-BOARD = (
-    "Truth: Spearman correlation with exact ablation on held-out questions; Top: overlap of the 100 best with its 100 "
-    "best; (ceiling): exact ablation of half of the questions against the other half. CPR, CMD: areas under the curve "
-    "of faithfulness, and beside it, signed ranking. Enh, Deg: change of the right letter's log-odds (nats) beyond "
-    "that under matched random neurons, + = what the edit is for. Dose: log-odds for each unit of the good neurons' "
-    "factor. Same: overlap of the good neurons of two draws of examples. Plant: AUROC of planted good neurons. Tok: "
-    "tokens in forwards, a question. Of several seeds the mean. -: nothing to measure, as CPR where the model does no "
-    "better than its baseline."
-)
-
-COLUMNS = {
-    "Truth": "agreement.spearman",
-    "Top": "agreement.good@100",
-    "CPR": "faithfulness.cpr",
-    "CMD": "faithfulness.cmd",
-    "Enh": "control.enhance-net",
-    "Deg": "control.degrade-net",
-    "Dose": "dose.good-slope",
-    "Same": "stability.good-jaccard",
-    "Plant": "planted.good-auroc",
-    "Tok": "cost.tokens",
-}
-"""Of a leaderboard, what stands in the table; results.json has every figure with its interval."""
+BOARD = "Of several seeds the mean. -: nothing to measure, as CPR where the model does no better than its baseline."
 
 
-def tables(suite: Spec, parts: Mapping[str, Sequence[Row]]) -> Iterator[Table | Text]:
+def tables(suite: Spec, parts: Mapping[str, Sequence[Row]], models: Sequence[str] = ()) -> Iterator[Table | Text]:
     """The tables of every part, in the suite's order, those about classes one a task; then what their columns mean.
 
     Args:
         suite: its spec, as its file states it.
         parts: rows by part's name.
+        models: the names of the models that were measured.
     """
     if suite.get("form") == "words":
         shots = "as many as the task says" if suite["shots"] is None else suite["shots"]
         yield Text(f"asked in words, answered examples shown (of each class, or in all): {shots}")
     legends: dict[str, None] = {}
     for part in suite["parts"]:
+        if part["part"] not in KINDS or part.get("tables"):
+            for _, grid in grids(part, parts[part["name"]], models) if parts[part["name"]] else ():
+                yield grid.rich()
+                legends |= dict.fromkeys(grid.notes)
+            continue
         shown, legend = KINDS[part["part"]]
         for about, rows in _apart(parts[part["name"]], keep=part["part"] in ("effects", "judging")):
             if about:
@@ -143,7 +130,7 @@ def _together(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
 
 def _effects(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
     columns = ["Acc %", "as it comes", "net", "Planted"]
-    for task, own in _by_task(rows):
+    for task, own in _by_task([row for row in rows if row["protocol"] == "held-out"]):
         seeds = len({row.get("seed") for row in own})
         natural = _spread([100 * row["natural"] for row in own if row["natural"] is not None])
         title = f"{task}, {part['name']}: unedited {_spread([100 * row['acc_before'] for row in own])} %"
@@ -184,10 +171,7 @@ def _board(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
 
 def _judged(cells: Sequence[Row]) -> str:
     there = [cell["value"] for cell in cells if cell["value"] is not None]
-    if not there:
-        return "-"
-    mean = float(np.mean(there))
-    return f"{mean:.2f}" if abs(mean) < 10 else f"{mean:.0f}"
+    return number(float(np.mean(there))) if there else "-"
 
 
 def _spread(values: Sequence[float | None], sign: str = "") -> str:
@@ -304,9 +288,9 @@ def _gating(part: Spec, rows: Sequence[Row]) -> Table:
     table = _table(title, names, ["Acc %", "RAC %", "RCC %", "Others", "Perpl."])
     reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
     table.caption = Text("\n".join(f"-: {reason}" for reason in reasons)) if reasons else None
-    for number, row in enumerate(rows):
-        first = number == 0 or rows[number - 1]["task"] != row["task"]
-        if first and number:
+    for place, row in enumerate(rows):
+        first = place == 0 or rows[place - 1]["task"] != row["task"]
+        if first and place:
             table.add_section()
         about = [
             Text(row["task"] if first else ""),
@@ -372,6 +356,6 @@ KINDS: dict[str, tuple[Shown, Callable[[Spec], list[str]]]] = {
     "gating": (_gated, lambda part: [EDITS]),
     "antagonism": (_together, lambda part: [TOGETHER]),
     "effects": (_effects, lambda part: [RUN]),
-    "judging": (_board, lambda part: [BOARD]),
+    "judging": (_board, lambda part: [*(JUDGES[one] for one in part["judges"] if one in JUDGES), BOARD]),
 }
 """By the kind of a part, its tables and what their columns mean."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from neuron_antagonism.progress import Progress, prefixed
+from neuron_antagonism.progress import Progress, prefixed, stage
 from neuron_antagonism.runs.job import Job, ModelSource
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 
@@ -151,7 +151,10 @@ class Desk:
     @property
     def model(self) -> HookedModel:
         """The job's model."""
-        return self.workshop.model(self.job.model)
+        if self.workshop.holds(self.job.model):
+            return self.workshop.model(self.job.model)
+        with stage(self.progress, "model"):
+            return self.workshop.model(self.job.model)
 
     @property
     def reference(self) -> HookedModel:

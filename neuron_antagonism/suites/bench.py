@@ -14,6 +14,7 @@ from neuron_antagonism.files import TABLE, expanded, read_text
 from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.report.rows import write_rows
+from neuron_antagonism.report.written import write_tables
 from neuron_antagonism.runs.backends import Backend
 from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.environment import machine, software
@@ -22,6 +23,7 @@ from neuron_antagonism.runs.keys import identity, key_of
 from neuron_antagonism.runs.lock import claimed
 from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload
+from neuron_antagonism.suites.again import Asked, asked_in, names_manifest
 from neuron_antagonism.suites.directory import (
     MANIFEST,
     RESULTS,
@@ -97,12 +99,14 @@ class BenchPlan:
         jobs: by part's name, its jobs in order.
         texts: plain texts for perplexity; () = the examples' own.
         text: the file that they come from.
+        tasks: those that were asked for instead of the suite's; () = none.
     """
 
     suite: Suite
     jobs: Mapping[str, tuple[Job, ...]]
     texts: tuple[str, ...]
     text: str | None
+    tasks: tuple[str, ...] = ()
 
     @cached_property
     def every(self) -> list[Job]:
@@ -158,7 +162,8 @@ def bench(
     What is in the directory or in the cache already is not computed again, whatever was asked before.
 
     Args:
-        suite: a shipped suite's name, a YAML file that states one, or a `Suite`.
+        suite: a shipped suite's name, a YAML file that states one, or a `Suite`; or the directory of one that was
+            measured, whose models, tasks, data, seeds and texts are taken where no others are given.
         model: names (see `load_model`) or loaded models, one or several; default: the suite's, or the embedded one.
         tasks: tasks instead of all that the suite names: names or task files.
         data: by task, its own evaluation file and, or None, training file.
@@ -196,15 +201,21 @@ def plan_bench(
     Args:
         loading: further arguments of `load_model`.
     """
-    spec = _asked_in(suite if isinstance(suite, Suite) else find_suite(suite), form, shots)
+    asked = _before(suite)
+    spec = _asked_in(asked.suite, form, shots)
+    instead = tuple(str(name) for name in listed(tasks)) or asked.tasks
+    models = _several(model) or asked.models
+    seeds = _seeds(seed) or asked.seeds
+    data = {**asked.data, **(data or {})}
+    text = text if text is not None else asked.text
     texts = _texts(text)
-    seeds = _seeds(seed) or spec.seeds
-    tasks = listed(tasks)
+    given = {name: value for name, value in (loading or {}).items() if value not in (None, False)}
+    loading = {**asked.loading, **given}
     wanted = {
-        part.name: tuple(tasks or (part.tasks if isinstance(part, OfTasks) else ()) or spec.tasks)
+        part.name: tuple(instead or (part.tasks if isinstance(part, OfTasks) else ()) or spec.tasks)
         for part in spec.parts
     }
-    every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data or {})
+    every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data)
     for part in spec.parts if spec.form == "words" else ():
         for name in wanted[part.name]:
             Wording(every[str(name)].task, spec.form, spec.shots)
@@ -213,12 +224,20 @@ def plan_bench(
     for part in spec.parts:
         part.plugins()
     read = {(name, s): TaskSource.of(task, s) for name, task in every.items() for s in seeds}
-    sources = _sources(_several(model) or spec.models or ("demo",), loading or {})
+    sources = _sources(models or spec.models or ("demo",), loading)
     jobs = {
         name: tuple(Job(source, read[str(task), s], s) for source in sources for s in seeds for task in names)
         for name, names in wanted.items()
     }
-    return BenchPlan(spec, jobs, texts, None if text is None else str(text))
+    return BenchPlan(spec, jobs, texts, None if text is None else str(text), instead)
+
+
+def _before(suite: str | Path | Suite) -> Asked:
+    """What is to be measured unless something else is asked for: what a suite says, or what was asked for before."""
+    if not isinstance(suite, Suite) and names_manifest(suite):
+        return asked_in(suite)
+    spec = suite if isinstance(suite, Suite) else find_suite(suite)
+    return Asked(spec, (), spec.seeds, (), {}, None, {})
 
 
 def _asked_in(suite: Suite, form: str | None, shots: int | None) -> Suite:
@@ -350,6 +369,8 @@ class _Bench:
             write_rows(self.out / f"{name}.csv", result.parts[name])
             payloads = found[name].items()
             part.finish(((self.plan.about(job) | {"task": job.name}, payload) for job, payload in payloads), self.out)
+        models = [model["name"] for model in result.manifest["models"]]
+        write_tables(self.out, result.manifest["suite"], result.parts, models)
         write_json(self.out, RESULTS, result.to_json())
         write_json(self.out, MANIFEST, result.manifest, indent=1)
 
@@ -378,6 +399,8 @@ class _Bench:
             "suite": self.plan.suite.model_dump(mode="json"),
             "seeds": list(dict.fromkeys(job.seed for job in every)),
             "text": self.plan.text,
+            "tasks": list(self.plan.tasks),
+            "loading": _plain([dict(every[0].model.loading)])[0],
             "models": models,
             "data": data,
             "timings": {},

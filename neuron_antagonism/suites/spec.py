@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -74,6 +75,36 @@ def shipped() -> Iterator[Suite]:
     """The suites that come along, by name."""
     for file in sorted(SHIPPED.glob("*.yaml")):
         yield read_suite(file)
+
+
+SAME = ("models", "seeds", "form", "shots", "site")
+"""What suites that are measured together must agree in."""
+
+
+def joined(suites: Sequence[Suite]) -> Suite:
+    """Several suites as one, which shares all that they have in common.
+
+    Raises:
+        UsageError: they don't go together.
+    """
+    first, *others = suites
+    if not others:
+        return first
+    name = "-".join(suite.name for suite in suites)
+    by_class = any(not isinstance(part, OfTasks) for suite in suites for part in suite.parts)
+    for field in (*SAME, *(("tasks", "identify", "evaluate", "least") if by_class else ())):
+        values = {json.dumps(suite.model_dump(mode="json")[field]) for suite in suites}
+        if len(values) > 1:
+            raise UsageError(f"the suites {name} differ in {field}; accepted together: suites that agree in it")
+    parts = [
+        part.model_copy(update={"tasks": part.tasks or suite.tasks}) if isinstance(part, OfTasks) else part
+        for suite in suites
+        for part in suite.parts
+    ]
+    tasks = list(dict.fromkeys(task for suite in suites for task in suite.tasks))
+    about = "; ".join(suite.about for suite in suites)
+    own = [part.model_dump(mode="json") for part in parts]
+    return Suite.of(first.model_dump(mode="json") | {"name": name, "about": about, "tasks": tasks, "parts": own}, name)
 
 
 def _accepted(steps: Sequence[str | int]) -> str:

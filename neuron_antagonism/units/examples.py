@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import DataError, UsageError
+from neuron_antagonism.progress import stage
 from neuron_antagonism.runs.environment import described
 from neuron_antagonism.runs.job import Job, TaskSource
 from neuron_antagonism.runs.keys import content_hash, key_of
@@ -93,7 +94,8 @@ class Sizes:
         )
         asked = [q for example in (split.identify or split.evaluate) for q in example.proxies]
         prompts = [encoded.ids for encoded in model.encode_all(asked)]
-        engine = choose(model, prompts, self.engine)
+        with stage(desk.progress, "engine"):
+            engine = choose(model, prompts, self.engine)
         check_fits(model, max(map(len, prompts)), engine.name)
         rows = list(split.rows())
         sets = {name: [[row["item"], row["proxies"]] for row in rows if row["set"] == name] for name in SETS}

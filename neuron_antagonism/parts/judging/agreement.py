@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from neuron_antagonism.metrics.judges import FIGURES, agreement_over_texts, split_half
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+from neuron_antagonism.parts.specs import Judging
 from neuron_antagonism.types import Example
 
 CEILING = "ceiling"
@@ -22,13 +24,13 @@ class Agreement(Judge):
     """
 
     name = "agreement"
-    fields = ("target", "baseline", "truth")
+    fields = ("target", "baseline", "truth", "wordings")
     needs_truth = True
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """A row for each figure."""
         assert at.truth is not None
-        units = question_texts(at.evaluate[: at.spec.truth])
+        units = question_texts(ablated(at.evaluate, at.spec))
         found: dict[str, list[Row]] = {}
         for name, one in at.scores.items():
             if at.says_nothing(name):
@@ -50,6 +52,20 @@ def ceiling(
     """What exact ablation reaches that has seen half of the questions, on the other half."""
     found = split_half(truth, units, seed)
     return [row(f"agreement.{figure}", found[figure]) for figure in FIGURES]
+
+
+def ablated(evaluate: Sequence[Example], spec: Judging) -> list[Example]:
+    """The held-out examples on which every neuron is ablated, with the wordings that are asked.
+
+    Where not all are, each example's are the next in turn: more texts for the same work, and no wording preferred.
+    """
+    found = []
+    for number, example in enumerate(evaluate[: spec.truth]):
+        there = len(example.proxies)
+        count = min(spec.wordings or there, there)
+        asked = tuple(example.proxies[(number * count + i) % there] for i in range(count))
+        found.append(replace(example, proxies=asked))
+    return found
 
 
 def question_texts(examples: Sequence[Example]) -> Shaped[np.ndarray, " question"]:

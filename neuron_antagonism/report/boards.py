@@ -1,0 +1,135 @@
+"""The tables of a leaderboard, and of what the method's own choices do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from neuron_antagonism.report.grids import Grid, Section
+from neuron_antagonism.report.paper.cells import each, where
+from neuron_antagonism.report.rows import Row
+
+COLUMNS = {
+    "Truth": "agreement.spearman",
+    "Top": "agreement.good@100",
+    "CPR": "faithfulness.cpr",
+    "CMD": "faithfulness.cmd",
+    "Enh": "control.enhance-net",
+    "Deg": "control.degrade-net",
+    "Dose": "dose.good-slope",
+    "Same": "stability.good-jaccard",
+    "Plant": "planted.good-auroc",
+    "Tok": "cost.tokens",
+}
+"""Of a leaderboard, what stands in the table; results.json has every figure with its interval."""
+
+JUDGES = {
+    "agreement": "Truth: does the scorer rank single neurons as silencing each of them does (Spearman)? Top: of its "
+    "100 best, the share among the 100 that help most. (ceiling): exact ablation of half of the questions against the "
+    "rest.",
+    "faithfulness": "CPR: how much of the answer comes back when only the best neurons keep their values (area, higher "
+    "is better); CMD: how far that curve is from 1 (lower is better).",
+    "control": "Enh, Deg: how much further the right letter's log-odds move (nats) than under random neurons of the "
+    "same layers and activity, when the strongest are edited to help or to hinder; + = what the edit is for.",
+    "dose": "Dose: does more of the good neurons help more? Log-odds for each unit of their factor.",
+    "interaction": "Interaction: do good and bad neurons do together more than one by one?",
+    "stability": "Same: would other examples have chosen the same good neurons? Overlap of two draws.",
+    "planted": "Plant: are the neurons found that were planted? AUROC, .5 is chance.",
+    "cost": "Tok: tokens in forward passes for each question scored.",
+}
+"""What each judge says, in a sentence for a newcomer."""
+
+
+def board(part: str, task: str, rows: Sequence[Row], columns: dict[str, str] | None = None) -> Grid:
+    """The scorers of a task side by side, with intervals.
+
+    Args:
+        part: the part's name.
+        task: the task's.
+        rows: its rows.
+        columns: judges by title; default: those that there are of `COLUMNS`.
+    """
+    there = set(each(rows, "judge"))
+    columns = columns or {title: judge for title, judge in COLUMNS.items() if judge in there}
+    lines = []
+    for scorer in each(rows, "scorer"):
+        own = where(rows, scorer=scorer)
+        name = f"({scorer})" if scorer == "ceiling" else str(scorer)
+        lines.append([name, *(interval(where(own, judge=judge)) for judge in columns.values())])
+    judges = [
+        sentence for judge, sentence in JUDGES.items() if any(name.startswith(judge) for name in columns.values())
+    ]
+    return Grid(f"{part}: {task}", ["Scorer", *columns], [Section("", lines)], [*judges, _brackets(rows)])
+
+
+def choices(task: str, rows: Sequence[Row]) -> Grid:
+    """What each setting of each choice does on a task, beside the standard.
+
+    Args:
+        task: the task's name.
+        rows: its rows, of one scorer.
+    """
+    sections = []
+    for choice in each(rows, "choice"):
+        own = where(rows, choice=choice)
+        lines = [
+            [str(setting) or "as by default", *_setting(where(own, setting=setting))]
+            for setting in each(own, "setting")
+        ]
+        sections.append(Section(str(choice), lines))
+    reasons = dict.fromkeys(f"{row['choice']} {row['setting']}: {row['reason']}" for row in rows if row["reason"])
+    notes = [
+        "Enh, Deg: change of the right letter's log-odds (nats) under an edit of half good and half bad neurons, + = "
+        "what it is for; beyond: 95 % interval, over texts, of what it does beyond the standard's on the same "
+        "questions. "
+        "Truth: Spearman correlation with exact ablation; Top: overlap of the 100 best; Same: overlap of the good "
+        "neurons with the standard's.",
+        *([_brackets(rows)] if len({row.get("seed") for row in rows}) > 1 else []),
+        *reasons,
+    ]
+    columns = ["Setting", "Enh", "beyond", "Deg", "beyond ", "Truth", "Top", "Same"]
+    return Grid(f"choices: {task}, {rows[0]['scorer']}", columns, sections, notes)
+
+
+def _setting(rows: Sequence[Row]) -> list[str]:
+    cells = []
+    for mode in ("enhance", "degrade"):
+        beyond = [row for row in where(rows, figure=f"{mode}-beyond") if row["low"] is not None]
+        ends = [fmean(row[end] for row in beyond) for end in ("low", "high")] if beyond else []
+        cells += [_plain(where(rows, figure=mode)), " to ".join(number(end) for end in ends) or "-"]
+    return [*cells, *(_plain(where(rows, figure=name)) for name in ("spearman", "good@100", "same"))]
+
+
+def _plain(rows: Sequence[Row]) -> str:
+    there = [row["value"] for row in rows if row["value"] is not None]
+    return number(fmean(there)) if there else "-"
+
+
+def interval(rows: Sequence[Row]) -> str:
+    """A figure with its interval; of several seeds the mean, with the smallest and largest."""
+    there = [row for row in rows if row["value"] is not None]
+    if not there:
+        return "-"
+    if len(rows) > 1:
+        ends = min(row["value"] for row in there), max(row["value"] for row in there)
+    elif there[0]["low"] is None:
+        return number(there[0]["value"])
+    else:
+        ends = there[0]["low"], there[0]["high"]
+    return f"{_plain(there)} [{number(ends[0])}, {number(ends[1])}]"
+
+
+def number(value: float) -> str:
+    """Two decimals, none from ten on."""
+    return f"{round(value, 2) + 0.0:.2f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def _brackets(rows: Sequence[Row]) -> str:
+    seeds = len({row.get("seed") for row in rows})
+    return f"Means of {seeds} seeds [smallest, largest]." if seeds > 1 else "In brackets: 95 % intervals over texts."
+
+
+def by_task(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows of one task at a time."""
+    for task in each(rows, "task"):
+        yield str(task), where(rows, task=task)

@@ -1,0 +1,91 @@
+"""What the paper's tables print in a cell: relative changes of accuracy and comprehension, or `Fail`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from neuron_antagonism.metrics.outcomes import fails
+from neuron_antagonism.report.rows import Row
+
+NOTE = (
+    "RAC/RCC in %, signed: + is what the edit is for. Fail: either is negative. n/a: nothing was right before. °: the "
+    "model is not above chance on the task: no verdict. Averages are those of the signed values."
+)
+SEEDS = "Of several seeds: means of the signed values."
+PROTOCOLS = {
+    "paper": "the first scorer at its best ratio on the evaluation set, the others good neurons only",
+    "matched": "all at their best ratio on the evaluation set",
+    "held-out": "the ratio chosen on other examples",
+}
+MODES = {"degrade": "Deg", "enhance": "Enh"}
+
+
+def where(rows: Iterable[Row], **fields: Any) -> list[Row]:
+    """The rows that have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in fields.items())]
+
+
+def each(rows: Iterable[Row], name: str) -> list[Any]:
+    """The values of a field, once each, in order of appearance."""
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def mean(rows: Sequence[Row], name: str) -> float | None:
+    """The mean of a field; None where it is missing somewhere, or there are no rows."""
+    values = [row[name] for row in rows]
+    return None if not values or any(value is None for value in values) else math.fsum(values) / len(values)
+
+
+def cell(rows: Sequence[Row]) -> str:
+    """RAC/RCC of one cell: of one row, or the mean over seeds."""
+    if not rows:
+        return "-"
+    rac, rcc = mean(rows, "rac"), mean(rows, "rcc")
+    shown = f"{_number(rac)}/{_number(rcc)}"
+    if any(row["above_chance"] is False for row in rows):
+        return f"{shown}°"
+    return "Fail" if fails(rac, rcc) else shown
+
+
+def by_task(rows: Sequence[Row], tasks: Sequence[str], name: str = "task") -> list[str]:
+    """A cell for each task, and their average."""
+    cells = [where(rows, **{name: task}) for task in tasks]
+    return [*(cell(own) for own in cells), average(cells)]
+
+
+def average(cells: Sequence[Sequence[Row]]) -> str:
+    """The average over tasks of the means over seeds; by the paper's rule, failed cells count with their values."""
+    if not cells or not all(cells):
+        return "-"
+    means = [[mean(own, name) for own in cells] for name in ("rac", "rcc")]
+    rac, rcc = (None if None in values else math.fsum(filter(None, values)) / len(values) for values in means)
+    shown = f"{_number(rac)}/{_number(rcc)}"
+    if any(row["above_chance"] is False for own in cells for row in own):
+        return f"{shown}°"
+    return "Fail" if fails(rac, rcc) else shown
+
+
+def signed(rows: Sequence[Row]) -> str:
+    """RAC/RCC with their signs, never `Fail`."""
+    if not rows:
+        return "-"
+    chance = "°" if any(row["above_chance"] is False for row in rows) else ""
+    return f"{_number(mean(rows, 'rac'))}/{_number(mean(rows, 'rcc'))}{chance}"
+
+
+def notes(rows: Sequence[Row], *more: str, protocols: Iterable[str] = ()) -> list[str]:
+    """What stands below every table of cells."""
+    told = "; ".join(f"{name}: {PROTOCOLS[name]}" for name in protocols)
+    return [
+        *more,
+        *([f"{told[0].upper()}{told[1:]}."] if told else []),
+        NOTE,
+        *([SEEDS] if len({row.get("seed") for row in rows}) > 1 else []),
+    ]
+
+
+def _number(value: float | None) -> str:
+    # -0.0 is no direction
+    return "n/a" if value is None else f"{round(value, 1) + 0.0:.1f}"

@@ -1,0 +1,167 @@
+"""What the method's own choices do: each setting is what it says, compared with the standard on the same texts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import tiny
+
+import neuron_antagonism as na
+from neuron_antagonism.parts.specs import CHOICES
+from neuron_antagonism.report.boards import board, choices, interval
+from neuron_antagonism.suites.spec import Suite
+
+one_thread = tiny.one_thread
+
+PART = {
+    "part": "choices",
+    "name": "choices",
+    "identify": 2,
+    "evaluate": 6,
+    "truth": 2,
+    "budget": 40,
+    "choices": {
+        "ambiguous": ["drop", "keep"],
+        "steps": [1, 16],
+        "examples": [1, 2, 3],
+        "wordings": [1, 3],
+        "letters": ["balanced", "one"],
+        "order": ["rotated"],
+        "site": ["up"],
+        "positions": ["all"],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Iterator[na.BenchResult]:
+    suite = Suite.of({"name": "own", "tasks": ["ner"], "parts": [PART]}, "own")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        yield na.bench(suite, "demo", out=tmp_path_factory.mktemp("choices") / "out")
+
+
+def figure(found: na.BenchResult, choice: str, setting: object, name: str) -> dict[str, Any]:
+    rows = found.parts["choices"]
+    (row,) = [r for r in rows if (r["choice"], r["setting"], r["figure"]) == (choice, str(setting), name)]
+    return row
+
+
+def test_the_default_setting_is_the_standard(measured):
+    """A setting that is the default says what the standard says, and goes no way beyond it."""
+    for choice, setting in (
+        ("ambiguous", "drop"),
+        ("steps", 16),
+        ("examples", 2),
+        ("wordings", 3),
+        ("letters", "balanced"),
+    ):
+        for name in ("enhance", "degrade", "spearman", "good@100", "same"):
+            value = figure(measured, choice, setting, name)["value"]
+            assert value == pytest.approx(figure(measured, "standard", "", name)["value"], abs=1e-5), (choice, name)
+        beyond = figure(measured, choice, setting, "enhance-beyond")
+        assert beyond["low"] == pytest.approx(0, abs=1e-5)
+        assert beyond["high"] == pytest.approx(0, abs=1e-5)
+
+
+def test_settings_by_the_public_functions(measured):
+    """A setting's agreement and overlap are what attribution and exact ablation with it give."""
+    model, task = na.load_model("demo"), na.load_task("ner")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        split = task.split(3, 0, 6, fits=model)
+        truth = na.ablate(model, split.evaluate[:2], "log-odds").effects.mean(0).numpy()
+        plain = na.attribute(model, split.identify[:2], "ace", budget=40)
+        for choice, setting, how in (
+            ("ambiguous", "keep", {"options": {"ambiguous": "keep"}}),
+            ("steps", 1, {"steps": 1}),
+            ("examples", 3, {}),
+        ):
+            count = setting if choice == "examples" else 2
+            own = na.attribute(model, split.identify[:count], "ace", budget=40, **how)
+            agreed = na.metrics.judges.agreement(own.scores.double().numpy(), truth)
+            assert figure(measured, choice, setting, "spearman")["value"] == pytest.approx(agreed["spearman"], abs=1e-4)
+            good, standard = set(own.good(40)), set(plain.good(40))
+            same = len(good & standard) / len(good | standard)
+            assert figure(measured, choice, setting, "same")["value"] == pytest.approx(same)
+
+
+def test_one_letter_is_the_right_one_throughout():
+    """`one` turns the options until the first letter is right; `rotated` turns them once, and the answer with them."""
+    from neuron_antagonism.parts.choices import _asked
+
+    example = na.load_task("ner").split(1, 0, 1, fits=na.load_model("demo")).identify[0]
+    one = _asked(example, "letters", "one")
+    assert [q.answer for q in one.proxies] == [0, 0, 0]
+    assert [q.options[0] for q in one.proxies] == [q.options[q.answer] for q in example.proxies]
+    turned = _asked(example, "order", "rotated")
+    assert [q.answer for q in turned.proxies] == [(q.answer + 1) % 4 for q in example.proxies]
+    assert len(_asked(example, "wordings", 1).proxies) == 1
+
+
+def test_words_have_no_letters_to_turn(tmp_path):
+    """Where a setting can't be had its row holds the reason, and the others are there."""
+    part = PART | {"choices": {"letters": ["one"], "steps": [1]}}
+    suite = Suite.of({"name": "own", "tasks": ["sentiment"], "form": "words", "shots": 1, "parts": [part]}, "own")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        found = na.bench(suite, "demo", out=tmp_path / "out")
+    (row,) = [r for r in found.parts["choices"] if r["choice"] == "letters"]
+    assert row["value"] is None
+    assert "accepted: choices without letters and order" in row["reason"]
+    assert figure(found, "steps", 1, "enhance")["value"] is not None
+    assert any("letters one: a question" in note for note in choices("sentiment", found.parts["choices"]).notes)
+
+
+def test_the_table(measured):
+    """A line a setting; the interval is of what it does beyond the standard."""
+    grid = choices("ner", measured.parts["choices"])
+    assert [section.name for section in grid.sections] == ["standard", *PART["choices"]]
+    keep = next(s for s in grid.sections if s.name == "ambiguous").rows[1]
+    ends = figure(measured, "ambiguous", "keep", "enhance-beyond")
+    assert keep[0] == "keep"
+    assert keep[2] == f"{ends['low'] + 0.0:.2f} to {ends['high'] + 0.0:.2f}".replace("-0.00", "0.00")
+    assert (measured.path / "tables" / "choices-ner.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": ["red"]}, "unknown choice 'colour'"),
+        ({"site": ["down"]}, "choices of site name 'down'; accepted: post, up"),
+        ({"steps": [0]}, "choices of steps name 0; accepted: numbers above 0"),
+        ({"z": ["many"]}, "choices of z name 'many'; accepted: numbers above 0"),
+        ({"examples": [True]}, "choices of examples name True; accepted: numbers above 0"),
+    ],
+)
+def test_choices_that_there_are_not(change, said):
+    """An unknown choice or setting is refused in one line before anything is measured."""
+    with pytest.raises(na.DataError) as error:
+        Suite.of({"name": "s", "tasks": ["ner"], "parts": [PART | {"choices": change}]}, "s")
+    assert said in str(error.value)
+    assert set(PART["choices"]) <= set(CHOICES)
+
+
+def row(value: float | None, low: float | None = None, high: float | None = None, **more: Any) -> dict[str, Any]:
+    return {"value": value, "low": low, "high": high} | more
+
+
+def test_intervals_and_seeds():
+    """Of one seed the interval over texts; of several the mean, the smallest and the largest."""
+    assert interval([row(0.5, 0.25, 0.75)]) == "0.50 [0.25, 0.75]"
+    assert interval([row(140.2)]) == "140"
+    assert interval([row(None)]) == "-"
+    assert interval([row(1.0, 0, 2), row(2.0, 1, 3), row(None)]) == "1.50 [1.00, 2.00]"
+    rows = [
+        row(0.5, 0.4, 0.6, scorer="ace", judge="agreement.spearman"),
+        row(0.9, scorer="ceiling", judge="agreement.spearman"),
+        row(38.0, scorer="ace", judge="cost.tokens"),
+    ]
+    grid = board("leaderboard", "ner", rows)
+    assert grid.columns == ["Scorer", "Truth", "Tok"]
+    assert grid.sections[0].rows == [["ace", "0.50 [0.40, 0.60]", "38"], ["(ceiling)", "0.90", "-"]]
+    # a sentence for each judge that is shown, and no other
+    assert len(grid.notes) == 3

@@ -1,0 +1,428 @@
+"""The paper's tables and figures: shared and task-specific neurons, every protocol, and what is printed of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import neuron_antagonism as na
+from neuron_antagonism.method.shared import common, specific
+from neuron_antagonism.metrics.outcomes import MODES
+from neuron_antagonism.report.grids import FORMS, Grid, Section
+from neuron_antagonism.report.paper.cells import average, cell
+from neuron_antagonism.report.paper.figures import FIGURES, drawn
+from neuron_antagonism.report.paper.published import beside, of_model
+from neuron_antagonism.report.paper.tables import TABLES
+from neuron_antagonism.suites.spec import Suite, find_suite, joined
+
+one_thread = tiny.one_thread
+
+TASKS = ["ner", "sentiment"]
+SIZES = {"identify": 2, "select": 3, "evaluate": 5}
+SUITE = {
+    "name": "paper",
+    "tasks": TASKS,
+    "parts": [
+        {
+            "part": "effects",
+            "name": "effects",
+            "tables": [1, 2, 3, 4, 6],
+            "scorers": ["ace", "kn", "act", "random"],
+            "protocols": ["held-out", "matched", "paper"],
+            "options": {"random_draws": 2, "budget": 30},
+            **SIZES,
+        },
+        {"part": "common", "name": "common", "tables": [5], "count": 30, "budget": 30, **SIZES},
+        {"part": "budgets", "name": "budgets", "tables": [7], "scorers": ["ace", "kn"], "budgets": [8, 30], **SIZES},
+        {"part": "cross", "name": "cross", "figures": [2, 4], "budget": 30, **SIZES},
+        {"part": "cross", "name": "counted", "tables": [8], "counts": {"ner": [7, 12]}, **SIZES},
+        {"part": "layers", "name": "layers", "figures": [5, 6, 7], "count": 30, "identify": 2},
+        {
+            "part": "probabilities",
+            "name": "shown",
+            "figures": [10],
+            "scorers": ["ace", "kn"],
+            "budget": 30,
+            **SIZES,
+        },
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Iterator[na.BenchResult]:
+    out = tmp_path_factory.mktemp("paper")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        yield na.bench(Suite.of(SUITE, "paper"), "demo", out=out / "out", cache=out / "cache")
+
+
+def rows(found: na.BenchResult, part: str, **fields: Any) -> list[dict[str, Any]]:
+    return [row for row in found.parts[part] if all(row[name] == value for name, value in fields.items())]
+
+
+def one(found: na.BenchResult, part: str, **fields: Any) -> dict[str, Any]:
+    (row,) = rows(found, part, **fields)
+    return row
+
+
+rankings = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "d"]),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), unique=True, max_size=12),
+    min_size=2,
+)
+
+
+def sets(plain: dict[str, list[tuple[int, int]]]) -> dict[str, na.NeuronSet]:
+    return {task: na.NeuronSet.of(pairs) for task, pairs in plain.items()}
+
+
+def shared_at(plain: dict[str, list[tuple[int, int]]], depth: int) -> dict[tuple[int, int], list[int]]:
+    """By definition: neurons that at least two lists have among their first."""
+    places: dict[tuple[int, int], list[int]] = {}
+    for pairs in plain.values():
+        for place, pair in enumerate(pairs[:depth]):
+            places.setdefault(pair, []).append(place)
+    return {pair: own for pair, own in places.items() if len(own) > 1}
+
+
+@settings(max_examples=200, deadline=None)
+@given(rankings, st.integers(1, 6), st.integers(1, 6))
+def test_common_neurons_by_definition(plain, count, depth):
+    """The smallest depth, from the first on, with enough shared neurons; most tasks first, then the best mean place."""
+    found = common(sets(plain), count, depth)
+    deepest = max(map(len, plain.values()))
+    wanted = min(depth, deepest)
+    while wanted < deepest and len(shared_at(plain, wanted)) < count:
+        wanted += 1
+    assert found.depth == wanted
+    there = shared_at(plain, wanted)
+    order = sorted(there, key=lambda pair: (-len(there[pair]), np.mean(there[pair]), pair))
+    assert list(found.neurons) == order[:count]
+
+
+@settings(max_examples=200, deadline=None)
+@given(rankings, st.integers(1, 6))
+def test_specific_neurons_by_definition(plain, depth):
+    """No neuron is two tasks' own; each keeps its order; who was left out was in two lists at some step."""
+    found = specific(sets(plain), depth)
+    chosen = [pair for neurons in found.values() for pair in neurons]
+    assert len(set(chosen)) == len(chosen)
+    for task, neurons in found.items():
+        own = list(neurons)
+        assert own == [pair for pair in plain[task] if pair in set(own)]
+        assert len(own) <= depth
+        passed = plain[task][: plain[task].index(own[-1])] if own else []
+        others = {pair for other, pairs in plain.items() if other != task for pair in pairs}
+        assert all(pair in others for pair in passed if pair not in own)
+        if len(own) < depth:
+            assert all(pair in own or pair in others for pair in plain[task])
+
+
+def test_shared_neurons_by_hand():
+    """The example of the text: 1 is common at once, 2 becomes so when it is refilled."""
+    a, b = [(0, 1), (0, 3), (0, 2)], [(0, 1), (0, 2), (0, 4)]
+    found = specific(sets({"a": a, "b": b}), 2)
+    assert list(found["a"]) == [(0, 3)]
+    assert list(found["b"]) == [(0, 4)]
+    assert list(common(sets({"a": a, "b": b}), 2, 1).neurons) == [(0, 1), (0, 2)]
+    assert common(sets({"a": a, "b": b}), 2, 1).depth == 3
+    with pytest.raises(na.UsageError, match="accepted: rankings of at least two tasks"):
+        common(sets({"a": a}), 1, 1)
+
+
+def test_protocols_stand_side_by_side(measured):
+    """Each ratio is evaluated: matched is never worse than held-out, paper has the others good only."""
+    for task in TASKS:
+        for mode in MODES:
+            for scorer in ("ace", "kn"):
+                held, matched, good, bad = (
+                    one(measured, "effects", task=task, mode=mode, scorer=scorer, protocol=name)
+                    for name in ("held-out", "matched", "good", "bad")
+                )
+                best = max(row["rcc"] for row in (held, good, bad))
+                assert matched["rcc"] >= best
+                assert matched["rac_interval"] is None
+                assert good["n_bad"] == 0
+                assert bad["n_good"] == 0
+                paper = one(measured, "effects", task=task, mode=mode, scorer=scorer, protocol="paper")
+                same = matched if scorer == "ace" else good
+                assert paper["rac"] == same["rac"]
+            assert not rows(measured, "effects", task=task, mode=mode, scorer="act", protocol="bad")
+
+
+def test_held_out_is_what_a_run_shows(measured, tmp_path):
+    """The rows of the protocol that a run shows are its cells."""
+    how = {"tasks": TASKS, "scorers": ["ace", "kn", "act", "random"], "budget": 30, "random_draws": 2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        run = na.run("demo", **how, **SIZES, cache=measured.path.parent / "cache", out=tmp_path)
+    for task in TASKS:
+        for told in run.results["tasks"][task]["cells"]["held-out"]:
+            row = one(measured, "effects", task=task, mode=told["mode"], scorer=told["scorer"], protocol="held-out")
+            assert all(row[name] == told[name] for name in ("ratio", "rac", "rac_interval", "rcc", "population_acc"))
+
+
+def test_a_task_on_itself_is_its_own_effect(measured):
+    """A task's own neurons on its own questions: what the parts `effects` and `budgets` measured too."""
+    for task in TASKS:
+        for mode in MODES:
+            mine = one(measured, "cross", task=task, asked=task, mode=mode, neurons="all")
+            held = one(measured, "effects", task=task, mode=mode, scorer="ace", protocol="held-out")
+            budget = one(measured, "budgets", task=task, mode=mode, scorer="ace", protocol="held-out", budget=30)
+            for name in ("n_good", "n_bad", "rac", "rcc", "rac_interval", "population_acc", "above_chance"):
+                assert mine[name] == held[name] == budget[name], name
+
+
+def test_counts_are_taken_as_they_are_stated(measured):
+    """Of counted neurons only enhancers are made, of the tasks that are named; their share is told."""
+    found = rows(measured, "counted")
+    assert {(row["task"], row["mode"]) for row in found} == {("ner", "enhance")}
+    whole = [row for row in found if row["neurons"] == "all"]
+    assert {(row["n_good"], row["n_bad"]) for row in whole} == {(7, 12)}
+    assert whole[0]["share"] == pytest.approx(19 / 2304)
+
+
+def test_layers_count_the_chosen_neurons(measured):
+    """As many as were chosen; without the shared ones never more of a task's own than there were."""
+    for task in TASKS:
+        for role in ("good", "bad"):
+            count = {
+                kind: [row["count"] for row in rows(measured, "layers", task=task, role=role, neurons=kind)]
+                for kind in ("all", "specific", "common")
+            }
+            assert [len(values) for values in count.values()] == [6, 6, 6]
+            assert sum(count["all"]) == 30
+            assert sum(count["specific"]) <= 30
+    told = one(measured, "common", task="ner", mode="enhance", protocol="held-out")
+    good = rows(measured, "layers", task="ner", role="good", neurons="common")
+    assert told["common_good"] == sum(row["count"] for row in good)
+    assert {row["depth"] for row in good} == {told["depth_good"]}
+
+
+def test_probabilities_are_of_questions_chosen_before(measured):
+    """Enhancers are shown a question that is answered wrongly without them, degraders one that is answered rightly."""
+    found = rows(measured, "shown")
+    assert found
+    for row in (r for r in found if r["edit"] == "original" and r["right"]):
+        others = rows(measured, "shown", task=row["task"], mode=row["mode"], edit="original")
+        best = max(others, key=lambda r: r["probability"])
+        assert best["right"] == (row["mode"] == "degrade")
+        assert sum(r["probability"] for r in others) == pytest.approx(1)
+        assert row["cross_entropy"] == pytest.approx(-np.log(row["probability"]), abs=1e-5)
+    edited = [r for r in found if r["edit"] != "original" and r["right"]]
+    assert {r["edit"] for r in edited} == {"kn", "ace, good", "ace, bad", "ace, both"}
+    for row in edited:
+        same = {name: row[name] for name in ("task", "mode", "edit")}
+        best = max(rows(measured, "shown", **same), key=lambda r: r["probability"])
+        assert row["success"] == (best["right"] == (row["mode"] == "enhance"))
+
+
+def test_every_table_in_every_form(measured):
+    """Markdown, CSV, LaTeX and JSON of each table hold the same cells."""
+    for number in TABLES:
+        file = measured.path / "tables" / f"table{number}"
+        told = json.loads(file.with_suffix(".json").read_text())
+        cells = [list(row.values()) for section in told["sections"] for row in section["rows"]]
+        assert cells
+        with file.with_suffix(".csv").open(newline="") as lines:
+            assert [row[1:] for row in csv.reader(lines)][1:] == cells
+        markdown = [line for line in file.with_suffix(".md").read_text().split("\n") if line.startswith("| ")]
+        texts = [line[2:-2].split(" | ") for line in markdown[2:] if "**" not in line]
+        assert [[cell.replace("\\", "") for cell in row] for row in texts] == cells
+        latex = file.with_suffix(".tex").read_text()
+        assert latex.count(r"\toprule") == latex.count(r"\bottomrule") == 1
+        body = [line for line in latex.split("\n") if line.endswith(r" \\") and " & " in line]
+        assert len(body) == len(cells) + 1
+        assert all(line.count(" & ") == len(told["columns"]) - 1 for line in body)
+
+
+def test_cells_say_what_rows_say(measured):
+    """Table 1's cell is the row's RAC/RCC, or Fail where either is negative; Table 4 has the unedited levels."""
+    table = json.loads((measured.path / "tables" / "table1.json").read_text())
+    sections = {section["name"]: section["rows"] for section in table["sections"]}
+    assert list(sections) == [f"{s}, {p}" for p in ("paper", "matched", "held-out") for s in ("Deg", "Enh")]
+    for name, mode in (("Deg, held-out", "degrade"), ("Enh, held-out", "enhance")):
+        for line in sections[name]:
+            row = one(measured, "effects", task="ner", mode=mode, scorer=line["Scorer"], protocol="held-out")
+            shown = f"{row['rac']:.1f}/{row['rcc']:.1f}"
+            if not row["above_chance"]:
+                assert line["ner"].endswith("°")
+            else:
+                assert line["ner"] == ("Fail" if row["failed"] else shown.replace("-0.0", "0.0"))
+    levels = json.loads((measured.path / "tables" / "table4.json").read_text())
+    first = rows(measured, "effects", task="ner")[0]
+    assert levels["sections"][0]["rows"][0]["ner"] == f"{100 * first['acc_before']:.1f}"
+
+
+def row_of(rac: float | None, rcc: float | None, *, above: bool = True) -> dict[str, Any]:
+    return {"rac": rac, "rcc": rcc, "above_chance": above}
+
+
+def test_cells_by_hand():
+    """Fail where either is negative, zero is none; n/a spreads; at chance there is a figure and no verdict."""
+    assert cell([row_of(1.26, 0.0)]) == "1.3/0.0"
+    assert cell([row_of(1.0, -0.1)]) == "Fail"
+    assert cell([row_of(None, 3.0)]) == "n/a/3.0"
+    assert cell([row_of(-4.0, -0.04, above=False)]) == "-4.0/0.0°"
+    assert cell([row_of(-2.0, 4.0), row_of(4.0, 4.0)]) == "1.0/4.0"
+    assert cell([]) == "-"
+    # failed cells count with their values, as in the paper's averages
+    assert average([[row_of(-2.0, -2.0)], [row_of(6.0, 4.0)]]) == "2.0/1.0"
+    assert average([[row_of(-6.0, -2.0)], [row_of(2.0, 4.0)]]) == "Fail"
+    assert average([[row_of(1.0, 2.0)], []]) == "-"
+
+
+def test_hostile_names_stay_text():
+    """Whatever a task or scorer is called, a cell stays one cell in each form."""
+    names = ["a|b & 50%_{x}", "<script>alert(1)</script>", "line\nbreak", "\\input{x}$^~#"]
+    grid = Grid("t | & <b>", ["S", *names], [Section("s*|&", [["r|&", *("1.0/2.0" for _ in names)]])], ["n_%"])
+    lines = grid.markdown().split("\n")
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 6 for line in lines if line.startswith("|"))
+    assert not re.search(r"(?<!\\)<", grid.markdown())
+    body = [line for line in grid.latex().split("\n") if line.endswith(r"\\")]
+    assert all(len(re.findall(r"(?<!\\)&", line)) == 4 for line in body if "multicolumn" not in line)
+    assert not re.search(r"(?<!\\)[%#]|\\input|(?<!\\)_", grid.latex())
+    assert next(iter(csv.reader(grid.csv().splitlines(keepends=True)))) == ["section", "S", *names]
+    assert set(FORMS) == {"md", "csv", "tex", "json"}
+
+
+def test_figures_are_drawn(measured):
+    """PNG, SVG and the rows of each; the same rows give the same bytes; an SVG is well formed and has no date."""
+    for number in FIGURES:
+        file = measured.path / "figures" / f"figure{number}"
+        assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        svg = file.with_suffix(".svg").read_text()
+        assert ElementTree.fromstring(svg).tag.endswith("svg")
+        assert "dc:date" not in svg
+        part = next(p["name"] for p in SUITE["parts"] if number in p.get("figures", ()))
+        assert drawn(FIGURES[number](measured.parts[part]))["svg"].decode() == svg
+        with file.with_suffix(".csv").open(newline="") as lines:
+            assert len(list(csv.reader(lines))) == 1 + len(measured.parts[part])
+
+
+def test_published_figures_stand_beside(measured):
+    """Of the paper's models what it prints stands below, in the columns of its own; of any other nothing does."""
+    assert of_model("meta-llama/Llama-2-7b-hf") == "LLaMA 2-7B"
+    assert of_model("/models/Llama-2-13b-chat-hf/") == "LLaMA 2-13B"
+    assert of_model("baichuan-inc/Baichuan2-7B-Base") == "Baichuan 2-7B"
+    assert of_model("demo") is None
+    assert of_model("someone/llama-2-7b-tuned") is None
+    plain = TABLES[1](measured.parts["effects"])
+    assert beside(plain, 1, None) is plain
+    grid = beside(plain, 1, "LLaMA 2-7B")
+    added = grid.sections[len(plain.sections) :]
+    assert [section.name for section in added] == ["Deg, published (LLaMA 2-7B)", "Enh, published (LLaMA 2-7B)"]
+    # tasks by their names, wherever they stand
+    assert list(added[0].rows[0]) == ["ace", "53.3/64.0", "66.9/80.0", "51.4/66.5"]
+    for number in TABLES:
+        part = next(p["name"] for p in SUITE["parts"] if number in p.get("tables", ()))
+        shown = beside(TABLES[number](measured.parts[part]), number, "LLaMA 2-7B")
+        assert any("published" in section.name for section in shown.sections)
+        assert all(len(row) == len(shown.columns) for section in shown.sections for row in section.rows)
+
+
+def test_published_averages_are_means_of_what_is_published():
+    """What was typed in is consistent: the paper's averages are the means of its cells, where none is Fail."""
+    for model in ("LLaMA 2-7B", "Baichuan 2-7B", "LLaMA 2-13B"):
+        tasks = ["ner", "chunking", "sentiment", "commonsense"]
+        grid = beside(Grid("", ["Scorer", *tasks, "Average"], []), 1, model)
+        for section in grid.sections:
+            for _, *cells, mean in section.rows:
+                if "Fail" in (*cells, mean):
+                    continue
+                each = np.array([[float(v) for v in one.split("/")] for one in cells])
+                assert [float(v) for v in mean.split("/")] == pytest.approx(each.mean(0), abs=0.11)
+
+
+def test_several_seeds_are_means(measured):
+    """Rows of two seeds give the mean of both, and the table says so."""
+    own = measured.parts["effects"]
+    other = [row | {"seed": 1, "rac": None if row["rac"] is None else row["rac"] + 10} for row in own]
+    rows_of_both = [row | {"seed": 0} for row in own] + other
+    grid = TABLES[1](rows_of_both)
+    assert any("several seeds" in note for note in grid.notes)
+    first = one(measured, "effects", task="ner", mode="degrade", scorer="ace", protocol="paper")
+    shown = grid.sections[0].rows[0][1]
+    assert shown == "Fail" or shown.split("/")[0] == f"{first['rac'] + 5:.1f}"
+
+
+def test_asked_again_from_a_cache(measured, tmp_path, monkeypatch):
+    """Another directory with the same cache: no unit is made again, every byte of tables and figures is the same."""
+    monkeypatch.setattr("neuron_antagonism.runs.job.ModelSource.load", lambda self: pytest.fail("a model was loaded"))
+    again = na.bench(Suite.of(SUITE, "paper"), "demo", out=tmp_path / "b", cache=measured.path.parent / "cache")
+    assert again.parts == measured.parts
+    for folder in ("tables", "figures"):
+        for file in sorted((measured.path / folder).iterdir()):
+            assert (again.path / folder / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_tasks_alone_share_nothing(tmp_path):
+    """Of one task there are no common neurons: no row, and a line that says so."""
+    suite = {**SUITE, "tasks": ["ner"], "parts": [SUITE["parts"][1], SUITE["parts"][3]]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        found = na.bench(Suite.of(suite, "alone"), "demo", out=tmp_path / "out")
+    assert found.parts == {"common": [], "cross": []}
+    assert "ner: of one task alone there are no common neurons" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"part": "effects", "name": "e", "tables": [5]}, "tables name 5; accepted of such a part: 1, 2, 3, 4, 6"),
+        ({"part": "layers", "name": "l", "figures": [1]}, "figures name 1; accepted of such a part: 5, 6, 7"),
+        ({"part": "budgets", "name": "b", "figures": [2]}, "figures name 2; accepted of such a part: none"),
+        (
+            {"part": "cross", "name": "c", "counts": {"ner": [0, 0]}},
+            "counts of 'ner' are [0, 0]; accepted: at least one",
+        ),
+        ({"part": "effects", "name": "e", "protocols": ["best"]}, "accepted: 'held-out', and 'matched' or 'paper'"),
+    ],
+)
+def test_what_a_part_can_not_give(change, said):
+    """A table or figure that a part has no rows for is refused in one line."""
+    with pytest.raises(na.DataError) as error:
+        Suite.of({"name": "s", "tasks": ["ner"], "parts": [change]}, "s")
+    assert said in str(error.value)
+
+
+def test_suites_together_are_one():
+    """Suites that agree are measured as one; each part keeps its own suite's tasks; what differs is named."""
+    tables, figures = find_suite("tables"), find_suite("figures")
+    both = joined([tables, figures])
+    assert both.name == "tables-figures"
+    assert [part.name for part in both.parts] == [part.name for part in (*tables.parts, *figures.parts)]
+    assert all(part.tasks for part in both.parts)
+    assert joined([tables]) is tables
+    with pytest.raises(na.UsageError, match="differ in seeds; accepted together: suites that agree in it"):
+        joined([tables, find_suite("seeds")])
+    with pytest.raises(na.DataError, match="accepted: different plain names"):
+        joined([tables, tables])
+    with pytest.raises(na.UsageError, match="differ in tasks"):
+        joined([tables, find_suite("neuronlens")])
+
+
+def test_one_wording_each():
+    """Where not all wordings are ablated, each example's are the next in turn."""
+    from neuron_antagonism.parts.judging.agreement import ablated
+    from neuron_antagonism.parts.specs import Judging
+
+    asked = [tiny.question(i) for i in range(3)]
+    examples = [na.Example(None, tuple(replace(q, prompt=f"{n} {q.prompt}") for q in asked)) for n in range(4)]
+    spec = Judging(part="judging", name="j", truth=4, evaluate=4, wordings=1)
+    found = ablated(examples, spec)
+    assert [one.proxies for one in found] == [(examples[n].proxies[n % 3],) for n in range(4)]
+    assert ablated(examples, spec.model_copy(update={"wordings": None})) == examples
