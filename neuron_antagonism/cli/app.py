@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from neuron_antagonism.allocator import keep_memory
-from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, run, streams
+from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, push, run, streams
 from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.plugin import chosen, folder
 
@@ -32,6 +32,7 @@ app.add_typer(neuron.neuron)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
+app.command("push")(push.push)
 
 
 def _version(value: bool) -> None:
