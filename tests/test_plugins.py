@@ -31,7 +31,7 @@ SHIPPED = {
     "target": {"contrast", "letter-probability", "log-odds", "logit-difference", "probability"},
     "task": {"chunking", "commonsense", "file", "ner", "sentiment"},
     "intervention": {"excite", "range", "set-to", "silence"},
-    "observer": {"jsonl"},
+    "observer": {"jsonl", "mlflow", "tensorboard", "wandb"},
 }
 HOOKS = {f"neuron_antagonism_{kind}s": base for kind, base in KINDS.items()}
 

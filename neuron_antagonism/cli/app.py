@@ -103,7 +103,9 @@ def main() -> None:
     streams.settle()
     try:
         # not standalone: a wrong flag then gets one line too, in place of a box
-        code = _asked(sys.argv[1:])(standalone_mode=False)
+        words = set(sys.argv[1:])
+        with streams.for_one_document("--json" in words and not words & set(HELP)):
+            code = _asked(sys.argv[1:])(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:
