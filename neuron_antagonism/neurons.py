@@ -16,6 +16,7 @@ from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.files import TABLE, expanded, read_text, write_whole
 from neuron_antagonism.hub import PREFIX, fetched
+from neuron_antagonism.notebook import html_table
 from neuron_antagonism.types import whole
 
 if TYPE_CHECKING:
@@ -94,6 +95,15 @@ class NeuronSet:
         shown = ", ".join(f"{layer}.{neuron}" for layer, neuron in list(self)[:3])
         where = "" if self.site == "post" else f" at {self.site}"
         return f"NeuronSet({len(self)}{where}: {shown}{', …' if len(self) > 3 else ''})"
+
+    def _repr_html_(self) -> str:
+        """The strongest as a table, for a notebook."""
+        scores = self.scores.tolist()
+        rows = [
+            {"rank": rank, "layer": layer, "neuron": neuron, "score": score}
+            for rank, ((layer, neuron), score) in enumerate(zip(self, scores, strict=True), 1)
+        ]
+        return html_table(("rank", *COLUMNS), rows, f"{len(self)} neurons, site {self.site}")
 
     def top(self, k: int) -> NeuronSet:
         """The strongest `k`, or all where there are fewer."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neuron_antagonism.errors import DataError
+from neuron_antagonism.notebook import html_table
 
 N_OPTIONS = 4
 """Options of a question where a task says nothing else (the paper's four)."""
@@ -160,6 +161,14 @@ class Question:
         """
         return self.own_counterfactual or (None if self.in_words else rotated(self))
 
+    def _repr_html_(self) -> str:
+        """The prompt and its options, for a notebook."""
+        rows = [
+            {"": letter, "option": option, "right": "right" if place == self.answer else ""}
+            for place, (letter, option) in enumerate(zip(self.letters, self.options, strict=True))
+        ]
+        return html_table(("prompt",), [{"prompt": self.prompt}]) + html_table(("", "option", "right"), rows)
+
     def _check_prompt_and_answer(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise DataError("a question's prompt is empty; accepted: the full text that ends where the answer starts")
@@ -291,6 +300,14 @@ class Example:
     def unit(self) -> str:
         """What examples of one unit have in common: the item's text or passage, or a user's own prompt."""
         return self.proxies[0].prompt if self.item is None else self.item.group
+
+    def _repr_html_(self) -> str:
+        """Its questions, for a notebook."""
+        rows = [
+            {"wording": number, "prompt": one.prompt, "right": f"{one.letters[one.answer]}: {one.options[one.answer]}"}
+            for number, one in enumerate(self.proxies, 1)
+        ]
+        return html_table(("wording", "prompt", "right"), rows)
 
 
 def as_examples(things: Iterable[Example | Question]) -> list[Example]:

@@ -79,6 +79,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.saved(tmp_path_factory.mktemp("checkpoint"))
 
 
+@pytest.fixture(scope="session")
+def reported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run of two tasks and three scorers on a model that knows nothing, for reports; nothing may be added."""
+    import neuron_antagonism as na
+
+    out = tmp_path_factory.mktemp("reported") / "run"
+    sizes = {"identify": 2, "select": 4, "evaluate": 8, "budget": 12, "random_draws": 2}
+    na.run(str(checkpoint), ["sentiment", "ner"], ["ace", "act", "random"], out=out, **sizes)
+    return out
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _shared_models_stay() -> Iterator[None]:
     """No test spoils a model that others use: at the end each still answers as it did."""

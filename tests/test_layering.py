@@ -22,7 +22,7 @@ SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 LAYERS = (
     (
         *("allocator", "csvs", "errors", "types", "files", "documents", "functional", "neurons", "demo", "progress"),
-        *("settings", "tensors", "hub"),
+        *("hub", "notebook", "settings", "tensors"),
     ),
     ("metrics",),
     ("report",),
@@ -43,9 +43,9 @@ LAYERS = (
 
 HEAVY = ("torch", "transformer_lens", "transformers")
 LIGHT = (
-    *("errors", "types", "demo", "plugin", "metrics", "report", "tasks", "tensors", "cli", "__main__"),
+    *("errors", "types", "demo", "notebook", "plugin", "metrics", "report", "tasks", "tensors", "cli", "__main__"),
     *("runs.config", "runs.runfile", "runs.job", "runs.keys", "runs.store", "runs.unit", "runs.work", "runs.execute"),
-    *("parts.specs", "suites.spec", "suites.plan", "suites.result", "suites.run", "suites.bench"),
+    *("parts.specs", "suites.spec", "suites.plan", "suites.pages", "suites.result", "suites.run", "suites.bench"),
 )
 """What may be imported where torch must not be: planning, and reading what is finished, among it."""
 
@@ -146,7 +146,7 @@ def test_figures_and_tables_need_no_model(module):
 WRITERS = {
     *("files", "tensors", "neurons", "tasks.splits", "runs.lock", "suites.run", "suites.directory", "report.rows"),
     *("report.grids", "report.written"),
-    *("parts.distributions", "exports", "scaffold"),
+    *("parts.distributions", "suites.pages", "exports", "scaffold"),
 }
 """What writes files: of a run the store (by `tensors`) and the entry points; and what users ask to be saved."""
 

@@ -266,10 +266,10 @@ class TestLoading:
     def test_a_result_reads_its_files_when_they_are_used(self, fast, model, monkeypatch):
         """Table and results need no unit; splits, attributions and edits read their own, once."""
         fetched: list[str] = []
-        real = result_module._fetched
+        real = result_module.fetched
         again = na.run(model, out=where(fast), **FAST)
         monkeypatch.setattr(
-            result_module, "_fetched", lambda path, unit: fetched.append(unit["kind"]) or real(path, unit)
+            result_module, "fetched", lambda path, unit: fetched.append(unit["kind"]) or real(path, unit)
         )
         assert again.table.rows
         assert not fetched

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from neuron_antagonism.allocator import keep_memory
-from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, push, run, streams
+from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, push, report, run, streams
 from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.plugin import chosen, folder
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("bench")(bench.bench)
+app.command("report")(report.report)
 app.command("plugins")(plugins.plugins)
 app.command("generate")(generate.generate)
 app.add_typer(neuron.neuron)

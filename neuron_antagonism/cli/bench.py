@@ -24,6 +24,7 @@ from neuron_antagonism.cli.common import (
     Json,
     Quantize,
     Quiet,
+    Report,
     Revision,
     Shots,
     TrustRemoteCode,
@@ -34,6 +35,7 @@ from neuron_antagonism.cli.common import (
     task_data,
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
+from neuron_antagonism.cli.report import report_at
 from neuron_antagonism.errors import RunError
 from neuron_antagonism.progress import note
 
@@ -78,6 +80,7 @@ def bench(
     cache: Cache = None,
     backend: BackendOption = "serial",
     workers: Workers = 1,
+    report: Report = True,
     dry_run: DryRun = False,
     dtype: Dtype = None,
     device: Device = None,
@@ -152,10 +155,11 @@ def bench(
             if error.result is None:
                 raise
             failure, result = error, error.result
+    page = report_at(directory, plan.key) if report else None
     if json:
         print_json({"path": str(directory), "manifest": result.manifest, **result.to_json()})
     else:
-        _print(result, None if there is not None else time.monotonic() - start)
+        _print(result, None if there is not None else time.monotonic() - start, page)
     if failure is not None:
         raise failure
 
@@ -184,7 +188,7 @@ def _list(suites: list[Suite], json: bool) -> None:
     print("\nneuron-antagonism bench --suite NAME measures one; --show prints its spec.")
 
 
-def _print(result: BenchResult, seconds: float | None) -> None:
+def _print(result: BenchResult, seconds: float | None, page: Path | None) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -203,3 +207,5 @@ def _print(result: BenchResult, seconds: float | None) -> None:
         console.print(table)
     took = "" if seconds is None else f" ({seconds:.0f} s)"
     console.print(Text(f"{result.path} holds every figure with its interval{took}"))
+    if page is not None:
+        console.print(Text(f"report: {page}"))

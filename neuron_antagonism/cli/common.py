@@ -56,6 +56,7 @@ BackendOption = Annotated[
     str, typer.Option("--backend", metavar="serial|processes|ray", help="Where tasks are carried out.")
 ]
 Workers = Annotated[int, typer.Option(help="Tasks at a time, for processes and ray.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Make report.html in the directory at the end.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show prompts, sizes, what is there and what is missing; run nothing.")
 ]

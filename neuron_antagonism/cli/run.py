@@ -25,6 +25,7 @@ from neuron_antagonism.cli.common import (
     Model,
     Quantize,
     Quiet,
+    Report,
     Revision,
     Shots,
     TrustRemoteCode,
@@ -36,6 +37,7 @@ from neuron_antagonism.cli.common import (
     task_data,
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
+from neuron_antagonism.cli.report import report_at
 from neuron_antagonism.errors import AntagonismError, UsageError
 from neuron_antagonism.files import expanded
 from neuron_antagonism.progress import note
@@ -104,6 +106,7 @@ def run(
     cache: Cache = None,
     backend: BackendOption = "serial",
     workers: Workers = 1,
+    report: Report = True,
     dry_run: DryRun = False,
     dtype: Dtype = None,
     device: Device = None,
@@ -151,10 +154,11 @@ def run(
         except KeyboardInterrupt as interrupt:
             note(f"interrupted; what was finished is kept: the same command with --out {directory} goes on from there")
             raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
+    page = report_at(directory, plan.key) if report else None
     if json:
         print_json({"path": str(directory), "manifest": result.manifest, "results": result.results})
     else:
-        _print_result(result, None if there is not None else time.monotonic() - start)
+        _print_result(result, None if there is not None else time.monotonic() - start, page)
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:
@@ -281,20 +285,27 @@ def _print_dry(estimate: Estimate, cost: dict[str, Any]) -> None:
     print(f"estimate   about {cost['seconds']:.0f} s on this machine")
 
 
-def _print_result(result: RunResult, seconds: float | None) -> None:
+def _print_result(result: RunResult, seconds: float | None, page: Path | None) -> None:
     from rich.console import Console
 
+    from neuron_antagonism.cli.streams import is_unicode
+    from neuron_antagonism.report.answer import lines
     from neuron_antagonism.report.run_notes import notes
     from neuron_antagonism.report.run_table import WIDTH, layer_lines
 
     # in a pipe rich assumes 80 columns, which would cut the figures
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    for line in lines(result.results):
+        print(line)
+    print()
     console.print(result.table)
     first = next(iter(result.results["tasks"].values()))["attribution"]
     scorer = next(iter(first))
     print(f"Neurons of {scorer} by layer (0 first)")
-    for line in layer_lines(result.results, scorer):
+    for line in layer_lines(result.results, scorer, bars=is_unicode(sys.stdout.encoding)):
         print(f"  {line}")
     for line in notes(result.results):
         print(line)
     print(f"written to {result.path} in {seconds:.0f} s" if seconds is not None else f"read from {result.path}")
+    if page is not None:
+        print(f"report: {page}")

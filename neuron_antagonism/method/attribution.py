@@ -17,6 +17,7 @@ from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
 from neuron_antagonism.files import expanded
 from neuron_antagonism.functional import ranked
 from neuron_antagonism.neurons import NeuronSet, check_count
+from neuron_antagonism.notebook import html_table
 from neuron_antagonism.tensors import read, write
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neuron_antagonism.types import Example
+
+IN_NOTEBOOKS = 10
+"""Neurons of each role that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,19 @@ class Attribution:
         n_layers, n_neurons = self.scores.shape
         dropped = f", {self.filtered.count} dropped as ambiguous" if self.filtered is not None else ""
         return f"Attribution({self.scorer!r}, {n_layers} x {n_neurons} neurons, engine={self.engine!r}{dropped})"
+
+    def _repr_html_(self) -> str:
+        """The strongest neurons of each role, for a notebook."""
+        width, rows = self.scores.shape[1], []
+        for role in self.roles:
+            strength = self.scores if role == "good" else -self.scores
+            first = [at for at in ranked(strength)[:IN_NOTEBOOKS].tolist() if strength.flatten()[at] > 0]
+            rows += [
+                {"role": role, "rank": rank, "layer": at // width, "neuron": at % width}
+                | {"score": float(self.scores.flatten()[at])}
+                for rank, at in enumerate(first, 1)
+            ]
+        return html_table(("role", "rank", "layer", "neuron", "score"), rows, repr(self))
 
     def _chosen(self, k: int, role: str, strength: Tensor) -> NeuronSet:
         check_count(k, self.scores.numel())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,6 +17,7 @@ TITLES = {"degrade": "Degrade", "enhance": "Enhance"}
 WIDTH = 120
 NARROW = 118
 MARKED = 0.05
+BARS = " ▁▂▃▄▅▆▇█"
 
 
 class ResultTable:
@@ -196,11 +197,27 @@ def _precision(found: Mapping[str, Any]) -> str:
     return " ".join("-" if found[role] is None else f"{found[role]:.2f}" for role in ("good", "bad"))
 
 
-def layer_lines(results: Mapping[str, Any], scorer: str) -> Iterator[str]:
-    """Where a scorer's neurons sit: per task, how many good and bad ones each layer has."""
+def layer_lines(results: Mapping[str, Any], scorer: str, *, bars: bool = True) -> Iterator[str]:
+    """Where a scorer's neurons sit: per task, how many good and bad ones each layer has.
+
+    Args:
+        results: what results.json holds.
+        scorer: whose.
+        bars: whether a small bar for each layer follows; narrow encodings have none.
+    """
     for task, found in results["tasks"].items():
         layers = found["layers"].get(scorer)
         if layers is None:
             continue
-        parts = [f"{role} {' '.join(f'{n:3d}' for n in layers[role])}" for role in ("good", "bad") if layers[role]]
+        parts = [
+            f"{role} {' '.join(f'{n:3d}' for n in layers[role])}{f'  {_bars(layers[role])}' if bars else ''}"
+            for role in ("good", "bad")
+            if layers[role]
+        ]
         yield f"{task:12s} {'   '.join(parts)}"
+
+
+def _bars(counts: Sequence[int]) -> str:
+    """Counts as bars of a line's height, the largest full; what is none is a gap."""
+    most = max(counts) or 1
+    return "".join(BARS[-(-n * (len(BARS) - 1) // most)] for n in counts)

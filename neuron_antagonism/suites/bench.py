@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import DataError, RunError, UsageError, unknown
 from neuron_antagonism.files import TABLE, expanded, read_text
+from neuron_antagonism.notebook import html_table
 from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.report.rows import write_rows
@@ -25,6 +26,7 @@ from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload
 from neuron_antagonism.suites.again import Asked, asked_in, names_manifest
 from neuron_antagonism.suites.directory import (
+    BENCH_SCHEMA,
     MANIFEST,
     RESULTS,
     finished_manifest,
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.parts.rows import Rows
     from neuron_antagonism.runs.execute import Work
-
-SCHEMA = 2
 
 Data = Mapping[str, tuple[str, str | None]]
 
@@ -74,8 +74,16 @@ class BenchResult:
 
     def to_json(self) -> dict[str, Any]:
         """What results.json holds."""
-        shown = {"schema": SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
+        shown = {"schema": BENCH_SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
         return shown | ({"failed": self.failed} if self.failed else {})
+
+    def _repr_html_(self) -> str:
+        """The first rows of every part, for a notebook."""
+        tables = []
+        for name, rows in self.parts.items():
+            columns = [*dict.fromkeys(column for row in rows for column in row)]
+            tables.append(html_table(columns, rows, f"{name}: {len(rows)} rows"))
+        return "".join(tables)
 
     def frame(self, part: str) -> pd.DataFrame:
         """The rows of a part as a pandas frame; an interval is a column of pairs.
@@ -391,7 +399,7 @@ class _Bench:
             # a seed may draw other items
             own["sha256"] += [job.task.data] if job.task.data not in own["sha256"] else []
         return {
-            "schema": SCHEMA,
+            "schema": BENCH_SCHEMA,
             "key": self.plan.key,
             "finished": False,
             **software(),

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from neuron_antagonism import tensors
 from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismError, AntagonismWarning, DataError, RunError
-from neuron_antagonism.files import COMPUTED, read_text, there, write_whole
+from neuron_antagonism.files import COMPUTED, inside, read_text, there, write_whole
 from neuron_antagonism.runs.store import Store
-from neuron_antagonism.runs.unit import Memory
+from neuron_antagonism.runs.unit import Memory, Payload
 
 MANIFEST, RESULTS = "manifest.json", "results.json"
+QUESTIONS, NEURONS = "questions.jsonl", "neurons.csv"
+
+RUN_SCHEMA, BENCH_SCHEMA = 3, 2
+"""Of a run's, and of a suite's, manifest and results."""
 
 
 def read_json(file: Path) -> Any:
@@ -94,3 +99,25 @@ def _raise_unwritten(error: OSError, out: Path | None) -> None:
             f"can't read or write {where}: {error.strerror}; what was finished is kept: the same command goes on from "
             "there"
         ) from error
+
+
+def fetched(path: Path, unit: Mapping[str, str]) -> Payload:
+    """What a unit's file in a directory holds.
+
+    Args:
+        path: the directory.
+        unit: the file and its key, as a manifest names them.
+
+    Raises:
+        DataError: there is no such file, a damaged one, or another run's.
+    """
+    try:
+        file = inside(path, *unit["file"].split("/"))
+    except DataError:
+        raise DataError(
+            f"{path / MANIFEST} names the file {unit['file']!r}; accepted: one inside the directory"
+        ) from None
+    arrays, document = tensors.read(file)
+    if document.pop("key", None) != unit["key"]:
+        raise DataError(f"can't read {file}: it is another run's; accepted: a file that this run wrote")
+    return Payload(document, arrays)

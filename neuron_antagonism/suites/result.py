@@ -8,23 +8,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuron_antagonism import tensors
 from neuron_antagonism.errors import DataError
-from neuron_antagonism.files import expanded, inside
+from neuron_antagonism.files import expanded
 from neuron_antagonism.metrics.protocols import SHOWN
+from neuron_antagonism.notebook import html_table
 from neuron_antagonism.report.run_table import ResultTable
 from neuron_antagonism.runs.unit import Payload
-from neuron_antagonism.suites.directory import MANIFEST, RESULTS, finished_manifest, read_json
+from neuron_antagonism.suites.directory import (
+    MANIFEST,
+    NEURONS,
+    QUESTIONS,
+    RESULTS,
+    RUN_SCHEMA,
+    fetched,
+    finished_manifest,
+    read_json,
+)
 
 if TYPE_CHECKING:
     from neuron_antagonism.method.attribution import Attribution
     from neuron_antagonism.method.edits import Edit
+    from neuron_antagonism.report.page.plots import Plots
     from neuron_antagonism.tasks.splits import Split
 
-SCHEMA = 3
-"""Of a run's manifest and results."""
-
-QUESTIONS, NEURONS = "questions.jsonl", "neurons.csv"
 ACCEPTED = "accepted: a directory that a run wrote"
 
 Fetch = Callable[[Mapping[str, str]], Payload]
@@ -98,6 +104,22 @@ class RunResult:
         return found
 
     @property
+    def plot(self) -> Plots:
+        """The charts of a report by their names, such as `plot.layers()`."""
+        from neuron_antagonism.report.page.plots import Plots
+        from neuron_antagonism.report.page.sources import RunSource
+        from neuron_antagonism.suites.pages import sources_of
+
+        return Plots([RunSource("run", self.manifest, self.results)] if self.path is None else sources_of([self.path]))
+
+    def _repr_html_(self) -> str:
+        """The answer and the cells of the shown protocol, for a notebook."""
+        from neuron_antagonism.report.answer import lines
+
+        shown = ("task", "mode", "scorer", "acc_after", "rac", "rcc", "population_acc", "failed")
+        return html_table(shown, self.table.rows, " | ".join(line.strip() for line in lines(self.results)))
+
+    @property
     def _units(self) -> dict[str, Any]:
         return {task: units for task, units in self.manifest["units"].items() if task in self.results["tasks"]}
 
@@ -120,12 +142,12 @@ def load_run(path: str | Path) -> RunResult:
             f"{path} holds no finished run; accepted: a directory with the manifest.json and results.json of one; run "
             "with the same --out completes it"
         )
-    if manifest.get("schema") != SCHEMA or "config" not in manifest:
+    if manifest.get("schema") != RUN_SCHEMA or "config" not in manifest:
         raise DataError(
-            f"{path} holds results of schema {manifest.get('schema')!r}, not of a run of this version ({SCHEMA}); "
+            f"{path} holds results of schema {manifest.get('schema')!r}, not of a run of this version ({RUN_SCHEMA}); "
             "accepted: such a run, which run with the same options and --out makes of it"
         )
-    result = RunResult(manifest, results, path, lambda unit: _fetched(path, unit))
+    result = RunResult(manifest, results, path, lambda unit: fetched(path, unit))
     try:
         # what is damaged is said here, not where it is used
         assert result.splits is not None
@@ -147,13 +169,13 @@ def finished(path: Path, key: str) -> RunResult | None:
     try:
         results = read_json(path / RESULTS)
         for unit in every_unit(manifest["units"]):
-            _fetched(path, unit)
+            fetched(path, unit)
     except (DataError, KeyError, TypeError, AttributeError):
         # what is damaged is computed again
         return None
     if results is None or not all((path / name).is_file() for name in (QUESTIONS, NEURONS)):
         return None
-    return RunResult(manifest, results, path, lambda unit: _fetched(path, unit))
+    return RunResult(manifest, results, path, lambda unit: fetched(path, unit))
 
 
 def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:
@@ -162,16 +184,3 @@ def every_unit(units: Mapping[str, Any]) -> list[Mapping[str, str]]:
     for own in units.values():
         found += [own["examples"], *(unit for kind in ("scores", "neurons", "fits") for unit in own[kind].values())]
     return found
-
-
-def _fetched(path: Path, unit: Mapping[str, str]) -> Payload:
-    try:
-        file = inside(path, *unit["file"].split("/"))
-    except DataError:
-        raise DataError(
-            f"{path / MANIFEST} names the file {unit['file']!r}; accepted: one inside the directory"
-        ) from None
-    arrays, document = tensors.read(file)
-    if document.pop("key", None) != unit["key"]:
-        raise DataError(f"can't read {file}: it is another run's; accepted: a file that this run wrote")
-    return Payload(document, arrays)

@@ -23,15 +23,25 @@ from neuron_antagonism.runs.lock import claimed
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
-from neuron_antagonism.suites.directory import MANIFEST, RESULTS, preparing, under_way, write_json
+from neuron_antagonism.suites.directory import (
+    MANIFEST,
+    NEURONS,
+    QUESTIONS,
+    RESULTS,
+    RUN_SCHEMA,
+    preparing,
+    under_way,
+    write_json,
+)
 from neuron_antagonism.suites.plan import Plan, listed, make_plan, plain
-from neuron_antagonism.suites.result import NEURONS, QUESTIONS, SCHEMA, RunResult, finished, load_run
+from neuron_antagonism.suites.result import RunResult, finished, load_run
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.parts.effects import Effects
     from neuron_antagonism.runs.execute import Work
     from neuron_antagonism.runs.job import Job
+    from neuron_antagonism.units.neurons import Acting
 
 __all__ = ["RunResult", "carry", "load_run", "run"]
 
@@ -188,7 +198,7 @@ class _Run:
         for job in done:
             self._settled(job)
         found = [collected(self.part, job, tuple(done), self.shelf) for job in done]
-        results = {"schema": SCHEMA} | whole_results(found, self.results, self.sweeps, self.plan.config.seed)
+        results = {"schema": RUN_SCHEMA} | whole_results(found, self.results, self.sweeps, self.plan.config.seed)
         if failed:
             results["failed"] = {job.name: str(error) for job, error in failed.items()}
         self.manifest["units"] = {job.name: self._units(job, done) for job in done}
@@ -257,7 +267,7 @@ class _Run:
         tasks = {type(job.task.loaded.task) for job in plan.jobs}
         letters = [row for one in prepared.values() if one is not None for row in one.payload.meta["letters"]]
         return {
-            "schema": SCHEMA,
+            "schema": RUN_SCHEMA,
             "key": plan.key,
             "finished": False,
             **software(),
@@ -299,11 +309,7 @@ class _Run:
         """The files of a task, by what they hold."""
         acting = self.part.acting(done, self.shelf)
         assert acting is not None
-
-        def named(unit: Unit) -> dict[str, str]:
-            return {"kind": unit.kind, "file": unit.file, "key": unit.key}
-
-        found: dict[str, Any] = {"examples": named(self.part.sizes.unit(job))}
+        found: dict[str, Any] = {"examples": _named(self.part.sizes.unit(job))}
         for kind in ("scores", "neurons", "fits"):
             found[kind] = {}
         for scorer in self.plan.scorers:
@@ -314,8 +320,22 @@ class _Run:
             }
             for kind, unit in units.items():
                 if unit is not None:
-                    found[kind][scorer.name] = named(unit)
-        return found
+                    found[kind][scorer.name] = _named(unit)
+        return found | self._shown(job, done, acting)
+
+    def _shown(self, job: Job, done: Sequence[Job], acting: Acting) -> dict[str, Any]:
+        """Files that no figure needs any more, for whoever looks at single questions and neurons: a report."""
+        from neuron_antagonism.parts.effects import CEILING
+
+        unedited = self.part.asking("evaluate").unit(job, self.shelf)
+        each = {s.name: self.part.of_scorer(job, done, self.shelf, s).evaluate for s in self.plan.scorers}
+        exact = next((s for s in self.part.scored(job, self.shelf) if s.name == CEILING), None)
+        truth = None if exact is None else acting.choosing.scores(job, self.shelf, exact)
+        return {
+            "unedited": None if unedited is None else _named(unedited),
+            "answers": {name: _named(unit) for name, unit in each.items() if unit is not None},
+            "exact": None if truth is None else _named(truth),
+        }
 
     def _fetch(self, unit: Mapping[str, str]) -> Payload:
         found = self.shelf.get(Unit(unit["kind"], _label(unit["file"]), unit["key"], _NOTHING))
@@ -364,6 +384,10 @@ class _Nothing:
 
 
 _NOTHING = _Nothing()
+
+
+def _named(unit: Unit) -> dict[str, str]:
+    return {"kind": unit.kind, "file": unit.file, "key": unit.key}
 
 
 def _label(file: str) -> str:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 KIND = "answers"
 
+REPORTED = "evaluate"
+"""The set whose probabilities of every option are kept, for whoever reads single questions."""
+
 Where = tuple[int, str, int]
 """Draw, mode and ratio in tenths of an edit."""
 
@@ -124,6 +127,9 @@ class Asking:
             "cross_entropy": np.stack([one.cross_entropy for one in outcomes]).astype(np.float32),
             "chosen": np.stack([one.chosen.numpy() for one in answers]).astype(np.int16),
         }
+        if self.name == REPORTED:
+            # to be looked at, not to be computed with: half precision tells .501 from .502
+            arrays["probabilities"] = np.stack([one.option_probabilities.numpy() for one in answers]).astype(np.float16)
         meta: dict[str, Any] = {
             "where": [list(where) for where in self.where],
             "used": [[edit.n_good, edit.n_bad] for edit in edits if edit is not None],
