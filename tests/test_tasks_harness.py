@@ -38,8 +38,7 @@ dataset_path: json
 dataset_kwargs: {data_files: test.jsonl}
 test_split: train
 description: "The questions are about ores.\\n\\n"
-doc_to_text: "{{question.strip()}}\\nA. {{choices[0]}}\\nB. {{choices[1]}}\\nC. {{choices[2]}}\\n\
-  D. {{choices[3]}}\\nAnswer:"
+doc_to_text: "{{question.strip()}}\\nA. {{opts[0]}}\\nB. {{opts[1]}}\\nC. {{opts[2]}}\\nD. {{opts[3]}}\\nAnswer:"
 doc_to_choice: ["A", "B", "C", "D"]
 doc_to_target: answer
 """
@@ -79,7 +78,7 @@ ROWS = {
         for n in range(6)
     ],
     "letters": [
-        {"question": f" Which ore is {n}? ", "choices": [f"a{n}", f"b's{n}", f"c{n}", f"d{n}"], "answer": n % 4}
+        {"question": f" Which ore is {n}? ", "opts": [f"a{n}", f"b's{n}", f"c{n}", f"d{n}"], "answer": n % 4}
         for n in range(6)
     ],
     "boolean": [{"passage": f"Ore {n} is red.", "question": f"is ore {n} red", "label": n % 2} for n in range(6)],
@@ -196,6 +195,22 @@ class TestWhatIsAsked:
         (item,) = items(write(text, f'{{"stem": "s", "endings": ["w0", "w1", "w2"], "x": {answer}}}\n'))
         assert item.answer == "w1"
 
+    def test_options_that_are_letters(self, write):
+        """Of a row, which may be about letters, they are texts unless the prompt lists others after them."""
+        rows = [{"stem": "Which comes first?", "endings": ["A", "B", "C"], "label": 0}]
+        rows += [
+            {"stem": "Which is red?\nA. blood\nB) grass\n(C) snow\nAnswer:", "endings": ["A", "B", "C"], "label": 0}
+        ]
+        assert [(item.text, item.answer) for item in items(write(COLUMNS, rows))] == [
+            ("Which comes first?", "A"),
+            ("Which is red?", "blood"),
+        ]
+
+    def test_their_own_filter(self, write):
+        """`regex_replace`, which lm-eval has beside Jinja's filters."""
+        text = COLUMNS.replace("doc_to_text: stem", "doc_to_text: \"{{ stem | regex_replace('[0-9]', '#') }}\"")
+        assert items(write(text, ROWS["columns"]))[0].text == "He lifts ore # and"
+
     def test_csv(self, write):
         """Columns of whole numbers are numbers, as `datasets` reads them; an empty cell is missing."""
         text = """\
@@ -285,6 +300,7 @@ doc_to_target: k
             ("x?\n Answer", "x?"),
             ("What is an answer?", "What is an answer?"),
             ("x is A:", "x is A:"),
+            ("\n" * 500_000 + "A:\nx" + "\n" * 500_000, "A:\nx"),
         ],
     )
     def test_the_line_that_leads_up_to_the_answer(self, text, bare):
@@ -456,12 +472,13 @@ class TestRefused:
             ("{{ '%0999999999d' | format(label | int) }}", "takes more than 512 MiB"),
             ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
             ("{{ range(999999) | list }}", "OverflowError: Range too big"),
+            ("{{ ('a' * 60) | regex_replace('(a+)+b', '') }}", "too much time or memory"),
             (
                 "{% set n = namespace(s=stem) %}{% for i in range(99) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
                 "takes more",
             ),
         ],
-        ids=range(9),
+        ids=range(10),
     )
     def test_templates_without_end(self, write, template, said):
         """Time, memory and length are bounded, within a library's single call too."""

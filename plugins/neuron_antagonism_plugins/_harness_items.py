@@ -14,7 +14,7 @@ from neuron_antagonism_plugins._files import malformed, readable
 from neuron_antagonism_plugins._harness import LOCAL, PROMPT, Harness
 from neuron_antagonism_plugins._hub import Split, is_directory, is_hub, loaded_splits, splits
 from neuron_antagonism_plugins._listed import are_labels, listed, without_cue
-from neuron_antagonism_plugins._rendered import Asked, rendered
+from neuron_antagonism_plugins._rendered import Asked, is_constant, rendered
 from neuron_antagonism_plugins._tables import rows
 
 SHOWN = "shown"
@@ -140,7 +140,7 @@ def _item(spec: Harness, row: Row, asked: Asked) -> na.Item:
         if apart is not None:
             text, options = apart
             prompt = f"{text}\nAnswer:"
-        elif options[0].isalpha():
+        elif options[0].isalpha() and is_constant(spec.doc_to_choice):
             lines = f"a text with the options on lines of their own, such as {options[0]}. …, or a choice of texts"
             raise malformed(f"{row.where}, field doc_to_choice", options, lines)
     answer = options[place]

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-CUE = re.compile(
-    r"\s*(?:^|\n)[ \t]*(?:the\s+)?(?:(?:correct|best|right)\s+)?(?:answer|response|solution|a)(?:\s+is)?\s*[:：]?\s*\Z",
-    re.I,
+_CUE = re.compile(
+    r"(?:the\s+)?(?:(?:correct|best|right)\s+)?(?:answer|response|solution|a)(?:\s+is)?\s*[:：]?", re.IGNORECASE
 )
-"""The last line of a prompt where it only leads up to the answer."""
+"""A line that only leads up to the answer."""
 
+_LABELLED = re.compile(r"\s*[(\[]?([A-Za-z0-9])[)\].:]+\s*(.*?)\s*")
 _ORDERS = ("ABCDEFGHIJ", "abcdefghij", "1234567890", "0123456789")
 
 
@@ -23,8 +23,9 @@ class Listed(NamedTuple):
 
 
 def without_cue(text: str) -> str:
-    """A prompt without the line that leads up to the answer, and without blanks around it."""
-    return CUE.sub("", text).strip()
+    """A prompt without a last line that leads up to the answer, and without blanks around it."""
+    before, _, last = text.strip().rpartition("\n")
+    return (before if _CUE.fullmatch(last.strip()) else text).strip()
 
 
 def are_labels(choices: Sequence[str]) -> bool:
@@ -36,15 +37,15 @@ def are_labels(choices: Sequence[str]) -> bool:
 def listed(text: str, labels: Sequence[str]) -> Listed | None:
     """The question and its options, of a prompt that lists one a line after each label; None where it doesn't."""
     lines = text.split("\n")
-    for first in range(len(lines) - len(labels) + 1):
-        found = [_after(line, label) for line, label in zip(lines[first:], labels, strict=False)]
-        options = [one for one in found if one is not None]
+    options: list[str] = []
+    for number, line in enumerate(lines):
+        found = _LABELLED.fullmatch(line)
+        label = found[1] if found else ""
+        if label != labels[len(options)]:
+            options = []
+        if found and label == labels[len(options)]:
+            options.append(found[2])
         if len(options) == len(labels):
-            rest = [*lines[:first], *lines[first + len(labels) :]]
+            rest = [*lines[: number + 1 - len(labels)], *lines[number + 1 :]]
             return Listed(without_cue("\n".join(rest)), options)
     return None
-
-
-def _after(line: str, label: str) -> str | None:
-    found = re.fullmatch(rf"\s*[(\[]?{re.escape(label)}[)\].:]+\s*(.*?)\s*", line)
-    return found[1] if found else None

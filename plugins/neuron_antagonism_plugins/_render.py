@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -21,8 +22,8 @@ SECONDS = 2
 """Of processor time for a row, at least; at most one more."""
 MEMORY = 2**29
 """Bytes of the process."""
-LONGEST = 2**20
-"""Characters of what a template gives."""
+LONGEST, IN_ALL = 2**20, 2**27
+"""Characters of what a template gives for a row, and for all rows."""
 
 FORBIDDEN = ("lipsum", "random")
 """What would give another text each time."""
@@ -34,7 +35,13 @@ def environment() -> ImmutableSandboxedEnvironment:
     for name in FORBIDDEN:
         env.filters.pop(name, None)
         env.globals.pop(name, None)
+    env.filters["regex_replace"] = regex_replace
     return env
+
+
+def regex_replace(text: str, pattern: str, repl: str, count: int = 0) -> str:
+    """The filter that lm-evaluation-harness has beside Jinja's own."""
+    return re.sub(pattern, repl, text, count=count)
 
 
 def _there(value: Any) -> Any:
@@ -91,10 +98,15 @@ def _choices(found: Any) -> list[Any]:
 
 
 def _target(found: Any, stated: Any, columns: list[str]) -> Any:
-    """An index, or the text of an option; what a template writes in digits is an index."""
+    """An index, or the text of an option; what a template writes in digits is an index, in brackets a list."""
     written = isinstance(stated, str) and stated not in columns
     if written and isinstance(found, str) and found.strip().lstrip("-").isdecimal():
         return int(found)
+    if written and isinstance(found, str) and found.strip().startswith("["):
+        try:
+            return ast.literal_eval(found.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return found
     return found
 
 
@@ -107,10 +119,12 @@ def main() -> None:
     try:
         allow()
         renderers = {name: _renderer(env, stated, columns) for name, stated in fields.items()}
-    except (TemplateError, RecursionError, MemoryError, ValueError, TypeError, ArithmeticError) as error:
-        print(json.dumps({"broken": _line(error)}), flush=True)
+    # what is the same for every row is computed here, and may fail in as many ways
+    except Exception as error:
+        print(json.dumps({"broken": f"fails: {_line(error)}"}), flush=True)
         return
     print(json.dumps({}), flush=True)
+    written = 0
     for line in islice(sys.stdin, asked["rows"]):
         row = json.loads(line)
         found: dict[str, Any] = {}
@@ -123,7 +137,11 @@ def main() -> None:
                     found[name] = _choices(found[name])
                 if name == "doc_to_target":
                     found[name] = _target(found[name], fields[name], columns)
-            print(json.dumps(found), flush=True)
+            answer = json.dumps(found)
+            written += len(answer)
+            if written > IN_ALL:
+                raise _UnusableError(f"gives more than {IN_ALL:,} characters with the rows before it")
+            print(answer, flush=True)
         # whatever a template makes of a row: an operation that its values don't have, numbers that are too large, …
         except Exception as error:
             missing = isinstance(error, UndefinedError)

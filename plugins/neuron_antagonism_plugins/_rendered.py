@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateSyntaxError, nodes
+from jinja2 import TemplateSyntaxError, meta, nodes
 
 import neuron_antagonism as na
 from neuron_antagonism_plugins import _render
@@ -55,6 +55,14 @@ def check_template(where: str, stated: str) -> None:
                 raise na.DataError(
                     f"{where}: no {kind.__name__.lower()} is named {one.name!r}; accepted: {listed(sorted(known))}"
                 )
+
+
+def is_constant(stated: object) -> bool:
+    """Whether a field gives the same for every row: no text, or a template that names nothing."""
+    if not isinstance(stated, str):
+        return True
+    env = _render.environment()
+    return "{{" in stated and not meta.find_undeclared_variables(env.parse(stated))
 
 
 def rendered(path: str | Path, fields: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Asked | LeftOut]:
