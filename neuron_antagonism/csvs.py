@@ -8,6 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """A line a row, of cells that have no names, or the same ones."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A line of column names, then a line a row: numbers as Python writes them, nothing where a value is None or NaN.
 

@@ -62,19 +62,42 @@ def test_a_manifest_can_not_switch_on_foreign_code(call, suite):
     assert call("bench", "--suite", "own.yaml", "--task", "ner", "--out", "one", "--quiet").code == 0
     file = suite / "one" / "manifest.json"
     manifest = json.loads(file.read_text())
-    manifest["loading"] = {"trust_remote_code": True, "dtype": "float32"}
+    for loading, said in (({"trust_remote_code": True}, "trust_remote_code"), ({"foo": "x"}, "foo")):
+        manifest["asked"]["loading"] = loading
+        file.write_text(json.dumps(manifest))
+        with pytest.raises(na.DataError, match=f"loads models with '{said}'; accepted: dtype"):
+            plan_bench("one")
+    manifest["asked"]["loading"] = {"dtype": "float32"}
     file.write_text(json.dumps(manifest))
-    loading = plan_bench("one").every[0].model.loading
-    assert loading == {"dtype": "float32"}
+    assert plan_bench("one").every[0].model.loading == {"dtype": "float32"}
+
+
+def test_other_data_are_told(call, suite, monkeypatch):
+    """Data are named by their whole paths, from wherever; what they hold now may be something else, which is told."""
+    (suite / "moods.yaml").write_text(tiny.LABELLED.format(name="moods", labels=", ".join(tiny.LABELS)))
+    rows = [
+        f"{label},{' '.join(f'w{(n * 7 + k) % 40}' for k in range(4))} w{n}" for n in range(39) for label in tiny.LABELS
+    ]
+    (suite / "moods.csv").write_text("\n".join(rows) + "\n")
+    assert call("bench", "--suite", "own.yaml", "--task", "moods.yaml", "--out", "one", "--quiet").code == 0
+    (suite / "elsewhere").mkdir()
+    monkeypatch.chdir(suite / "elsewhere")
+    key = json.loads((suite / "one" / "manifest.json").read_text())["key"]
+    assert plan_bench("../one").key == key
+    (suite / "moods.csv").write_text("\n".join(rows[:-3]) + "\n")
+    with pytest.warns(na.AntagonismWarning, match="the data of task 'moods' are not those that"):
+        plan_bench("../one")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{}", "is no manifest of a suite; accepted: the directory of a suite, or its manifest.json"),
-        ('{"suite": {}}', "is damaged (KeyError: 'data'); accepted: the directory of a suite"),
+        ('{"suite": {}}', "is damaged (KeyError: 'asked'); accepted: the directory of a suite"),
+        ('{"suite": {}, "asked": {"seeds": [1e400]}, "data": {}}', "is damaged (asked.seeds.0: "),
+        ('{"suite": {}, "asked": {"seeds": "12"}, "data": {}}', "is damaged (asked.seeds: "),
         ("[", "can't read"),
-        ('{"suite": {"name": "x"}, "data": [], "loading": {}, "models": [], "seeds": [], "tasks": []}', "is damaged"),
+        ('{"suite": {"name": "x"}, "asked": {}, "data": []}', "is damaged (AttributeError"),
     ],
 )
 def test_other_directories_are_refused(call, suite, text, said):
@@ -120,7 +143,7 @@ def test_another_module_of_that_name(outside, monkeypatch):
     file.write_text(file.read_text().replace("elsewhere.clamp", "json.tool"))
     (broken,) = manager.Registry([], folders=[outside]).broken
     assert broken.entry_point == "clamp"
-    assert "accepted: a name that no installed module has" in broken.error
+    assert "accepted: a name that no other module has" in broken.error
 
 
 @pytest.mark.parametrize(

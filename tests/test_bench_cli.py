@@ -108,6 +108,8 @@ def test_table(call, files):
     assert re.fullmatch(r"own-\d{8}-\d{6}", path.name)
     assert "mine, one: accuracy %" in done.out
     assert f"runs/{path.name} holds every figure with its interval" in done.out
+    assert done.out.splitlines()[-1] == f"report: runs/{path.name}/report.html"
+    assert (path / "report.html").is_file()
     rows = json.loads((path / "results.json").read_text("utf-8"))["parts"]["one"]
     for concept in {row["concept"] for row in rows}:
         assert re.search(rf"^ {concept} +none ", done.out, re.MULTILINE)

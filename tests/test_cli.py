@@ -23,6 +23,8 @@ from neuron_antagonism.cli.app import main
 
 SMALL = ("--identify", "2", "--select", "4", "--evaluate", "4", "--budget", "20")
 ONE = ("--task", "sentiment", "--scorer", "act")
+READ = f"read from x\nreport: {Path('x', 'report.html')}\n"
+"""The last lines of a run that was finished before."""
 
 SST = "(3 (2 so) (4 good))\n"
 CSQA = '{"answerKey": "A", "question": {"stem": "Why %d?", "choices": [%s]}}\n'
@@ -378,7 +380,7 @@ class TestRun:
         first = call(*words)
         before = {path: path.stat().st_mtime_ns for path in tree(tmp_path)}
         again, resumed = call(*words), call("run", "--out", "x", "--resume", "--quiet")
-        assert (again.err, again.out) == ("", first.out.rpartition("written to")[0] + "read from x\n")
+        assert (again.err, again.out) == ("", first.out.rpartition("written to")[0] + READ)
         assert resumed == again
         dry = json.loads(call(*words, "--dry-run", "--json").out)
         assert dry["there"] == {"examples": 1, "scores": 1, "neurons": 1, "answers": 4, "text": 1}

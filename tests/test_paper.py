@@ -235,7 +235,7 @@ def test_every_table_in_every_form(measured):
     for number in TABLES:
         file = measured.path / "tables" / f"table{number}"
         told = json.loads(file.with_suffix(".json").read_text())
-        cells = [list(row.values()) for section in told["sections"] for row in section["rows"]]
+        cells = [row for section in told["sections"] for row in section["rows"]]
         assert cells
         with file.with_suffix(".csv").open(newline="") as lines:
             assert [row[1:] for row in csv.reader(lines)][1:] == cells
@@ -252,7 +252,10 @@ def test_every_table_in_every_form(measured):
 def test_cells_say_what_rows_say(measured):
     """Table 1's cell is the row's RAC/RCC, or Fail where either is negative; Table 4 has the unedited levels."""
     table = json.loads((measured.path / "tables" / "table1.json").read_text())
-    sections = {section["name"]: section["rows"] for section in table["sections"]}
+    sections = {
+        section["name"]: [dict(zip(table["columns"], row, strict=True)) for row in section["rows"]]
+        for section in table["sections"]
+    }
     assert list(sections) == [f"{s}, {p}" for p in ("paper", "matched", "held-out") for s in ("Deg", "Enh")]
     for name, mode in (("Deg, held-out", "degrade"), ("Enh, held-out", "enhance")):
         for line in sections[name]:
@@ -264,7 +267,8 @@ def test_cells_say_what_rows_say(measured):
                 assert line["ner"] == ("Fail" if row["failed"] else shown.replace("-0.0", "0.0"))
     levels = json.loads((measured.path / "tables" / "table4.json").read_text())
     first = rows(measured, "effects", task="ner")[0]
-    assert levels["sections"][0]["rows"][0]["ner"] == f"{100 * first['acc_before']:.1f}"
+    at = levels["columns"].index("ner")
+    assert levels["sections"][0]["rows"][0][at] == f"{100 * first['acc_before']:.1f}"
 
 
 def row_of(rac: float | None, rcc: float | None, *, above: bool = True) -> dict[str, Any]:
@@ -308,18 +312,23 @@ def test_figures_are_drawn(measured):
         assert ElementTree.fromstring(svg).tag.endswith("svg")
         assert "dc:date" not in svg
         part = next(p["name"] for p in SUITE["parts"] if number in p.get("figures", ()))
-        assert drawn(FIGURES[number](measured.parts[part]))["svg"].decode() == svg
+        assert drawn(number, measured.parts[part])["svg"].decode() == svg
         with file.with_suffix(".csv").open(newline="") as lines:
             assert len(list(csv.reader(lines))) == 1 + len(measured.parts[part])
 
 
 def test_published_figures_stand_beside(measured):
     """Of the paper's models what it prints stands below, in the columns of its own; of any other nothing does."""
-    assert of_model("meta-llama/Llama-2-7b-hf") == "LLaMA 2-7B"
-    assert of_model("/models/Llama-2-13b-chat-hf/") == "LLaMA 2-13B"
-    assert of_model("baichuan-inc/Baichuan2-7B-Base") == "Baichuan 2-7B"
-    assert of_model("demo") is None
-    assert of_model("someone/llama-2-7b-tuned") is None
+    for name, layers, neurons, model in (
+        ("meta-llama/Llama-2-7b-hf", 32, 11008, "LLaMA 2-7B"),
+        ("/models/Llama-2-13b-chat-hf/", 40, 13824, "LLaMA 2-13B"),
+        ("baichuan-inc/Baichuan2-7B-Base", 32, 11008, "Baichuan 2-7B"),
+        ("demo", 32, 11008, None),
+        ("someone/llama-2-7b-tuned", 32, 11008, None),
+        # a name is not enough
+        ("random/llama-2-7b", 2, 64, None),
+    ):
+        assert of_model({"name": name, "layers": layers, "neurons_per_layer": neurons}) == model
     plain = TABLES[1](measured.parts["effects"])
     assert beside(plain, 1, None) is plain
     grid = beside(plain, 1, "LLaMA 2-7B")
@@ -345,6 +354,50 @@ def test_published_averages_are_means_of_what_is_published():
                     continue
                 each = np.array([[float(v) for v in one.split("/")] for one in cells])
                 assert [float(v) for v in mean.split("/")] == pytest.approx(each.mean(0), abs=0.11)
+
+
+def test_a_table_that_was_deleted_comes_back(measured, monkeypatch):
+    """A finished directory gets again what lacks of its tables and figures, without a model."""
+    monkeypatch.setattr("neuron_antagonism.runs.job.ModelSource.load", lambda self: pytest.fail("a model was loaded"))
+    table, figure = measured.path / "tables" / "table5.md", measured.path / "figures" / "figure5.csv"
+    before = table.read_bytes(), figure.read_bytes()
+    table.unlink()
+    figure.unlink()
+    na.bench(Suite.of(SUITE, "paper"), "demo", out=measured.path)
+    assert (table.read_bytes(), figure.read_bytes()) == before
+
+
+def test_names_and_seeds_in_figures(measured):
+    """Dollars in a name are text; of several seeds each question has a panel; of several scorers the first is drawn."""
+    shown = [row | {"task": row["task"].replace("ner", "$x^$")} for row in measured.parts["shown"]]
+    two = [row | {"seed": seed} for seed in (0, 1) for row in shown]
+    assert drawn(10, two, ["svg"])["svg"].decode().count("$x^$") >= 2
+    other = [row | {"scorer": "other", "count": 99} for row in measured.parts["layers"]]
+    for number in (5, 6, 7):
+        assert drawn(number, measured.parts["layers"] + other) == drawn(number, measured.parts["layers"])
+    crossed = measured.parts["cross"] + [row | {"scorer": "other", "rac": 50.0} for row in measured.parts["cross"]]
+    assert drawn(4, crossed) == drawn(4, measured.parts["cross"])
+    both = TABLES[8](measured.parts["counted"] + [r | {"scorer": "other"} for r in measured.parts["counted"]])
+    assert [section.name.partition(":")[0] for section in both.sections] == ["ace", "ace", "other", "other"]
+
+
+def test_random_neurons_are_each_tasks_own(tmp_path):
+    """A scorer that draws draws for every task by itself: nothing is common by construction."""
+    part = {"part": "layers", "name": "layers", "scorers": ["random"], "count": 30, "identify": 1}
+    found = na.bench(Suite.of({"name": "r", "tasks": TASKS, "parts": [part]}, "r"), "demo", out=tmp_path / "out")
+    own = [row["count"] for row in found.parts["layers"] if row["neurons"] == "specific" and row["role"] == "good"]
+    assert sum(own) > 50
+
+
+def test_what_can_not_be_drawn_is_told(tmp_path):
+    """A figure that a library fails on takes no result with it: the rows are there, and a warning."""
+    part = {"part": "layers", "name": "layers", "figures": [5, 7], "count": 5, "identify": 1}
+    suite = Suite.of({"name": "one", "tasks": ["ner"], "parts": [part]}, "one")
+    with pytest.warns(na.AntagonismWarning, match="figure7 can't be drawn: "):
+        found = na.bench(suite, "demo", out=tmp_path / "out")
+    assert (found.path / "results.json").is_file()
+    assert (found.path / "figures" / "figure5.svg").is_file()
+    assert (found.path / "figures" / "figure7.csv").is_file()
 
 
 def test_several_seeds_are_means(measured):
@@ -390,6 +443,8 @@ def test_tasks_alone_share_nothing(tmp_path):
             "counts of 'ner' are [0, 0]; accepted: at least one",
         ),
         ({"part": "effects", "name": "e", "protocols": ["best"]}, "accepted: 'held-out', and 'matched' or 'paper'"),
+        ({"part": "effects", "name": "e", "tables": [2]}, "tables 2, 3 and 6 need every ratio; accepted: protocols"),
+        ({"part": "budgets", "name": "b", "scorers": ["ace", "ace"]}, "named twice: ace, ace; accepted: each once"),
     ],
 )
 def test_what_a_part_can_not_give(change, said):
@@ -411,6 +466,12 @@ def test_suites_together_are_one():
         joined([tables, find_suite("seeds")])
     with pytest.raises(na.DataError, match="accepted: different plain names"):
         joined([tables, tables])
+    twice = [{"part": "layers", "name": name, "figures": [5]} for name in "ab"]
+    with pytest.raises(na.DataError, match="two parts give the same of figures"):
+        Suite.of({"name": "s", "tasks": ["ner"], "parts": twice}, "s")
+    counted = {"part": "cross", "name": "c", "counts": {"sentimnt": [1, 1]}}
+    with pytest.raises(na.UsageError, match="did you mean 'sentiment'"):
+        na.bench(Suite.of({"name": "s", "tasks": TASKS, "parts": [counted]}, "s"), "demo")
     with pytest.raises(na.UsageError, match="differ in tasks"):
         joined([tables, find_suite("neuronlens")])
 

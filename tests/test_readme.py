@@ -1,4 +1,4 @@
-"""The README's code and commands run as they stand there."""
+"""The README's and the guide's code and commands run as they stand there."""
 
 from __future__ import annotations
 
@@ -13,10 +13,28 @@ from neuron_antagonism.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "neuron_antagonism" / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+    return re.findall(rf"```{language}\n(.*?)```", f"{README}\n{GUIDE}", re.S)
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    """Under two hundred lines; every link in it, the guide and the results is a file, every anchor a heading there."""
+    assert len(README.splitlines()) < 200
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    for where, text in ((ROOT, README), (ROOT / "neuron_antagonism", GUIDE), (ROOT / "benchmarks", results)):
+        targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+        for target in (one for one in targets if "://" not in one):
+            path, _, anchor = target.partition("#")
+            own = "RESULTS.md" if where.name == "benchmarks" else "README.md"
+            file = where / (path or own)
+            assert file.exists(), target
+            if anchor:
+                headings = re.findall(r"(?m)^#+ (.*)$", file.read_text(encoding="utf-8"))
+                made = [re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings]
+                assert anchor in made, target
 
 
 def test_python_blocks_run_in_order():
@@ -71,16 +89,19 @@ def test_commands_exist():
     known = {command.name for command in app.registered_commands} | groups
     used = set(re.findall(r"neuron-antagonism ([a-z]+)", "\n".join(blocks("bash"))))
     assert {"run", "new"} <= used <= known
-    help_text = subprocess.run(
-        [sys.executable, "-m", "neuron_antagonism", "run", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"COLUMNS": "200", "PATH": ""},
-    ).stdout
-    block = next(block for block in blocks("bash") if "--data" in block)
-    for option in set(re.findall(r"--[a-z]+", block)):
-        assert option in help_text, option
+    shown = "\n".join(blocks("bash")).replace("\\\n", " ")
+    for command in ("run", "bench", "report"):
+        lines = re.findall(rf"neuron-antagonism {command} ([^#\n]*)", shown)
+        assert lines
+        help_text = subprocess.run(
+            [sys.executable, "-m", "neuron_antagonism", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"COLUMNS": "200", "PATH": ""},
+        ).stdout
+        for option in set(re.findall(r"--[a-z-]+", " ".join(lines))):
+            assert option in help_text, (command, option)
 
 
 def test_every_dependency_says_why():

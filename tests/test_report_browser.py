@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reports import LONG, Parsed, above_chance, grown, renamed, run_of, with_prompts
+from reports import LONG, MARKUP, Parsed, above_chance, grown, renamed, run_of, with_prompts
 
 from neuron_antagonism.suites.pages import report_of
 
@@ -113,6 +113,17 @@ def test_drawn(opened, pages, name, size):
     for figure in found.data["figures"]:
         assert one.page.locator(f"[data-figure={figure}] svg").count() > 0
     assert one.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert one.page.evaluate("window.taken") is None
+
+
+def test_tooltips_are_text(opened):
+    """What stands beside a mark under the pointer is text, whatever it holds."""
+    one = opened("hostile")
+    one.page.locator("[data-figure=levels] .role-mark.mark-symbol path").first.hover(force=True)
+    tooltip = one.page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    assert MARKUP[:40] in one.page.locator("#vg-tooltip-element").inner_text()
+    assert tooltip.locator("img, script").count() == 0
     assert one.page.evaluate("window.taken") is None
 
 

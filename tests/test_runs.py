@@ -418,7 +418,19 @@ class TestAgain:
 
     def test_it_takes_a_moment_and_no_torch(self, finished):
         """From the command line, of the demonstration: without torch, in less than two seconds of processor time."""
-        words = ["run", "--quiet", "--out", str(where(finished)), "--identify", "2", "--select", "4", "--evaluate", "4"]
+        words = [
+            "run",
+            "--quiet",
+            "--no-report",
+            "--out",
+            str(where(finished)),
+            "--identify",
+            "2",
+            "--select",
+            "4",
+            "--evaluate",
+            "4",
+        ]
         words += [*(word for task in WHOLE["tasks"] for word in ("--task", task)), "--budget", "20"]
         words += [word for scorer in WHOLE["scorers"] for word in ("--scorer", scorer)]
         code = (

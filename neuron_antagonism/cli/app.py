@@ -66,7 +66,7 @@ def _common(
         # in the environment, so that processes that a command starts load the same
         os.environ[chosen.VARIABLE] = asked
     if plugins_from:
-        os.environ[folder.VARIABLE] = os.pathsep.join(os.path.abspath(one) for one in plugins_from)
+        os.environ[folder.VARIABLE] = folder.listed(plugins_from)
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
 

@@ -103,13 +103,13 @@ def bench(
         return
     spec: Suite | str
     if len(suite) == 1 and names_manifest(suite[0]):
-        spec, name = suite[0], asked_in(suite[0]).suite.name
+        spec, name = suite[0], asked_in(suite[0])[0].name
     else:
         spec = joined([find_suite(name) for name in suite])
         name = spec.name
     if show:
         if isinstance(spec, str):
-            spec = asked_in(spec).suite
+            spec = asked_in(spec)[0]
             print_json(spec.model_dump(mode="json"))
             return
         shown = [] if json else [suite_file(name).read_text("utf-8") for name in suite]
@@ -202,8 +202,7 @@ def _print(result: BenchResult, seconds: float | None, page: Path | None) -> Non
             console.print(Text(f"{task}: too few questions answered rightly to learn a range from: {shown}"))
     for line in (*result.notes, *(f"{job}: failed: {reason}" for job, reason in result.failed.items())):
         console.print(Text(line))
-    models = [model["name"] for model in result.manifest["models"]]
-    for table in tables(result.manifest["suite"], result.parts, models):
+    for table in tables(result.manifest["suite"], result.parts, result.manifest["models"]):
         console.print(table)
     took = "" if seconds is None else f" ({seconds:.0f} s)"
     console.print(Text(f"{result.path} holds every figure with its interval{took}"))

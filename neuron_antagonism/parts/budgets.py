@@ -45,4 +45,6 @@ class BudgetRows(TaskRows):
             about = {"task": desk.job.name, "budget": budget, "share": budget / n_units}
             found = sweeping.rows(sweeping.sweeps(candidates, budget), self.spec.scorers[0])
             rows += [about | row for row in found]
-        return Payload({"rows": rows, "notes": split.report.notes})
+        left = [str(budget) for budget in self.spec.budgets if budget > n_units]
+        notes = [f"budgets {', '.join(left)} are left out: the model has {n_units} neurons"] if left else []
+        return Payload({"rows": rows, "notes": [*split.report.notes, *notes]})

@@ -18,6 +18,7 @@ from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import agreement_over_texts, jaccard, over_texts
 from neuron_antagonism.metrics.judges.means import weighted_means
 from neuron_antagonism.metrics.outcomes import MODES, sign
+from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import TaskRows
 from neuron_antagonism.parts.specs import Choices
 from neuron_antagonism.plugin.base import Scorer
@@ -25,6 +26,7 @@ from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 from neuron_antagonism.settings import Settings
+from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.types import Example, Question, rotated
 from neuron_antagonism.units.examples import Sizes
 from neuron_antagonism.units.neurons import Candidate, candidate_of
@@ -55,8 +57,19 @@ class _Variant:
     examples: Sequence[Example]
     positions: str = "last"
 
+    def acting(self) -> Scorer:
+        """The scorer, with the option that is changed."""
+        return self.scorer.with_options(**{self.choice: self.setting}) if self.choice in OPTIONS else self.scorer
+
     def asked(self) -> list[Example]:
-        """The examples, as this setting asks them."""
+        """The examples, as this setting asks them.
+
+        Raises:
+            DataError: there are fewer examples or wordings than it takes, or options that can't be put elsewhere.
+        """
+        there = {"examples": len(self.examples), "wordings": min(len(one.proxies) for one in self.examples)}
+        if self.choice in there and self.setting > there[self.choice]:
+            raise DataError(f"there are {there[self.choice]} {self.choice}; accepted: at most so many")
         if self.choice not in ("wordings", "letters", "order") or self.setting in ("balanced", "as asked"):
             return list(self.examples)
         return [_asked(example, self.choice, self.setting) for example in self.examples]
@@ -95,18 +108,17 @@ class ChoiceRows(TaskRows):
         split = self.sizes.at(desk).split
         rows: list[dict[str, Any]] = []
         for name in self.spec.scorers:
-            rows += self._rows(desk, split.identify, split.evaluate, registry().make(Scorer, name))
+            rows += self._rows(desk, split, registry().make(Scorer, name))
         return Payload({"rows": rows, "notes": split.report.notes})
 
-    def _rows(
-        self, desk: Desk, identify: Sequence[Example], evaluate: Sequence[Example], scorer: Scorer
-    ) -> Iterator[dict[str, Any]]:
-        standard, *variants = self._variants(desk, identify, scorer)
+    def _rows(self, desk: Desk, split: Split, scorer: Scorer) -> Iterator[dict[str, Any]]:
+        evaluate = split.evaluate
+        standard, *variants = self._variants(desk, split.identify, scorer)
         found: dict[int, tuple[Candidate, Values]] = {}
         reasons: dict[int, str] = {}
         for number, variant in enumerate([standard, *variants]):
             try:
-                (scored,) = attribute_each(desk.model, variant.asked(), [variant.scorer], variant.settings)
+                (scored,) = attribute_each(desk.model, variant.asked(), [variant.acting()], variant.settings)
             except AntagonismError as error:
                 if variant is standard:
                     raise
@@ -121,15 +133,17 @@ class ChoiceRows(TaskRows):
         changes = (odds[1:] - odds[0]).reshape(len(found), len(MODES), -1)
         by_number = dict(zip(found, changes, strict=True))
         texts = np.array([example.unit for example in evaluate])
-        truth = {site: self._truth(desk, evaluate, site) for site in {v.settings.site for v in every}}
+        sites = dict.fromkeys(every[number].settings.site for number in found)
+        truth = {site: self._truth(desk, evaluate, site) for site in sites}
+        base, seed = answers[0].outcomes, desk.job.seed
+        above = natural_levels(split, base, base.resamples(seed), seed)["above_chance"]
         for number, variant in enumerate(every):
             about = {"task": desk.job.name, "scorer": scorer.name, "choice": variant.choice}
-            about |= {"setting": str(variant.setting)}
+            about |= {"setting": str(variant.setting), "above_chance": above}
             if number in reasons:
                 yield about | _figure("enhance", None) | {"reason": reasons[number]}
                 continue
             candidate, scores = found[number]
-            seed = desk.job.seed
             for figure in _control(by_number[number], by_number[0], texts, seed):
                 yield about | figure | {"reason": ""}
             effects, units = truth[variant.settings.site]
@@ -137,7 +151,8 @@ class ChoiceRows(TaskRows):
             for name in ("spearman", "good@100"):
                 value, ends = agreed[name]
                 yield about | _figure(name, value, *ends) | {"reason": ""}
-            same = jaccard([found[0][0].good.at("post"), candidate.good.at("post")])
+            site = self.classes.site
+            same = jaccard([found[0][0].good.at(site), candidate.good.at(site)])
             yield about | _figure("same", same) | {"reason": ""}
 
     def _variants(self, desk: Desk, identify: Sequence[Example], scorer: Scorer) -> list[_Variant]:
@@ -149,9 +164,7 @@ class ChoiceRows(TaskRows):
         for choice, values in self.spec.choices.items():
             for value in values:
                 own = replace(standard, choice=choice, setting=value)
-                if choice in OPTIONS:
-                    own = replace(own, scorer=scorer.with_options(**{choice: value}))
-                elif choice in ("steps", "quadrature", "site"):
+                if choice in ("steps", "quadrature", "site"):
                     own = replace(own, settings=replace(settings, **{choice: value}))
                 elif choice == "examples":
                     own = replace(own, examples=identify[:value])

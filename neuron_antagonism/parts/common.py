@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from neuron_antagonism.method.shared import common
+from neuron_antagonism.neurons import check_count
 from neuron_antagonism.parts.of_tasks import GroupRows
 from neuron_antagonism.parts.specs import Common
 from neuron_antagonism.parts.sweeping import Sweeping
@@ -33,6 +34,11 @@ class CommonRows(GroupRows):
     def depth(self, n_units: int) -> int:
         """As many as are wanted, or edited."""
         return min(max(self.spec.count, self.spec.budget), n_units)
+
+    def check(self, desk: Desk) -> None:
+        """Neurons enough, and scorers that fit."""
+        check_count(self.spec.budget, desk.model.n_layers * desk.model.units(self.classes.site), "budget")
+        super().check(desk)
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task."""

@@ -68,7 +68,10 @@ class CrossRows(GroupRows):
         cases = [case for scorer in self.spec.scorers for case in self._cases(desk, group, scorer)]
         rows: list[dict[str, Any]] = []
         n_units = desk.model.n_layers * desk.model.units(self.classes.site)
+        # who is counted chooses rows and columns; what is common, all tasks decide
         for other in group if cases else ():
+            if self.spec.counts and other.name not in self.spec.counts:
+                continue
             there = self.split_of(desk, other)
             told = desk.told(f"{self.name}, {other.name}")
             edits = [None, *(case.edit for case in cases)]

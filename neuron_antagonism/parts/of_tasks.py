@@ -18,7 +18,7 @@ from neuron_antagonism.settings import Settings
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.units.examples import Prepared, Sizes
 from neuron_antagonism.units.neurons import ROLES, Candidate, candidate_of
-from neuron_antagonism.units.scores import Scoring, read
+from neuron_antagonism.units.scores import Scoring, draws_of, read
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
@@ -64,7 +64,7 @@ class TaskRows(Rows):
         prepared = self.sizes.of(job, shelf)
         assert prepared is not None
         settings = Settings(site=self.classes.site, budget=self.depth(prepared.units(self.classes.site)))
-        unit = Scoring(self.sizes, settings).unit(job, shelf, _seeded(name, job.seed))
+        unit = Scoring(self.sizes, settings).unit(job, shelf, draws_of(registry().make(Scorer, name), job, 1)[0])
         assert unit is not None
         return unit
 
@@ -78,7 +78,7 @@ class TaskRows(Rows):
         """So many good and so many bad neurons of a scorer; of the desk's job, or of another one of the group."""
         payload = desk.shelf.get(self.scores(job or desk.job, desk.shelf, name))
         assert payload is not None
-        return candidate_of(read(payload), count)
+        return candidate_of(read(payload), count, draws=registry().make(Scorer, name).draws)
 
     def split_of(self, desk: Desk, job: Job) -> Split:
         """The examples of any job of the group."""
@@ -99,6 +99,8 @@ class GroupRows(TaskRows):
             return
         yield from self.needs(job, group, shelf)
         # the other tasks' scores are made where their own examples are
+        # in one order, whatever order was asked for
+        group = sorted(group, key=lambda one: one.name)
         first = [self.sizes.unit(one) for one in group]
         if not all(map(shelf.has, first)):
             return
@@ -114,9 +116,3 @@ class GroupRows(TaskRows):
             role: {task: neurons for task, one in found.items() for name, neurons in one.sets if name == role}
             for role in ROLES
         }
-
-
-def _seeded(name: str, seed: int) -> Scorer:
-    """A scorer, with the job's seed where it draws."""
-    scorer = registry().make(Scorer, name)
-    return scorer.with_options(seed=seed) if scorer.draws else scorer

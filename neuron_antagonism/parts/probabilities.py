@@ -10,6 +10,7 @@ from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import evaluate, evaluate_many
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.metrics.sweeps import GOOD_ONLY
+from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import TaskRows
 from neuron_antagonism.parts.specs import Probabilities
 from neuron_antagonism.parts.sweeping import Sweeping
@@ -43,7 +44,7 @@ class ProbabilityRows(TaskRows):
         """The rows of a task."""
         split = self.sizes.at(desk).split
         rows: list[dict[str, Any]] = []
-        asked = self._questions(desk, split)
+        asked, above = self._questions(desk, split)
         for mode in MODES:
             if not asked[mode]:
                 continue
@@ -56,15 +57,19 @@ class ProbabilityRows(TaskRows):
                     about = {"task": desk.job.name, "mode": mode, "question": number, "edit": name}
                     about |= {"cross_entropy": float(answer.cross_entropy[number])}
                     about |= {"success": None if name == "original" else right == (mode == "enhance")}
-                    about |= {"prompt": question.prompt}
+                    about |= {"prompt": question.prompt, "above_chance": above}
                     rows += [
                         about | {"option": letter, "right": place == question.answer, "probability": own[place]}
                         for place, letter in enumerate(question.letters)
                     ]
         return Payload({"rows": rows, "notes": split.report.notes})
 
-    def _questions(self, desk: Desk, split: Split) -> dict[str, list[Question]]:
-        unedited = evaluate(desk.model, split.evaluate, seed=desk.job.seed)
+    def _questions(self, desk: Desk, split: Split) -> tuple[dict[str, list[Question]], bool]:
+        """By direction; and whether the model is above chance."""
+        seed = desk.job.seed
+        unedited = evaluate(desk.model, split.evaluate, seed=seed)
+        base = unedited.outcomes
+        above = bool(natural_levels(split, base, base.resamples(seed), seed)["above_chance"])
         right = iter(unedited.right.tolist())
         found: dict[str, list[Question]] = {mode: [] for mode in MODES}
         for example in split.evaluate:
@@ -73,7 +78,7 @@ class ProbabilityRows(TaskRows):
                 fitting = [question for question, is_right in own if is_right == (mode == "degrade")]
                 if fitting and len(found[mode]) < self.spec.questions:
                     found[mode].append(fitting[0])
-        return found
+        return found, above
 
     def _edits(self, desk: Desk, split: Split, mode: str) -> Iterator[tuple[str, Edit]]:
         first, *others = self.spec.scorers

@@ -46,6 +46,7 @@ class Rows(ABC):
     def ingredients(self) -> list[Any]:
         """What determines the rows beside model, task, seed and the units that are needed: plain JSON values."""
         plugins = [identity(plugin) for plugin in self.spec.plugins()]
+        plugins += [identity(target) for target in self.spec.targets()]
         return [self.spec.model_dump(mode="json", exclude=set(self.aside)), plugins]
 
     @abstractmethod

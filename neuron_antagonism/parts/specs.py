@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from neuron_antagonism.errors import UsageError, unknown
-from neuron_antagonism.plugin.base import Configurable, Intervention, Scorer
+from neuron_antagonism.plugin.base import Configurable, Intervention, Scorer, Target
 from neuron_antagonism.plugin.manager import as_target, registry
 from neuron_antagonism.plugin.scorers import own_target
 
@@ -69,6 +70,17 @@ class PartSpec(Spec):
         """
         return []
 
+    def targets(self) -> list[Target]:
+        """The targets that are named, whose code the rows depend on.
+
+        Raises:
+            UsageError, PluginError: an unknown one.
+        """
+        return []
+
+    def check_tasks(self, names: Sequence[str]) -> None:
+        """Raise UsageError where the spec does not go with the tasks that are measured."""
+
 
 class Masking(PartSpec):
     """By class: unedited, range-masked and whole-masked accuracy and confidence on the class and on the others."""
@@ -100,6 +112,14 @@ class OfTasks(PartSpec):
 
     tasks: tuple[str, ...] = Field(default=(), description="tasks; unset: the suite's")
     scorers: tuple[str, ...] = Field(default=("ace",), min_length=1, description="scorers of good and bad neurons")
+
+    @field_validator("scorers")
+    @classmethod
+    def _once(cls, scorers: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(scorers)) != len(scorers):
+            raise ValueError(f"scorers are named twice: {', '.join(scorers)}; accepted: each once")
+        return scorers
+
     identify: Count = Field(default=5, description="examples to learn from, at least 1")
     evaluate: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=48, description="examples that are reported on, at least 2"
@@ -196,8 +216,6 @@ class Judging(OfTasks):
     def _fits(self) -> Self:
         if self.truth > self.evaluate:
             raise ValueError(f"truth is {self.truth} of {self.evaluate} held-out examples; accepted: at most as many")
-        if len(set(self.scorers)) != len(self.scorers):
-            raise ValueError(f"scorers are named twice: {', '.join(self.scorers)}; accepted: each once")
         for name in self.options:
             if name not in self.scorers:
                 raise ValueError(f"options are given for {unknown('scorer', name, self.scorers)}")
@@ -208,13 +226,16 @@ class Judging(OfTasks):
         return tuple(registry().make(Scorer, name, self.options.get(name)) for name in self.scorers)
 
     def plugins(self) -> list[Configurable]:
-        """The scorers; and the target must be one."""
-        as_target(self.target)
+        """The scorers."""
         chosen = self.chosen()
         for scorer in chosen:
             # a target may depend on the options, and refuse them
             own_target(scorer)
         return list(chosen)
+
+    def targets(self) -> list[Target]:
+        """What agreement and faithfulness measure."""
+        return [as_target(self.target)]
 
 
 class Published(Spec):
@@ -283,6 +304,12 @@ class Cross(Swept):
             if not sum(pair):
                 raise ValueError(f"counts of {name!r} are {list(pair)}; accepted: at least one neuron")
         return self
+
+    def check_tasks(self, names: Sequence[str]) -> None:
+        """Every task that is counted must be there."""
+        for name in self.counts:
+            if name not in names:
+                raise UsageError(f"part {self.name!r} counts neurons of {unknown('task', name, names)}")
 
 
 class Layers(OfTasks, Published):
@@ -355,10 +382,9 @@ class Choices(OfTasks):
         """The most identification examples that any setting takes."""
         return max([self.identify, *map(int, self.choices.get("examples", ()))])
 
-    def plugins(self) -> list[Configurable]:
-        """The scorers; and the target must be one."""
-        as_target(self.target)
-        return super().plugins()
+    def targets(self) -> list[Target]:
+        """What exact ablation measures."""
+        return [as_target(self.target)]
 
 
 OF_A_RUN = (
@@ -386,6 +412,13 @@ class Run(OfTasks, Published):
         description="'held-out', and 'matched' or 'paper', for which every ratio is evaluated",
     )
     options: dict[str, Any] = Field(default_factory=dict, description=f"options of a run: {', '.join(OF_A_RUN)}")
+
+    @model_validator(mode="after")
+    def _swept(self) -> Self:
+        wanted = {"held-out", "matched", "paper"}
+        if {2, 3, 6} & set(self.tables) and set(self.protocols) != wanted:
+            raise ValueError(f"tables 2, 3 and 6 need every ratio; accepted: protocols {', '.join(sorted(wanted))}")
+        return self
 
     @field_validator("options")
     @classmethod

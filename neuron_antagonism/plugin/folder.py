@@ -6,9 +6,9 @@ import importlib
 import os
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from neuron_antagonism.errors import PluginError, UsageError
@@ -31,7 +31,7 @@ class FolderPoint:
     """An entry point of a directory.
 
     Args:
-        name, value: as `importlib.metadata.EntryPoint` has them; the value is a module's name.
+        name, value: as `importlib.metadata.EntryPoint` has them: a module, or what stands in it after a colon.
         dist: whose it is.
         folder: where its modules are looked for, after everything that is installed.
     """
@@ -41,27 +41,44 @@ class FolderPoint:
     dist: Distribution
     folder: Path
 
-    def load(self) -> ModuleType:
-        """The module.
+    def load(self) -> Any:
+        """The module, or what of it is named.
 
         Raises:
-            PluginError: another module of that name is installed.
+            PluginError: another module of that name is loaded.
         """
-        for place in map(str, self._places):
-            if place not in sys.path:
-                # last: a file of the directory must not take the place of an installed module
-                sys.path.append(place)
-        module = importlib.import_module(self.value)
+        name, _, attribute = self.value.partition(":")
+        places = [str(place) for place in self._places]
+        # first while it loads, for its distribution may be installed too; last for what it loads later: no file of the
+        # directory takes the place of somebody else's module
+        sys.path[:0] = places
+        try:
+            module = importlib.import_module(name)
+        finally:
+            del sys.path[: len(places)]
+        sys.path.extend(place for place in places if place not in sys.path)
         file = Path(module.__file__ or "").resolve()
         if not any(file.is_relative_to(place.resolve()) for place in self._places):
             raise PluginError(
-                f"the module {self.value!r} of {self.folder} is {file}; accepted: a name that no installed module has"
+                f"the module {name!r} of {self.folder} is {file}; accepted: a name that no other module has"
             )
-        return module
+        return getattr(module, attribute) if attribute else module
 
     @property
     def _places(self) -> list[Path]:
         return [place for place in (self.folder, self.folder / "src") if place.is_dir()]
+
+
+def listed(folders: Sequence[str]) -> str:
+    """Directories as the environment names them.
+
+    Raises:
+        UsageError: one whose name has the sign that separates them.
+    """
+    for one in folders:
+        if os.pathsep in one:
+            raise UsageError(f"{one}: its name has a {os.pathsep!r}, which separates directories; {ACCEPTED}")
+    return os.pathsep.join(os.path.abspath(one) for one in folders)
 
 
 def asked() -> tuple[Path, ...]:

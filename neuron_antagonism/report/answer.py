@@ -21,7 +21,8 @@ class Turn:
         mode: "enhance" or "degrade".
         verdict: "yes", "not shown", "fails", or "no verdict" of a model at chance.
         says: why, in words.
-        points: change of accuracy in points, as examples come where that is known.
+        points: change of accuracy in points.
+        as_it_comes: whether that is of examples as they come, and not of the evaluation set.
         interval: its ends, or None.
         cell: the cell that it is read from.
     """
@@ -30,6 +31,7 @@ class Turn:
     verdict: str
     says: str
     points: float
+    as_it_comes: bool
     interval: tuple[float, float] | None
     cell: Mapping[str, Any]
 
@@ -74,17 +76,15 @@ def answers(results: Mapping[str, Any]) -> list[Answer]:
     return [answer(task, found) for task, found in results["tasks"].items()]
 
 
-def answer(task: str, found: Mapping[str, Any], scorer: str | None = None) -> Answer:
+def answer(task: str, found: Mapping[str, Any]) -> Answer:
     """The answer for one task.
 
     Args:
         task: its name.
         found: what results.json holds of it.
-        scorer: whose neurons; None = the first scorer that does not draw.
     """
-    cells = found["cells"][SHOWN]
-    name = scorer or leading(found)
-    own = [cell for cell in cells if cell["scorer"] == name]
+    name = leading(found)
+    own = [cell for cell in found["cells"][SHOWN] if cell["scorer"] == name]
     judged = bool(found["natural"]["above_chance"])
     turns = tuple(_turn(found, cell, judged) for mode in MODES for cell in own if cell["mode"] == mode)
     return Answer(task, name, judged, turns, _where(found["layers"].get(name)), _cost(found, name))
@@ -130,7 +130,8 @@ def _mean(others: Mapping[str, float]) -> str:
 def measured(turn: Turn) -> str:
     """An effect in points with its interval."""
     ends = "" if turn.interval is None else f" [{turn.interval[0]:.0f}, {turn.interval[1]:.0f}]"
-    return f"{turn.points:+.0f} points{ends}".replace("-", "−")
+    where = "" if turn.as_it_comes else " on the evaluation set"
+    return f"{turn.points:+.0f} points{ends}".replace("-", "−") + where
 
 
 def touched(cell: Mapping[str, Any]) -> str:
@@ -148,7 +149,7 @@ def _turn(found: Mapping[str, Any], cell: Mapping[str, Any], judged: bool) -> Tu
     verdict, says = (
         _judged(found, cell, points, interval) if judged else ("no verdict", "the model is not above chance")
     )
-    return Turn(cell["mode"], verdict, says, float(points), interval, cell)
+    return Turn(cell["mode"], verdict, says, float(points), as_it_comes, interval, cell)
 
 
 def _judged(

@@ -77,25 +77,32 @@ def choices(task: str, rows: Sequence[Row]) -> Grid:
             for setting in each(own, "setting")
         ]
         sections.append(Section(str(choice), lines))
+    chance = any(row["above_chance"] is False for row in rows)
+    several = len({row.get("seed") for row in rows})
+    beyond = f"smallest and largest of {several} seeds" if several > 1 else "95 % interval, over texts,"
     reasons = dict.fromkeys(f"{row['choice']} {row['setting']}: {row['reason']}" for row in rows if row["reason"])
     notes = [
-        "Enh, Deg: change of the right letter's log-odds (nats) under an edit of half good and half bad neurons, + = "
-        "what it is for; beyond: 95 % interval, over texts, of what it does beyond the standard's on the same "
-        "questions. "
+        "Enh, Deg: change of the right letter's log-odds (nats) under an edit of half good and half bad neurons (good "
+        f"ones alone where there are no bad ones), + = what it is for; beyond: {beyond} of what it does beyond the "
+        "standard's on the same questions. "
         "Truth: Spearman correlation with exact ablation; Top: overlap of the 100 best; Same: overlap of the good "
         "neurons with the standard's.",
-        *([_brackets(rows)] if len({row.get("seed") for row in rows}) > 1 else []),
+        *(["The model is not above chance on this task: no verdict."] if chance else []),
         *reasons,
     ]
+    mark = "°" if chance else ""
     columns = ["Setting", "Enh", "beyond", "Deg", "beyond ", "Truth", "Top", "Same"]
-    return Grid(f"choices: {task}, {rows[0]['scorer']}", columns, sections, notes)
+    return Grid(f"choices: {task}{mark}, {rows[0]['scorer']}", columns, sections, notes)
 
 
 def _setting(rows: Sequence[Row]) -> list[str]:
     cells = []
     for mode in ("enhance", "degrade"):
         beyond = [row for row in where(rows, figure=f"{mode}-beyond") if row["low"] is not None]
-        ends = [fmean(row[end] for row in beyond) for end in ("low", "high")] if beyond else []
+        ends = [beyond[0]["low"], beyond[0]["high"]] if beyond else []
+        if len(beyond) > 1:
+            values = [row["value"] for row in beyond]
+            ends = [min(values), max(values)]
         cells += [_plain(where(rows, figure=mode)), " to ".join(number(end) for end in ends) or "-"]
     return [*cells, *(_plain(where(rows, figure=name)) for name in ("spearman", "good@100", "same"))]
 

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from neuron_antagonism.csvs import csv_text
+from neuron_antagonism.csvs import csv_lines
 from neuron_antagonism.files import write_whole
 
 
@@ -59,9 +59,8 @@ class Grid:
 
     def csv(self) -> str:
         """One line a row, its section in the first column."""
-        columns = ["section", *self.columns]
-        rows = [dict(zip(columns, [one.name, *row], strict=True)) for one in self.sections for row in one.rows]
-        return csv_text(columns, rows)
+        rows = [[one.name, *row] for one in self.sections for row in one.rows]
+        return csv_lines([["section", *self.columns], *rows])
 
     def latex(self) -> str:
         """A table for `booktabs`."""
@@ -79,10 +78,7 @@ class Grid:
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values."""
-        sections = [
-            {"name": s.name, "rows": [dict(zip(self.columns, row, strict=True)) for row in s.rows]}
-            for s in self.sections
-        ]
+        sections = [{"name": one.name, "rows": [list(row) for row in one.rows]} for one in self.sections]
         return {"title": self.title, "columns": list(self.columns), "sections": sections, "notes": list(self.notes)}
 
     def rich(self) -> Table:

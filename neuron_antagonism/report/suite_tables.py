@@ -59,13 +59,15 @@ RUN = (
 BOARD = "Of several seeds the mean. -: nothing to measure, as CPR where the model does no better than its baseline."
 
 
-def tables(suite: Spec, parts: Mapping[str, Sequence[Row]], models: Sequence[str] = ()) -> Iterator[Table | Text]:
+def tables(
+    suite: Spec, parts: Mapping[str, Sequence[Row]], models: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Table | Text]:
     """The tables of every part, in the suite's order, those about classes one a task; then what their columns mean.
 
     Args:
         suite: its spec, as its file states it.
         parts: rows by part's name.
-        models: the names of the models that were measured.
+        models: those that were measured, as a manifest describes them.
     """
     if suite.get("form") == "words":
         shots = "as many as the task says" if suite["shots"] is None else suite["shots"]

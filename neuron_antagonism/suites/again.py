@@ -2,52 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neuron_antagonism.errors import DataError
 from neuron_antagonism.files import expanded
 from neuron_antagonism.suites.directory import MANIFEST, read_json
-from neuron_antagonism.suites.spec import Suite
+from neuron_antagonism.suites.spec import Suite, shipped_names
 
 ACCEPTED = "accepted: the directory of a suite, or its manifest.json"
 
-TRUSTED = "trust_remote_code"
-"""What no file may switch on."""
+LOADING = ("dtype", "device", "device_map", "load_in_8bit", "load_in_4bit", "revision", "adapter", "chat_template")
+"""Arguments of `load_model` that a file may give; it may not switch on the checkpoint's own code."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What was measured.
+class Asked(BaseModel):
+    """What was asked for beside the suite, as a manifest has it.
 
     Args:
-        suite: its spec.
-        models, seeds: the grid.
-        tasks: those that there were.
-        data: by task, evaluation and training file; only of tasks that had some.
+        models, seeds, tasks: () = the suite's.
+        data: by task, evaluation and training file.
         text: the file of plain text, or None.
         loading: further arguments of `load_model`.
     """
 
-    suite: Suite
-    models: tuple[str, ...]
-    seeds: tuple[int, ...]
-    tasks: tuple[str, ...]
-    data: Mapping[str, tuple[str, str | None]]
-    text: str | None
-    loading: Mapping[str, Any]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...] = ()
+    seeds: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
+    tasks: tuple[str, ...] = ()
+    data: dict[str, tuple[str, str | None]] = Field(default_factory=dict)
+    text: str | None = None
+    loading: dict[str, str | bool | dict[str, int | str] | None] = Field(default_factory=dict)
+
+
+def named(
+    models: Sequence[str],
+    seeds: Sequence[int],
+    tasks: Sequence[str],
+    data: Mapping[str, tuple[str, str | None]],
+    text: str | Path | None,
+    loading: Mapping[str, Any],
+) -> Asked:
+    """What is asked for, its files by their whole paths, so that it can be asked for from anywhere."""
+    files = {task: (_whole(one), None if other is None else _whole(other)) for task, (one, other) in data.items()}
+    kept = {name: value for name, value in loading.items() if name in LOADING and value not in (None, False)}
+    return Asked(
+        models=tuple(map(_whole, models)),
+        seeds=tuple(seeds),
+        tasks=tuple(map(_whole, tasks)),
+        data=files,
+        text=None if text is None else _whole(str(text)),
+        loading=kept,
+    )
+
+
+def _whole(name: str) -> str:
+    """A file's whole path; what is no file, such as a name or a Hub id, as it is."""
+    path = expanded(name)
+    try:
+        return os.path.abspath(path) if path.exists() else name
+    except OSError:  # a name that is too long for a file's
+        return name
 
 
 def names_manifest(name: str | Path) -> bool:
-    """Whether a suite is named by a directory or a manifest, and not by a name or a YAML file."""
+    """Whether a suite is named by a directory or a manifest, and not by a shipped name or a YAML file."""
+    if str(name) in shipped_names():
+        return False
     path = expanded(name)
     return path.name == MANIFEST or (path / MANIFEST).is_file()
 
 
-def asked_in(name: str | Path) -> Asked:
-    """What a directory's manifest, or one that is named itself, says was asked for.
+def asked_in(name: str | Path) -> tuple[Suite, Asked, dict[str, list[str]]]:
+    """The suite that a directory's manifest states, what was asked for beside it, and by task the hashes of its data.
 
     Raises:
         DataError: it is none of a suite, or damaged.
@@ -58,13 +90,15 @@ def asked_in(name: str | Path) -> Asked:
     if not isinstance(found, dict) or not isinstance(found.get("suite"), dict):
         raise DataError(f"{file} is no manifest of a suite; {ACCEPTED}")
     try:
-        data = {str(task): (one["source"], one["train"]) for task, one in found["data"].items()}
-        loading = {str(key): value for key, value in found["loading"].items() if key != TRUSTED}
-        models = tuple(str(model["name"]) for model in found["models"])
-        seeds = tuple(int(seed) for seed in found["seeds"])
-        tasks = tuple(str(task) for task in found["tasks"])
-        text = found["text"]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        asked = Asked.model_validate(found["asked"])
+        unknown = sorted(set(asked.loading) - set(LOADING))
+        if unknown:
+            raise DataError(f"{file} loads models with {unknown[0]!r}; accepted: {', '.join(LOADING)}")
+        hashes = {str(task): [str(one) for one in about["sha256"]] for task, about in found["data"].items()}
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{file} is damaged (asked.{where}: {first['msg'].lower()}); {ACCEPTED}") from None
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); {ACCEPTED}") from None
-    given = {task: pair for task, pair in data.items() if pair[0] is not None}
-    return Asked(Suite.of(found["suite"], str(file)), models, seeds, tasks, given, text, loading)
+    return Suite.of(found["suite"], str(file)), asked, hashes

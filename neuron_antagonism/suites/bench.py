@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuron_antagonism.errors import DataError, RunError, UsageError, unknown
+from neuron_antagonism.errors import AntagonismWarning, DataError, RunError, UsageError, unknown
 from neuron_antagonism.files import TABLE, expanded, read_text
 from neuron_antagonism.notebook import html_table
 from neuron_antagonism.parts.specs import Classes, OfTasks
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.report.rows import write_rows
-from neuron_antagonism.report.written import write_tables
+from neuron_antagonism.report.written import tables_there, write_tables
 from neuron_antagonism.runs.backends import Backend
 from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.environment import machine, software
@@ -24,7 +25,7 @@ from neuron_antagonism.runs.keys import identity, key_of
 from neuron_antagonism.runs.lock import claimed
 from neuron_antagonism.runs.store import Store, store_of
 from neuron_antagonism.runs.unit import Memory, Payload
-from neuron_antagonism.suites.again import Asked, asked_in, names_manifest
+from neuron_antagonism.suites.again import Asked, asked_in, named, names_manifest
 from neuron_antagonism.suites.directory import (
     BENCH_SCHEMA,
     MANIFEST,
@@ -107,14 +108,14 @@ class BenchPlan:
         jobs: by part's name, its jobs in order.
         texts: plain texts for perplexity; () = the examples' own.
         text: the file that they come from.
-        tasks: those that were asked for instead of the suite's; () = none.
+        asked: what was asked for beside the suite.
     """
 
     suite: Suite
     jobs: Mapping[str, tuple[Job, ...]]
     texts: tuple[str, ...]
     text: str | None
-    tasks: tuple[str, ...] = ()
+    asked: Asked = field(default_factory=Asked)
 
     @cached_property
     def every(self) -> list[Job]:
@@ -137,7 +138,8 @@ class BenchPlan:
         """What determines the results, and nothing else."""
         jobs = [[name, [[job.model.id, job.task.id, job.seed] for job in own]] for name, own in self.jobs.items()]
         plugins = [identity(plugin) for part in self.suite.parts for plugin in part.plugins()]
-        return key_of("bench", self.suite.model_dump(mode="json"), jobs, self.texts, plugins)
+        targets = [identity(target) for part in self.suite.parts for target in part.targets()]
+        return key_of("bench", self.suite.model_dump(mode="json"), jobs, self.texts, plugins, targets)
 
     def about(self, job: Job) -> dict[str, Any]:
         """What tells a job's rows from others', beside the task, where the grid has several."""
@@ -209,26 +211,32 @@ def plan_bench(
     Args:
         loading: further arguments of `load_model`.
     """
-    asked = _before(suite)
-    spec = _asked_in(asked.suite, form, shots)
-    instead = tuple(str(name) for name in listed(tasks)) or asked.tasks
-    models = _several(model) or asked.models
-    seeds = _seeds(seed) or asked.seeds
-    data = {**asked.data, **(data or {})}
-    text = text if text is not None else asked.text
-    texts = _texts(text)
+    stated, before, hashes = _before(suite)
+    spec = _asked_in(stated, form, shots)
     given = {name: value for name, value in (loading or {}).items() if value not in (None, False)}
-    loading = {**asked.loading, **given}
+    loading = {**before.loading, **given}
+    models = _several(model) or before.models
+    seeds = _seeds(seed) or before.seeds or spec.seeds
+    instead = tuple(str(name) for name in listed(tasks)) or before.tasks
+    text = text if text is not None else before.text
+    texts = _texts(text)
     wanted = {
         part.name: tuple(instead or (part.tasks if isinstance(part, OfTasks) else ()) or spec.tasks)
         for part in spec.parts
     }
-    every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data)
+    every = _loaded(dict.fromkeys(str(name) for names in wanted.values() for name in names), data or {}, before.data)
+    for task in every.values():
+        if hashes.get(task.name) and not {TaskSource.of(task, s).data for s in seeds} <= {*hashes[task.name]}:
+            line = f"the data of task {task.name!r} are not those that {suite} was measured on"
+            warnings.warn(line, AntagonismWarning, stacklevel=2)
     for part in spec.parts if spec.form == "words" else ():
         for name in wanted[part.name]:
             Wording(every[str(name)].task, spec.form, spec.shots)
     for names in wanted.values():
         once("task", [every[str(name)].name for name in names])
+    for part in spec.parts:
+        part.check_tasks([every[str(name)].name for name in wanted[part.name]])
+        part.targets()
     for part in spec.parts:
         part.plugins()
     read = {(name, s): TaskSource.of(task, s) for name, task in every.items() for s in seeds}
@@ -237,15 +245,16 @@ def plan_bench(
         name: tuple(Job(source, read[str(task), s], s) for source in sources for s in seeds for task in names)
         for name, names in wanted.items()
     }
-    return BenchPlan(spec, jobs, texts, None if text is None else str(text), instead)
+    there = {task.name: (task.source, task.train) for task in every.values() if task.source is not None}
+    asked = named([source.name for source in sources], seeds, instead, there, text, loading)
+    return BenchPlan(spec, jobs, texts, None if text is None else str(text), asked)
 
 
-def _before(suite: str | Path | Suite) -> Asked:
-    """What is to be measured unless something else is asked for: what a suite says, or what was asked for before."""
+def _before(suite: str | Path | Suite) -> tuple[Suite, Asked, dict[str, list[str]]]:
+    """A suite, and of one that was measured before what it was asked for and the hashes of its data."""
     if not isinstance(suite, Suite) and names_manifest(suite):
         return asked_in(suite)
-    spec = suite if isinstance(suite, Suite) else find_suite(suite)
-    return Asked(spec, (), spec.seeds, (), {}, None, {})
+    return (suite if isinstance(suite, Suite) else find_suite(suite)), Asked(), {}
 
 
 def _asked_in(suite: Suite, form: str | None, shots: int | None) -> Suite:
@@ -287,6 +296,9 @@ def finished(out: Path, key: str) -> BenchResult | None:
     except (DataError, KeyError, TypeError, AttributeError):
         # what is damaged is collected again
         return None
+    shown = found.manifest["suite"], found.parts, found.manifest["models"]
+    if whole and not tables_there(out, *shown):
+        write_tables(out, *shown)
     return found if whole else None
 
 
@@ -377,10 +389,9 @@ class _Bench:
             write_rows(self.out / f"{name}.csv", result.parts[name])
             payloads = found[name].items()
             part.finish(((self.plan.about(job) | {"task": job.name}, payload) for job, payload in payloads), self.out)
-        models = [model["name"] for model in result.manifest["models"]]
-        write_tables(self.out, result.manifest["suite"], result.parts, models)
         write_json(self.out, RESULTS, result.to_json())
         write_json(self.out, MANIFEST, result.manifest, indent=1)
+        write_tables(self.out, result.manifest["suite"], result.parts, result.manifest["models"])
 
     def _manifest(self) -> dict[str, Any]:
         from neuron_antagonism.parts.facts import Facts
@@ -407,8 +418,7 @@ class _Bench:
             "suite": self.plan.suite.model_dump(mode="json"),
             "seeds": list(dict.fromkeys(job.seed for job in every)),
             "text": self.plan.text,
-            "tasks": list(self.plan.tasks),
-            "loading": _plain([dict(every[0].model.loading)])[0],
+            "asked": self.plan.asked.model_dump(mode="json"),
             "models": models,
             "data": data,
             "timings": {},
@@ -449,14 +459,15 @@ def _sources(models: Sequence[str | HookedModel], loading: Mapping[str, Any]) ->
     return sources
 
 
-def _loaded(names: Sequence[str] | Mapping[str, None], data: Data) -> dict[str, LoadedTask]:
-    """Tasks by what they were asked for as."""
+def _loaded(names: Sequence[str] | Mapping[str, None], data: Data, before: Data) -> dict[str, LoadedTask]:
+    """Tasks by what they were asked for as; of data that were given before, what is wanted now."""
     made = {name: make_task(name) for name in names}
     there = sorted({task.name for task in made.values()})
     for name in data:
         if name not in there:
             raise UsageError(f"data was given for {unknown('task', name, there)}")
-    sources = {name: data.get(task.name, (None, None)) for name, task in made.items()}
+    own: dict[str, tuple[str | None, str | None]] = {**before, **data}
+    sources = {name: own.get(task.name, (None, None)) for name, task in made.items()}
     return {name: load_task(task, source=sources[name][0], train=sources[name][1]) for name, task in made.items()}
 
 

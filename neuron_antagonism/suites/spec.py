@@ -52,6 +52,10 @@ class Suite(Spec):
         names = [part.name for part in self.parts]
         if len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
             raise ValueError(f"parts are named {names}; accepted: different plain names")
+        for kind in ("tables", "figures"):
+            numbers = [number for part in self.parts for number in getattr(part, kind, ())]
+            if len(set(numbers)) != len(numbers):
+                raise ValueError(f"two parts give the same of {kind} {sorted(numbers)}; accepted: each number once")
         return self
 
     @classmethod
@@ -105,6 +109,11 @@ def joined(suites: Sequence[Suite]) -> Suite:
     about = "; ".join(suite.about for suite in suites)
     own = [part.model_dump(mode="json") for part in parts]
     return Suite.of(first.model_dump(mode="json") | {"name": name, "about": about, "tasks": tasks, "parts": own}, name)
+
+
+def shipped_names() -> list[str]:
+    """The names of the suites that come along."""
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
 def _accepted(steps: Sequence[str | int]) -> str:

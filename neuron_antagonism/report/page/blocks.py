@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -141,15 +141,14 @@ class Page:
         if blocks or section.partial or section.said:
             named = {f for block in blocks for row in self.data[block.source] for f in row}
             controls = [control for control in section.controls if control.field in named]
-            self.sections.append(
-                Section(
-                    section.name,
-                    section.title,
-                    section.lead,
-                    blocks,
-                    controls,
-                    section.partial,
-                    section.content,
-                    section.said,
-                )
-            )
+            self.sections.append(replace(section, blocks=blocks, controls=controls))
+
+
+def told(found: Sequence[tuple[str, Sequence[Row]]], several: bool) -> list[Row]:
+    """Rows of all runs, with the run's name where there are several."""
+    return [({"run": name} | dict(row)) if several else row for name, own in found for row in own]
+
+
+def with_run(columns: Sequence[Column], several: bool) -> tuple[Column, ...]:
+    """Columns, that of the run first where there are several."""
+    return (Column("run", "Run"), *columns) if several else tuple(columns)

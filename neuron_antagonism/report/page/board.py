@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from neuron_antagonism.report.boards import COLUMNS
 from neuron_antagonism.report.page import charts
 from neuron_antagonism.report.page.blocks import Column, Control, Figure, Page, Section, Table
-from neuron_antagonism.report.boards import COLUMNS
 
 Rows = list[dict[str, Any]]
 

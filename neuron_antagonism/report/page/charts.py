@@ -223,14 +223,14 @@ def pareto(names: Sequence[str]) -> Chart:
 
 
 def letters() -> Chart:
-    """By right letter, accuracy before and after."""
+    """By right answer, accuracy before and after."""
     when = ["before", "after"]
     scale = alt.Scale(domain=when, range=["var(--s1)", "var(--s3)"])
     bars = (
         _base()
         .mark_bar()
         .encode(
-            x=alt.X("letter:N", title="right letter", sort=None, axis=alt.Axis(labelAngle=0)),
+            x=alt.X("letter:N", title="right answer", sort=None, axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("when:N", sort=when),
             y=alt.Y("acc:Q", title="accuracy, %", scale=alt.Scale(domain=[0, 100])),
             color=alt.Color("when:N", title=None, sort=when, scale=scale),
@@ -310,22 +310,32 @@ def board(judges: Sequence[str], scorers: Sequence[str]) -> Chart:
     return _sized(alt.layer(cells, said), alt.Step(28))
 
 
-def curve(names: Sequence[str], x_title: str, y_title: str) -> Chart:
-    """Lines of scorers over a share, with points."""
-    x = alt.X("x:Q", title=x_title, scale=alt.Scale(type="log"), axis=alt.Axis(format="%", values=[0.01, 0.1, 1]))
+def curve(names: Sequence[str], x_title: str, y_title: str, form: str = "%") -> Chart:
+    """Lines of scorers over a share or a number, with points; steps to the right are multiples."""
+    axis = alt.Axis(format="%", values=[0.01, 0.1, 1]) if form == "%" else alt.Axis(format=form)
+    x = alt.X("x:Q", title=x_title, scale=alt.Scale(type="log", nice=False, padding=12), axis=axis)
     y = alt.Y("value:Q", title=y_title)
+    tips = ["scorer:N", alt.Tooltip("x:Q", format=form), alt.Tooltip("value:Q", format=".3g")]
     line = _base().mark_line(strokeWidth=2).encode(x=x, y=y, **_series(names, dash=True))
-    points = (
+    points = _base().mark_point(size=70, filled=True).encode(x=x, y=y, tooltip=tips, **_series(names))
+    return _sized(alt.layer(line, points), 260)
+
+
+def options() -> Chart:
+    """The probability of each option of a question."""
+    kinds = ["right", "wrong"]
+    scale = alt.Scale(domain=kinds, range=["var(--good)", "var(--none)"])
+    bars = (
         _base()
-        .mark_point(size=70, filled=True)
+        .mark_bar()
         .encode(
-            x=x,
-            y=y,
-            tooltip=["scorer:N", alt.Tooltip("x:Q", format=".0%"), alt.Tooltip("value:Q", format=".3g")],
-            **_series(names),
+            x=alt.X("option:N", title="option", sort=None, axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("probability:Q", title="probability", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color("what:N", title=None, scale=scale),
+            tooltip=["option:N", "what:N", alt.Tooltip("probability:Q", format=".1%")],
         )
     )
-    return _sized(alt.layer(line, points), 260)
+    return _sized(bars, 150)
 
 
 def scatter(names: Sequence[str], field: str, titles: tuple[str, str], tips: Sequence[str] = ()) -> Chart:

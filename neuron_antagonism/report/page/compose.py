@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neuron_antagonism.report.page.blocks import Page
-from neuron_antagonism.report.page.run_sections import add_provenance, add_runs
+from neuron_antagonism.report.page.provenance_section import add_provenance
+from neuron_antagonism.report.page.run_sections import add_runs
 from neuron_antagonism.report.page.sources import BenchSource, RunSource, Source
 from neuron_antagonism.report.page.suite_sections import add_suite
 

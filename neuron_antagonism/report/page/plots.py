@@ -61,7 +61,7 @@ class Plots:
         return self.chart("pareto", **choices)
 
     def letters(self, **choices: str) -> alt.Chart:
-        """Accuracy by right letter, before and after; choices: `task`, `scorer`."""
+        """Accuracy by right answer, before and after; choices: `task`, `scorer`."""
         return self.chart("letters", **choices)
 
     def planted(self) -> alt.Chart:

@@ -65,7 +65,7 @@ def cells(results: Results) -> Rows:
             for one in found["differences"]
             if judged and one["p_holm"] is not None and one["p_holm"] < MARKED
         }
-        for protocol, own in found["cells"].items():
+        for protocol, own in sorted(found["cells"].items(), key=lambda item: item[0] != SHOWN):
             for cell in own:
                 name = (cell["scorer"], cell["mode"])
                 beyond = net.get(name) if protocol == SHOWN else None

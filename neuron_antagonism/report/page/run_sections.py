@@ -6,9 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from neuron_antagonism.report.answer import MODES, Answer, Turn, answers, measured, touched
-from neuron_antagonism.report.page import charts, neurons, provenance, questions, run_rows
-from neuron_antagonism.report.page.blocks import Block, Column, Control, Figure, Page, Section, Table
-from neuron_antagonism.report.page.sources import RunSource, Source
+from neuron_antagonism.report.page import charts, neurons, run_rows
+from neuron_antagonism.report.page.blocks import (
+    Block,
+    Column,
+    Control,
+    Figure,
+    Page,
+    Row,
+    Section,
+    Table,
+    told,
+    with_run,
+)
+from neuron_antagonism.report.page.explorer_sections import add_explorers
+from neuron_antagonism.report.page.sources import RunSource
 
 TASK, SCORER, RUN = Control("task", "Task"), Control("scorer", "Scorer"), Control("run", "Run")
 TASK_ANY = Control("task", "Task", True)
@@ -52,11 +64,11 @@ def add_runs(page: Page, runs: Sequence[RunSource]) -> None:
     """Add every section that these runs have something for."""
     several = len(runs) > 1
 
-    def rows(of: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        return _told([(run.name, of(run.results)) for run in runs], several)
+    def rows(of: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> list[Row]:
+        return told([(run.name, of(run.results)) for run in runs], several)
 
-    def own(of: Callable[[RunSource], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        return _told([(run.name, of(run)) for run in runs], several)
+    def own(of: Callable[[RunSource], list[dict[str, Any]]]) -> list[Row]:
+        return told([(run.name, of(run)) for run in runs], several)
 
     names = list(dict.fromkeys(name for run in runs for name in run_rows.scorers(run.results)))
     first = (RUN,) if several else ()
@@ -67,16 +79,10 @@ def add_runs(page: Page, runs: Sequence[RunSource]) -> None:
     _layers(page, rows, own, first)
     _elsewhere(page, rows, names, first)
     _judges(page, rows, own, first)
-    _questions(page, runs)
-    _neurons(page, runs, several)
+    add_explorers(page, runs)
 
 
-def _told(found: Sequence[tuple[str, list[dict[str, Any]]]], several: bool) -> list[dict[str, Any]]:
-    """Rows of all runs, with the run's name where there are several."""
-    return [({"run": name} | row) if several else row for name, own in found for row in own]
-
-
-def _answer(page: Page, runs: Sequence[RunSource], levels: list[dict[str, Any]], first: tuple[Control, ...]) -> None:
+def _answer(page: Page, runs: Sequence[RunSource], levels: list[Row], first: tuple[Control, ...]) -> None:
     cards = [_card(run, one) for run in runs for one in answers(run.results)]
     figure = Figure(
         "levels",
@@ -183,19 +189,19 @@ def _effects(page: Page, rows: Any, names: Sequence[str], first: tuple[Control, 
         "mode",
         ("value", "low", "high"),
     )
-    table = Table("cells", "Every figure", "cells", _with_run(CELLS, first))
+    table = Table("cells", "Every figure", "cells", with_run(CELLS, bool(first)))
     compared = Table(
         "differences",
         "Differences from the first scorer",
         "differences",
-        _with_run(
+        with_run(
             (
                 *(Column("task", "Task"), Column("mode", "Edit"), Column("metric", "Metric")),
                 *(Column("method", "Scorer"), Column("baseline", "Against")),
                 Column("difference", "Difference", "signed", ("low", "high")),
                 *(Column("p_value", "p", "number"), Column("p_holm", "p, corrected", "number")),
             ),
-            first,
+            bool(first),
         ),
         folded=True,
     )
@@ -227,10 +233,6 @@ def _effects(page: Page, rows: Any, names: Sequence[str], first: tuple[Control, 
         # nothing was chosen between
         sweep = []
     page.add(Section("ratios", "Good against bad", lead, [curve], (*first, TASK, Control("set", "Set"))), sweep=sweep)
-
-
-def _with_run(columns: Sequence[Column], first: tuple[Control, ...]) -> tuple[Column, ...]:
-    return (Column("run", "Run"), *columns) if first else tuple(columns)
 
 
 def _layers(page: Page, rows: Any, own: Any, first: tuple[Control, ...]) -> None:
@@ -304,7 +306,7 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
             "side",
             "mode",
         ),
-        Table("side-table", "Side effects", "side", _with_run(SIDE, first)),
+        Table("side-table", "Side effects", "side", with_run(SIDE, bool(first))),
     ]
     if len(plotted) < 2:
         # there is nothing to weigh one point against
@@ -317,18 +319,18 @@ def _elsewhere(page: Page, rows: Any, names: Sequence[str], first: tuple[Control
     page.add(Section("side-effects", "What else an edit does", lead, figures, (*first, TASK)), side=side)
     figure = Figure(
         "letters",
-        "By right letter",
-        "Accuracy by right letter, before and after the edit.",
+        "Accuracy by right answer",
+        "For each answer that can be right, accuracy before and after the edit.",
         charts.document(charts.letters()),
         "letters",
         "mode",
     )
     lead = (
-        "Accuracy by the letter that is right, before and after: an edit that only pushes one letter lifts that one "
-        "and drops the others."
+        "Accuracy by the letter (in words, the option) that is right, before and after: an edit that only pushes one "
+        "answer lifts that one and drops the others."
     )
     page.add(
-        Section("letters", "Letter by letter", lead, [figure], (*first, TASK, SCORER)), letters=rows(run_rows.letters)
+        Section("letters", "By right answer", lead, [figure], (*first, TASK, SCORER)), letters=rows(run_rows.letters)
     )
 
 
@@ -360,117 +362,4 @@ def _judges(page: Page, rows: Any, own: Any, first: tuple[Control, ...]) -> None
     page.add(
         Section("agreement", "Agreement with exact ablation", lead, [agreement], (*first, TASK, SCORER)),
         exact=own(neurons.exact_rows),
-    )
-
-
-def _questions(page: Page, runs: Sequence[RunSource]) -> None:
-    found = questions.explorer(runs)
-    if found is None:
-        return
-    page.questions = found
-    lead = (
-        "Every question of the evaluation set with its options, and what the model answered before and after an edit; "
-        "open a row (Enter, then arrow keys) to read it."
-    )
-    page.add(Section("questions", "Question by question", lead, partial="questions", content=_left_out(found)))
-
-
-def _left_out(found: Mapping[str, Any]) -> list[str]:
-    said = []
-    for one in found["tasks"]:
-        if one["left_out"]:
-            said.append(f"{one['task']}: {one['left_out']:,} questions more are in questions.jsonl")
-        if not one["edits"]:
-            said.append(f"{one['task']}: answers are not shown, for this run's directory does not hold them")
-        elif all("q" not in edit and "r" not in edit for edit in one["edits"]):
-            said.append(f"{one['task']}: probabilities were not kept; the letters that were chosen are shown")
-        elif any("r" in edit for edit in one["edits"]):
-            said.append(f"{one['task']}: of each question the right option's probability is shown, not every option's")
-    return said
-
-
-def _neurons(page: Page, runs: Sequence[RunSource], several: bool) -> None:
-    each = [(run, *neurons.chosen(run, neurons.MOST // len(runs))) for run in runs]
-    found = _told([(run.name, own) for run, own, _ in each], several)
-    left = sum(count for _, _, count in each)
-    scored = dict.fromkeys(name for row in found for name in row if name.startswith("score "))
-    exact = any(row["exact"] is not None for row in found)
-    columns = (
-        *(Column("id", "Neuron", "code"), Column("task", "Task"), Column("layer", "Layer", "whole")),
-        *((Column("run", "Run"),) if several else ()),
-        *(Column("role", "Role"), Column("rank", "Best rank", "whole"), Column("chosen_by", "Scorers", "whole")),
-        *((Column("exact", "Exact effect", "number", about="of silencing it alone"),) if exact else ()),
-        *(Column(name, name.removeprefix("score "), "number", about="score") for name in scored),
-    )
-    total = sum(run.manifest["model"]["layers"] * run.manifest["model"]["neurons_per_layer"] for run in runs)
-    kept = f" ({left:,} more lines, random's draws among them, are left to neurons.csv)" if left else ""
-    lead = (
-        f"The neurons that some scorer chose, as layer.index, of {total:,} in the model{'s' if several else ''}{kept}: "
-        "scores are each scorer's own, in its own unit. Open a row for where else it was chosen."
-    )
-    table = Table("neurons", "Chosen neurons", "neurons", columns, detail="neuron")
-    controls = ((RUN,) if several else ()) + (TASK_ANY, Control("role", "Role", True))
-    page.add(Section("neurons", "Neuron by neuron", lead, [table], controls), neurons=found)
-
-
-def add_provenance(page: Page, sources: Sequence[Source]) -> None:
-    """Where it all comes from."""
-    several = len(sources) > 1
-
-    def rows(of: Any) -> list[dict[str, Any]]:
-        return _told([(one.name, of(one)) for one in sources], several)
-
-    first: tuple[Control, ...] = (RUN,) if several else ()
-    scored = [one for one in sources if isinstance(one, RunSource)]
-    tables = [
-        Table(
-            "attributions",
-            "How the scores came about",
-            "attributions",
-            _with_run(
-                (
-                    *(Column("task", "Task"), Column("scorer", "Scorer"), Column("target", "Target")),
-                    *(
-                        Column("engine", "Engine"),
-                        Column("steps", "Steps", "whole"),
-                        Column("quadrature", "Quadrature"),
-                    ),
-                    Column("missed", "Missed", "percent", about="completeness error of the integrated gradients"),
-                    *(Column("good", "Good", "whole"), Column("bad", "Bad", "whole")),
-                    Column("dropped", "Dropped", "whole", about="neurons dropped as ambiguous"),
-                ),
-                first,
-            ),
-            folded=True,
-        ),
-        Table(
-            "proofs",
-            "What loading proved",
-            "proofs",
-            _with_run(
-                (
-                    *(Column("model", "Model"), Column("proof", "Proof"), Column("holds", "Holds")),
-                    *(Column("figure", "Figure", "number"), Column("bound", "Bound", "number")),
-                    Column("detail", "Detail"),
-                ),
-                first,
-            ),
-            folded=True,
-        ),
-        Table(
-            "timings",
-            "Seconds",
-            "timings",
-            _with_run((Column("what", "What"), Column("seconds", "Seconds", "number")), first),
-            folded=True,
-        ),
-    ]
-    lead = "What it takes to get these figures again, and every warning that came with them."
-    content = [provenance.facts(one) for one in sources]
-    attributed = _told([(one.name, provenance.attributions(one)) for one in scored], several)
-    page.add(
-        Section("provenance", "Where it comes from", lead, tables, (), "provenance", content),
-        attributions=attributed,
-        proofs=rows(provenance.proofs),
-        timings=rows(provenance.timings),
     )

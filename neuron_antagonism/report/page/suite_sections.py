@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.report.page import board, charts
 from neuron_antagonism.report.page.blocks import Block, Column, Control, Figure, Page, Section, Table
+from neuron_antagonism.report.page.paper_sections import PAPER
 from neuron_antagonism.report.page.run_rows import rounded
 from neuron_antagonism.report.page.sources import BenchSource
 
@@ -32,12 +34,14 @@ def add_suite(page: Page, source: BenchSource, before: str = "") -> None:
     """
     for number, part in enumerate(source.manifest["suite"]["parts"]):
         rows = rounded([dict(row) for row in source.results["parts"].get(part["name"], [])])
+        # what was chosen on other examples than it is reported on comes first
+        rows.sort(key=lambda row: row.get("protocol", SHOWN) != SHOWN)
         name = f"{before}part{number}"
         title = part["name"] if not before else f"{source.name}: {part['name']}"
         if not rows:
             page.add(Section(name, title, "", said="Nothing was measured for this part."))
         else:
-            KINDS.get(part["part"], _other)(page, part, rows, name, title)
+            KINDS.get(part["part"], _paper if part["part"] in PAPER else _other)(page, part, rows, name, title)
 
 
 def _every(rows: Rows) -> tuple[Column, ...]:
@@ -102,7 +106,7 @@ def _antagonism(page: Page, part: Spec, rows: Rows, name: str, title: str) -> No
 
 def _effects(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
     plotted = [
-        {f: row[f] for f in ("model", "task", "mode", "scorer") if f in row}
+        {f: row[f] for f in ("model", "task", "mode", "scorer", "protocol") if f in row}
         | {"seed": str(row.get("seed", "")), "value": row["population_acc"]}
         for row in rows
         if row["population_acc"] is not None
@@ -116,11 +120,14 @@ def _effects(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
         "mode",
         ("value",),
     )
+    seeds = len({row["seed"] for row in plotted})
     lead = (
         "Each tick is one draw of the examples, the point their median: how far ticks lie apart is what an interval "
         "over texts does not show."
+        if seeds > 1
+        else "Change of accuracy in points, as examples come: to the right it rises. The table has the intervals."
     )
-    _add(page, (name, title, lead), [figure], rows, plotted, (GRID[0], TASK))
+    _add(page, (name, title, lead), [figure], rows, plotted, (GRID[0], TASK, Control("protocol", "Protocol")))
 
 
 def _masking(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
@@ -163,6 +170,11 @@ def _gating(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
     )
     lead = "Neurons edited only within their ranges, against whole neurons: intervals that lie apart differ."
     _add(page, (name, title, lead), [figure], rows, plotted, (*GRID, TASK, SCORER))
+
+
+def _paper(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:
+    lead, figure, plotted, controls = PAPER[part["part"]](rows, f"{name}-pairs")
+    _add(page, (name, title, lead), [figure], rows, plotted, controls)
 
 
 def _other(page: Page, part: Spec, rows: Rows, name: str, title: str) -> None:

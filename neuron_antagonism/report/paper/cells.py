@@ -16,7 +16,7 @@ NOTE = (
 SEEDS = "Of several seeds: means of the signed values."
 PROTOCOLS = {
     "paper": "the first scorer at its best ratio on the evaluation set, the others good neurons only",
-    "matched": "all at their best ratio on the evaluation set",
+    "matched": "all at their best ratio on the evaluation set, random draws at the best of three",
     "held-out": "the ratio chosen on other examples",
 }
 MODES = {"degrade": "Deg", "enhance": "Enh"}

@@ -21,18 +21,18 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 def figure2(rows: Sequence[Row]) -> Figure:
     """Task-specific neurons on every task, comprehension."""
-    return _crossed(rows, ["specific"], ["rcc"], "Task-specific neurons edited on every task")
+    return _crossed(rows, ["specific"], ["rcc"], "task-specific neurons edited on every task")
 
 
 def figure4(rows: Sequence[Row]) -> Figure:
     """All of a task's neurons, and those that no other task shares, on every task, by both metrics."""
-    return _crossed(rows, ["all", "specific"], ["rac", "rcc"], "Neurons of each task edited on every task")
+    return _crossed(rows, ["all", "specific"], ["rac", "rcc"], "neurons of each task edited on every task")
 
 
 def figure5(rows: Sequence[Row]) -> Figure:
     """Layers of the strongest good and bad neurons, by task."""
     figure, axes = _canvas(1, 2, (9.6, 3.4))
-    own = where(rows, neurons="all")
+    own = where(_first(rows), neurons="all")
     tasks = each(own, "task")
     for axis, role in zip(axes, ROLES, strict=True):
         counts = {task: _by_layer(where(own, role=role, task=task)) for task in tasks}
@@ -49,18 +49,23 @@ def figure6(rows: Sequence[Row]) -> Figure:
     """Layers of the common neurons."""
     figure, axes = _canvas(1, 2, (9.6, 3.2))
     first = each(rows, "task")[0]
-    own = where(rows, neurons="common", task=first)
+    own = where(_first(rows), neurons="common", task=first)
     for axis, role in zip(axes, ROLES, strict=True):
-        values = _by_layer(where(own, role=role))
+        there = where(own, role=role)
+        values = _by_layer(there)
         axis.bar(range(len(values)), values, color="0.35", hatch="//" if role == "bad" else None, edgecolor="white")
         _layered(axis, role)
-    figure.suptitle("Layers of the neurons that at least two tasks share")
+        depth = {row["depth"] for row in there}
+        deepest = f", down to place {'/'.join(map(str, sorted(depth)))}" if depth else ""
+        axis.set_title(f"{role} neurons: {values.sum():.0f}{deepest}", fontsize=10)
+    figure.suptitle(f"Layers of the neurons that at least two tasks share, {_scorer(rows)}")
     return figure
 
 
 def figure7(rows: Sequence[Row]) -> Figure:
     """How the layers change when common neurons are left out."""
     figure, axes = _canvas(1, 2, (10.4, 2.9))
+    rows = _first(rows)
     tasks = each(rows, "task")
     changes = {
         role: np.array(
@@ -76,23 +81,27 @@ def figure7(rows: Sequence[Row]) -> Figure:
     for axis, role in zip(axes, ROLES, strict=True):
         image = axis.imshow(changes[role], cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
         _numbered(axis, changes[role], bound, "{:+.0f}")
-        axis.set_yticks(range(len(tasks)), tasks)
+        left = [_by_layer(where(rows, role=role, task=task, neurons="specific")).sum() for task in tasks]
+        axis.set_yticks(range(len(tasks)), [f"{task} ({own:.0f})" for task, own in zip(tasks, left, strict=True)])
         axis.set_xticks(range(changes[role].shape[1]))
         _layered(axis, role, counts=False)
     figure.colorbar(image, ax=axes, label="neurons more (+), fewer (-)")
-    figure.suptitle("Change of layers when common neurons are left out and refilled")
+    figure.suptitle(
+        f"{_scorer(rows)}: layers without common neurons (in brackets: how many are left), less those of all",
+        fontsize=10,
+    )
     return figure
 
 
 def figure10(rows: Sequence[Row]) -> Figure:
     """Probabilities of the options of some questions under edits."""
-    shown = [
-        own
-        for task in each(rows, "task")
-        for mode in ("enhance", "degrade")
-        if (own := where(rows, task=task, mode=mode, question=0))
-    ]
-    figure, axes = _canvas(-(-len(shown) // 2), min(2, len(shown)), (10.6, 2.4 * -(-len(shown) // 2)))
+    # one panel a question: those of other seeds are others
+    panels: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        panels.setdefault((row.get("seed"), row["task"], row["mode"], row["question"]), []).append(row)
+    shown = list(panels.values())
+    lines = -(-len(shown) // 2)
+    figure, axes = _canvas(lines, min(2, len(shown)), (10.6, 2.4 * lines))
     for axis, own in zip(axes, shown, strict=False):
         edits = each(own, "edit")
         options = each(own, "option")
@@ -102,7 +111,9 @@ def figure10(rows: Sequence[Row]) -> Figure:
         right = [bool(where(own, option=option)[0]["right"]) for option in options]
         axis.set_xticks(range(len(options)), [f"{o} ✓" if r else o for o, r in zip(options, right, strict=True)])
         axis.set_yticks(range(len(edits)), [_told(where(own, edit=edit)[0]) for edit in edits])
-        axis.set_title(f"{own[0]['task']}, {own[0]['mode']}", fontsize=10)
+        chance = "" if own[0]["above_chance"] else "°"
+        seed = f", seed {own[0]['seed']}" if "seed" in own[0] else ""
+        axis.set_title(f"{own[0]['task']}{chance}, {own[0]['mode']}{seed}", fontsize=10)
     for axis in axes[len(shown) :]:
         axis.set_axis_off()
     figure.suptitle("Probabilities of the options (cross-entropy in nats); *: the edit does what it is for")
@@ -114,6 +125,7 @@ def _told(row: Row) -> str:
 
 
 def _crossed(rows: Sequence[Row], kinds: Sequence[str], metrics: Sequence[str], title: str) -> Figure:
+    rows = _first(rows)
     tasks = each(rows, "task")
     modes = ("degrade", "enhance")
     panels = [(kind, metric, mode) for kind in kinds for metric in metrics for mode in modes]
@@ -130,12 +142,33 @@ def _crossed(rows: Sequence[Row], kinds: Sequence[str], metrics: Sequence[str], 
     for number, (axis, (kind, metric, mode)) in enumerate(zip(axes, panels, strict=True)):
         image = axis.imshow(grids[kind, metric, mode], cmap="RdBu", vmin=-bound or -1, vmax=bound or 1)
         _numbered(axis, grids[kind, metric, mode], bound, "{:+.0f}")
-        axis.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right", fontsize=8)
-        axis.set_yticks(range(len(tasks)), tasks if number % columns == 0 else [""] * len(tasks), fontsize=8)
+        edited = [f"{task}\n{_touched(where(own[kind, metric, mode], task=task, asked=task))}" for task in tasks]
+        axis.set_xticks(range(len(tasks)), edited, rotation=30, ha="right", fontsize=7)
+        asked = [_marked(task, where(rows, asked=task)) for task in tasks]
+        axis.set_yticks(range(len(tasks)), asked if number % columns == 0 else [""] * len(tasks), fontsize=8)
         axis.set_title(f"{kind}, {mode}, {metric.upper()}", fontsize=9)
     figure.colorbar(image, ax=axes, label="%, + = what the edit is for", shrink=0.8)
-    figure.suptitle(f"{title} (columns: whose neurons; rows: the task that is asked)", fontsize=10)
+    told = "columns: whose neurons, good + bad; rows: the task that is asked; °: not above chance"
+    figure.suptitle(f"{_scorer(rows)}: {title} ({told})", fontsize=9)
     return figure
+
+
+def _touched(rows: Sequence[Row]) -> str:
+    """How many good and bad neurons an edit has; of several seeds the means."""
+    return "" if not rows else " + ".join(f"{mean(rows, name) or 0:.0f}" for name in ("n_good", "n_bad"))
+
+
+def _marked(task: str, rows: Sequence[Row]) -> str:
+    return f"{task}°" if any(row["above_chance"] is False for row in rows) else task
+
+
+def _scorer(rows: Sequence[Row]) -> str:
+    return str(rows[0]["scorer"])
+
+
+def _first(rows: Sequence[Row]) -> list[Row]:
+    """The first scorer's: a figure is of one."""
+    return where(rows, scorer=rows[0]["scorer"]) if rows else []
 
 
 def _by_layer(rows: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -189,16 +222,24 @@ FIGURES: Mapping[int, Callable[[Sequence[Row]], Figure]] = {
 """By the paper's number."""
 
 
-def drawn(figure: Figure, forms: Iterable[str] = FORMS) -> dict[str, bytes]:
-    """A figure's file in each form; the same figure gives the same bytes."""
+def drawn(number: int, rows: Sequence[Row], forms: Iterable[str] = FORMS) -> dict[str, bytes]:
+    """A figure's file in each form; the same rows give the same bytes.
+
+    Args:
+        number: the figure's in the paper.
+        rows: what is drawn.
+        forms: "png", "svg".
+    """
     import matplotlib
 
     found = {}
-    for form in forms:
-        out = io.BytesIO()
-        about = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
-        # the identifiers in an SVG are random otherwise
-        with matplotlib.rc_context({"svg.hashsalt": "neuron_antagonism", "svg.fonttype": "none"}):
+    # a name may hold dollars; the identifiers in an SVG are random otherwise
+    how: Any = {"text.parse_math": False, "svg.hashsalt": "neuron_antagonism", "svg.fonttype": "none"}
+    with matplotlib.rc_context(how):
+        figure = FIGURES[number](rows)
+        for form in forms:
+            out = io.BytesIO()
+            about = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
             figure.savefig(out, format=form, dpi=160, metadata=about)
-        found[form] = out.getvalue()
+            found[form] = out.getvalue()
     return found

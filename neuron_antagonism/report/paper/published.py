@@ -15,11 +15,11 @@ from neuron_antagonism.report.grids import Grid, Section
 FILE = Path(__file__).with_name("published.json")
 
 MODELS = {
-    "LLaMA 2-7B": r"llama-?2-7b(-chat)?(-hf)?",
-    "LLaMA 2-13B": r"llama-?2-13b(-chat)?(-hf)?",
-    "Baichuan 2-7B": r"baichuan2-7b-(base|chat)",
+    "LLaMA 2-7B": (r"llama-?2-7b(-chat)?(-hf)?", 32, 11008),
+    "LLaMA 2-13B": (r"llama-?2-13b(-chat)?(-hf)?", 40, 13824),
+    "Baichuan 2-7B": (r"baichuan2-7b-(base|chat)", 32, 11008),
 }
-"""The paper's models, and the ends of the names of theirs on the Hub; the paper doesn't say whether base or chat."""
+"""The paper's models: the ends of their names, blocks, neurons of each; the paper doesn't say whether base or chat."""
 
 NOTE = (
     "Published: as NeuronLLM prints it, unsigned, of other questions, 100 examples and for Both, enabled and the first "
@@ -33,10 +33,15 @@ def _tables() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def of_model(name: str) -> str | None:
-    """The paper's model that goes by this name; None where it is none of them."""
-    last = name.rstrip("/").rpartition("/")[2].lower()
-    return next((model for model, ending in MODELS.items() if re.fullmatch(ending, last)), None)
+def of_model(about: Mapping[str, Any]) -> str | None:
+    """The paper's model that has this name and shape; None where it is none of them.
+
+    Args:
+        about: name, layers and neurons_per_layer, as a manifest has them.
+    """
+    last = str(about.get("name", "")).rstrip("/").rpartition("/")[2].lower()
+    shape = about.get("layers"), about.get("neurons_per_layer")
+    return next((m for m, (ending, *own) in MODELS.items() if re.fullmatch(ending, last) and shape == tuple(own)), None)
 
 
 def beside(grid: Grid, number: int, model: str | None) -> Grid:

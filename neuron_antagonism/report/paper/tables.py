@@ -94,7 +94,7 @@ def table4(rows: Sequence[Row]) -> Grid:
     return Grid(
         "Table 4: unedited performance, %",
         ["", *tasks],
-        [Section("drawn set, half of it understood", drawn), Section("as examples come", [*natural, above])],
+        [Section("evaluation set", drawn), Section("as examples come", [*natural, above])],
         ["In brackets: 95 % intervals over texts. Com: at least two thirds of an example's questions right."],
     )
 
@@ -127,8 +127,10 @@ def table5(rows: Sequence[Row]) -> Grid:
         ]
         sections.append(Section(protocol, lines))
     depth = "; ".join(
-        f"{_range(rows, f'common_{role}')} common {role} neurons down to place {_range(rows, f'depth_{role}')}"
+        f"{scorer}: {_range(own, f'common_{role}')} common {role} neurons, down to place {_range(own, f'depth_{role}')}"
+        for scorer in each(rows, "scorer")
         for role in ("good", "bad")
+        if (own := [row for row in where(rows, scorer=scorer) if row[f"common_{role}"] is not None])
     )
     return Grid(
         "Table 5: common neurons",
@@ -188,16 +190,17 @@ def _share(rows: Sequence[Row]) -> str:
 def table8(rows: Sequence[Row]) -> Grid:
     """Enhancers of one task's neurons on the other tasks."""
     asked = each(rows, "asked")
-    sections = []
-    for kind in ("specific", "all"):
-        own = where(rows, neurons=kind, mode="enhance")
-        lines = []
-        for task in each(own, "task"):
-            there = where(own, task=task)
-            count = f"{there[0]['n_good']} good, {there[0]['n_bad']} bad, {_share(there)}"
-            lines.append([f"{task} ({count})", *(signed(where(there, asked=other)) for other in asked)])
-        name = "neurons that no other task shares" if kind == "specific" else "all of a task's neurons"
-        sections.append(Section(name, lines))
+    sections, scorers = [], each(rows, "scorer")
+    for scorer in scorers:
+        for kind in ("specific", "all"):
+            own = where(rows, neurons=kind, mode="enhance", scorer=scorer)
+            lines = []
+            for task in each(own, "task"):
+                there = where(own, task=task)
+                count = f"{there[0]['n_good']} good, {there[0]['n_bad']} bad, {_share(there)}"
+                lines.append([f"{task} ({count})", *(signed(where(there, asked=other)) for other in asked)])
+            name = "neurons that no other task shares" if kind == "specific" else "all of a task's neurons"
+            sections.append(Section(f"{scorer}: {name}" if len(scorers) > 1 else name, lines))
     about = "Rows: whose neurons are edited, how many, and their share of all; columns: the task that is asked."
     plain = "RAC/RCC in % with their signs: + is an improvement. °: the model is not above chance on the task asked."
     return Grid("Table 8: enhancers across tasks", ["Neurons of", *asked], sections, [about, plain])
