@@ -247,10 +247,11 @@ def test_importing_and_help_are_light(code):
     assert not [name for name in loaded if inside(name, PLUGINS)]
 
 
-def test_listing_plugins_needs_no_torch():
-    """Every shipped plugin can be imported, described and subclassed without torch."""
+@pytest.mark.parametrize("words", [["plugins"], ["tasks"], ["tasks", "ner"]])
+def test_listing_needs_no_torch(words):
+    """Every shipped plugin can be imported, described and subclassed without torch; a task's questions, be made."""
     code = (
-        "import sys; sys.argv = ['neuron-antagonism', 'plugins', '--json']\n"
+        f"import sys; sys.argv = ['neuron-antagonism', *{words!r}, '--json']\n"
         "from neuron_antagonism.cli.app import main\n"
         "try: main()\n"
         "except SystemExit as left: assert not left.code\n"

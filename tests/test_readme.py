@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import public_names
+
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import app
 
@@ -102,6 +104,14 @@ def test_commands_exist():
         ).stdout
         for option in set(re.findall(r"--[a-z-]+", " ".join(lines))):
             assert option in help_text, (command, option)
+
+
+def test_the_table_of_public_names():
+    """The guide names every public name once, with what its docstring says first."""
+    named = [name for names in public_names.GROUPS.values() for name in names]
+    assert sorted(named) == sorted(na.__all__)
+    assert all(re.search(r"[.]$", public_names.line(name)) for name in named)
+    assert public_names.written(GUIDE) == GUIDE, "python tests/public_names.py writes it anew"
 
 
 def test_every_dependency_says_why():

@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from neuron_antagonism.allocator import keep_memory
-from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, push, report, run, streams
+from neuron_antagonism.cli import (
+    bench,
+    doctor,
+    export,
+    generate,
+    neuron,
+    new,
+    plugins,
+    push,
+    report,
+    run,
+    streams,
+    tasks,
+)
 from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.plugin import chosen, folder
 
@@ -20,13 +33,13 @@ HELP = ["-h", "--help"]
 app = typer.Typer(
     name="neuron-antagonism",
     help="Find the neurons that help and hinder a language model at a task, edit them, and prove the effect.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": HELP},
 )
 app.command("run")(run.run)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
+app.command("tasks")(tasks.tasks)
 app.command("plugins")(plugins.plugins)
 app.command("generate")(generate.generate)
 app.add_typer(neuron.neuron)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuron_antagonism.cli import panels
 from neuron_antagonism.cli.common import (
     Adapter,
     BackendOption,
@@ -48,34 +49,34 @@ if TYPE_CHECKING:
 def bench(
     suite: Annotated[
         list[str] | None,
-        typer.Option(
+        panels.measured(
             "--suite",
             help="A suite's name, a YAML file that states one (repeatable), or an earlier directory. Left out: lists.",
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="'demo' (embedded), a local directory, or a Hub id; repeatable. Default: demo."),
+        panels.model("--model", help="'demo' (embedded), a local directory, or a Hub id; repeatable. Default: demo."),
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A task, or a file like task.yaml, instead of the suite's; repeatable."),
+        panels.data("--task", help="A task, or a file like task.yaml, instead of the suite's; repeatable."),
     ] = None,
     data: Data = None,
     text: Annotated[
         Path | None,
-        typer.Option(help="Plain text for perplexity, a text on each line. Default: the examples' own texts."),
+        panels.data(help="Plain text for perplexity, a text on each line. Default: the examples' own texts."),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option("--seed", help="Seed of every draw; repeatable. Default: the suite's, or 0.")
+        list[int] | None, panels.data("--seed", help="Seed of every draw; repeatable. Default: the suite's, or 0.")
     ] = None,
     form: Form = None,
     shots: Shots = None,
     out: Annotated[
-        Path | None, typer.Option(help="The results' directory. Default: runs/<suite>-<date>-<time>.")
+        Path | None, panels.place(help="The results' directory. Default: runs/<suite>-<date>-<time>.")
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Print the suite's spec, to start a file of your own from.")
+        bool, panels.measured("--show", help="Print the suite's spec, to start a file of your own from.")
     ] = False,
     cache: Cache = None,
     backend: BackendOption = "serial",

@@ -10,55 +10,54 @@ from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from neuron_antagonism.cli import panels
 from neuron_antagonism.cli.streams import document, is_unicode
 from neuron_antagonism.errors import AntagonismWarning, UsageError
 from neuron_antagonism.progress import note
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback for errors.")]
-Model = Annotated[str, typer.Option("--model", help="'demo' (embedded), a local directory, or a Hub id.")]
+Json = Annotated[bool, panels.output("--json", help="Print one JSON document on stdout; everything else on stderr.")]
+Quiet = Annotated[bool, panels.output("--quiet", "-q", help="No progress.")]
+Debug = Annotated[bool, panels.output("--debug", help="Show a traceback for errors.")]
+Model = Annotated[str, panels.model("--model", help="'demo' (embedded), a local directory, or a Hub id.")]
 Adapter = Annotated[
-    str | None, typer.Option("--adapter", help="A PEFT adapter (directory or Hub id) to merge into the model.")
+    str | None, panels.model("--adapter", help="A PEFT adapter (directory or Hub id) to merge into the model.")
 ]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16, bfloat16 or float64.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")]
+Dtype = Annotated[str | None, panels.model(help="float32, float16, bfloat16 or float64.")]
+Device = Annotated[str | None, panels.model(help="cpu, cuda, cuda:1, …")]
 DeviceMap = Annotated[
-    str | None, typer.Option(help="Spread the blocks over several devices: auto, balanced, … or JSON by module.")
+    str | None, panels.model(help="Spread the blocks over several devices: auto, balanced, … or JSON by module.")
 ]
-Quantize = Annotated[str | None, typer.Option(metavar="8bit|4bit", help="Quantize the weights; needs bitsandbytes.")]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub id.")]
+Quantize = Annotated[str | None, panels.model(metavar="8bit|4bit", help="Quantize the weights; needs bitsandbytes.")]
+Revision = Annotated[str | None, panels.model(help="Branch, tag or commit of a Hub id.")]
 TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run the Python code that the checkpoint brings along.")
+    bool, panels.model("--trust-remote-code", help="Run the Python code that the checkpoint brings along.")
 ]
 Data = Annotated[
     list[str] | None,
-    typer.Option("--data", metavar="TASK=EVAL[,TRAIN]", help="A task's own files, or hub:ID; repeatable."),
+    panels.data("--data", metavar="TASK=EVAL[,TRAIN]", help="A task's own files, or hub:ID; repeatable."),
 ]
 ChatTemplate = Annotated[
-    bool, typer.Option("--chat-template", help="Put prompts through the tokenizer's chat template.")
+    bool, panels.model("--chat-template", help="Put prompts through the tokenizer's chat template.")
 ]
 
 
 Form = Annotated[
-    str | None, typer.Option(metavar="letters|words", help="How questions are answered. Default: with letters.")
+    str | None, panels.data(metavar="letters|words", help="How questions are answered. Default: with letters.")
 ]
 Shots = Annotated[
-    int | None, typer.Option(help="In words, answered examples of each class in a prompt. Default: as the task says.")
+    int | None, panels.data(help="In words, answered examples of each class in a prompt. Default: as the task says.")
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(help="Units that several runs share. Default: what NEURON_ANTAGONISM_CACHE names, or none."),
+    panels.place(help="Units that several runs share. Default: what NEURON_ANTAGONISM_CACHE names, or none."),
 ]
 BackendOption = Annotated[
-    str, typer.Option("--backend", metavar="serial|processes|ray", help="Where tasks are carried out.")
+    str, panels.place("--backend", metavar="serial|processes|ray", help="Where tasks are carried out.")
 ]
-Workers = Annotated[int, typer.Option(help="Tasks at a time, for processes and ray.")]
-Report = Annotated[bool, typer.Option("--report/--no-report", help="Make report.html in the directory at the end.")]
+Workers = Annotated[int, panels.place(help="Tasks at a time, for processes and ray.")]
+Report = Annotated[bool, panels.output("--report/--no-report", help="Make report.html in the directory at the end.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show prompts, sizes, what is there and what is missing; run nothing.")
+    bool, panels.place("--dry-run", help="Show prompts, sizes, what is there and what is missing; run nothing.")
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from neuron_antagonism.cli import panels
 from neuron_antagonism.cli.common import (
     Adapter,
     ChatTemplate,
@@ -44,14 +45,14 @@ def doctor(
     model: Model = "demo",
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A task of the run to estimate; repeatable. Default: the model alone."),
+        panels.data("--task", help="A task of the run to estimate; repeatable. Default: the model alone."),
     ] = None,
     scorer: Annotated[
-        list[str] | None, typer.Option("--scorer", help="A scorer of that run; repeatable. Default: those of run.")
+        list[str] | None, panels.measured("--scorer", help="A scorer of that run; repeatable. Default: those of run.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="That run at the paper's sizes.")] = False,
-    budget: Annotated[int, typer.Option(help="Neurons touched by an edit of that run.")] = 100,
-    engine: Annotated[str, typer.Option(help="auto, replay, rows or reference.")] = "auto",
+    full: Annotated[bool, panels.measured("--full", help="That run at the paper's sizes.")] = False,
+    budget: Annotated[int, panels.measured(help="Neurons touched by an edit of that run.")] = 100,
+    engine: Annotated[str, panels.place(help="auto, replay, rows or reference.")] = "auto",
     dtype: Dtype = None,
     device: Device = None,
     device_map: DeviceMap = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuron_antagonism.cli import panels
 from neuron_antagonism.cli.common import (
     Adapter,
     BackendOption,
@@ -52,56 +53,59 @@ if TYPE_CHECKING:
 def run(
     ctx: typer.Context,
     config: Annotated[
-        Path | None, typer.Option(help="A run file (YAML, TOML, JSON) or an earlier manifest; options given go before.")
+        Path | None,
+        panels.measured(help="A run file (YAML, TOML, JSON) or an earlier manifest; options given go before."),
     ] = None,
     model: Model = "demo",
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A task, or a file like task.yaml; repeatable. Default: the four shipped."),
+        panels.data("--task", help="A task, or a file like task.yaml; repeatable. Default: the four shipped."),
     ] = None,
     data: Data = None,
     scorer: Annotated[
         list[str] | None,
-        typer.Option("--scorer", help="A scorer; repeatable. Default: ace tn qrnca kn act random."),
+        panels.measured("--scorer", help="A scorer; repeatable. Default: ace tn qrnca kn act random."),
     ] = None,
     neurons: Annotated[
         Path | None,
-        typer.Option(help="Evaluate a file of good and bad neurons, such as a run's neurons.csv, without attribution."),
+        panels.measured(
+            help="Evaluate a file of good and bad neurons, such as a run's neurons.csv, without attribution."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("-o", "--option", metavar="NAME.OPTION=VALUE", help="A plugin's option; repeatable."),
+        panels.measured("-o", "--option", metavar="NAME.OPTION=VALUE", help="A plugin's option; repeatable."),
     ] = None,
-    budget: Annotated[int, typer.Option(help="Neurons touched by an edit.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="The run's directory. Default: runs/<date>-<time>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Complete the run in --out, with its options.")] = False,
+    budget: Annotated[int, panels.measured(help="Neurons touched by an edit.")] = 100,
+    seed: Annotated[int, panels.data(help="Seed of every draw.")] = 0,
+    out: Annotated[Path | None, panels.place(help="The run's directory. Default: runs/<date>-<time>.")] = None,
+    resume: Annotated[bool, panels.place("--resume", help="Complete the run in --out, with its options.")] = False,
     form: Form = "letters",
     shots: Shots = None,
-    full: Annotated[bool, typer.Option("--full", help="The paper's sizes: 5, 50 and 100 examples.")] = False,
-    identify: Annotated[int | None, typer.Option(help="Examples for attribution.")] = None,
-    select: Annotated[int | None, typer.Option(help="Examples that choose the ratio.")] = None,
-    evaluate: Annotated[int | None, typer.Option(help="Examples that are reported on.")] = None,
+    full: Annotated[bool, panels.data("--full", help="The paper's sizes: 5, 50 and 100 examples.")] = False,
+    identify: Annotated[int | None, panels.data(help="Examples for attribution.")] = None,
+    select: Annotated[int | None, panels.data(help="Examples that choose the ratio.")] = None,
+    evaluate: Annotated[int | None, panels.data(help="Examples that are reported on.")] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="The model that half of the examples are understood by. Default: --model."),
+        panels.model(help="The model that half of the examples are understood by. Default: --model."),
     ] = None,
     unstratified: Annotated[
-        bool, typer.Option("--unstratified", help="Examples as they come, not half of them understood.")
+        bool, panels.data("--unstratified", help="Examples as they come, not half of them understood.")
     ] = False,
-    engine: Annotated[str, typer.Option(help="auto, replay, rows or reference.")] = "auto",
+    engine: Annotated[str, panels.place(help="auto, replay, rows or reference.")] = "auto",
     max_tokens: Annotated[
-        int | None, typer.Option(help="Tokens in one forward. Default: planned from the free memory.")
+        int | None, panels.place(help="Tokens in one forward. Default: planned from the free memory.")
     ] = None,
-    steps: Annotated[str, typer.Option(help="Steps of integrated gradients, or auto.")] = "16",
-    quadrature: Annotated[str, typer.Option(help="right, midpoint or gauss-legendre.")] = "right",
-    site: Annotated[str, typer.Option(help="post, up (FFN neurons) or resid_post (residual stream).")] = "post",
-    positions: Annotated[str, typer.Option(help="Where edits act: last or all.")] = "last",
-    strengthen: Annotated[str, typer.Option(help="Intervention on neurons that should act more.")] = "excite",
-    weaken: Annotated[str, typer.Option(help="Intervention on neurons that should act less.")] = "silence",
+    steps: Annotated[str, panels.measured(help="Steps of integrated gradients, or auto.")] = "16",
+    quadrature: Annotated[str, panels.measured(help="right, midpoint or gauss-legendre.")] = "right",
+    site: Annotated[str, panels.measured(help="post, up (FFN neurons) or resid_post (residual stream).")] = "post",
+    positions: Annotated[str, panels.measured(help="Where edits act: last or all.")] = "last",
+    strengthen: Annotated[str, panels.measured(help="Intervention on neurons that should act more.")] = "excite",
+    weaken: Annotated[str, panels.measured(help="Intervention on neurons that should act less.")] = "silence",
     protocols: Annotated[
         list[str] | None,
-        typer.Option("--protocols", help="held-out; also paper, matched, or all: every ratio is evaluated then."),
+        panels.measured("--protocols", help="held-out; also paper, matched, or all: every ratio is evaluated then."),
     ] = None,
     cache: Cache = None,
     backend: BackendOption = "serial",
