@@ -164,6 +164,9 @@ def _row(entry: Registered) -> dict[str, Any]:
     }
     if cls.suffixes:
         return {**found, "data": f"a file that states it ({', '.join(cls.suffixes)})"}
+    if cls.origin:
+        # what is elsewhere is fetched when it is asked for, and not to be listed
+        return {**found, "data": cls.origin}
     try:
         test, train = load_task(entry.name).items()
     except AntagonismError:
@@ -209,7 +212,7 @@ def _summary(task: LoadedTask) -> str:
 
 def _data(task: LoadedTask) -> str:
     given = ", ".join(one for one in (task.source, task.train) if one is not None)
-    return given or ("as its file says" if task.task.suffixes else "own sample")
+    return given or task.task.origin or ("as its file says" if task.task.suffixes else "own sample")
 
 
 def _print(task: LoadedTask, seen: dict[str, Preview], model: str | None, levels: dict[str, FormLevel | str]) -> None:

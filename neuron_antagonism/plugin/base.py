@@ -202,6 +202,7 @@ class Task:
         hub: how to read this task from the Hub; the description shown in `plugins`.
         left_out: an instance's own: rows that `examples` leaves out, by reason; emptied before each reading.
         suffixes: endings of the files that `from_file` reads; such a file's path works wherever a task's name does.
+        origin: where its data are fetched from where none are given, for people; "" = they come with it.
     """
 
     name: str = ""
@@ -218,6 +219,7 @@ class Task:
     words_shots: int = 4
     suffixes: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
+    origin: ClassVar[str] = ""
 
     @cached_property
     def left_out(self) -> Counter[str]:
