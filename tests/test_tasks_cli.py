@@ -13,6 +13,7 @@ import tiny
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import main
+from neuron_antagonism.plugin import folder
 from neuron_antagonism.suites.forms import form_checks, form_level
 
 Call = Callable[..., tuple[int, str, str]]
@@ -55,6 +56,47 @@ def test_the_list(call):
     assert code == 0
     assert set(rows) <= set(out.split())
     assert max(map(len, out.splitlines())) <= 80
+
+
+OTHERS = """
+import neuron_antagonism as na
+
+
+class Needy(na.Task):
+    \"\"\"Comes without a sample.\"\"\"
+
+    name, role, rule, stems = "needy", "You answer.", "Reply with one letter only.", ("{text}",)
+    error = na.DataError("needs a file")
+
+    def examples(self, source, seed):
+        raise self.error
+
+
+class Faulty(Needy):
+    \"\"\"Has a mistake in it.\"\"\"
+
+    name, error = "faulty", ValueError("no such thing")
+
+
+@na.hookimpl
+def neuron_antagonism_tasks():
+    return [Needy, Faulty]
+"""
+
+
+def test_tasks_of_others(call, tmp_path, monkeypatch):
+    """Of a task without a sample the list says how to give it data, of a broken one why; the others stand there too."""
+    points = "[project.entry-points.neuron_antagonism]\nothers = 'others_of_a_test'\n"
+    (tmp_path / "pyproject.toml").write_text(f"[project]\nname = 'others'\nversion = '1'\n{points}")
+    (tmp_path / "others_of_a_test.py").write_text(OTHERS)
+    monkeypatch.setenv(folder.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    rows = {row["name"]: row for row in document(call)}
+    monkeypatch.delitem(sys.modules, "others_of_a_test")
+    assert rows["needy"]["data"] == "--data needy=EVAL[,TRAIN]"
+    assert rows["needy"]["summary"] == "Comes without a sample."
+    assert rows["faulty"]["data"] == "broken: task 'faulty' failed in examples(): ValueError: no such thing"
+    assert "ner" in rows
 
 
 @pytest.mark.parametrize("form", ["letters", "words"])

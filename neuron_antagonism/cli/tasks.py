@@ -28,7 +28,7 @@ from neuron_antagonism.cli.common import (
     quiet_libraries,
     task_data,
 )
-from neuron_antagonism.errors import AntagonismError, UsageError
+from neuron_antagonism.errors import AntagonismError, PluginError, UsageError
 from neuron_antagonism.progress import note
 
 if TYPE_CHECKING:
@@ -155,17 +155,19 @@ def _row(entry: Registered) -> dict[str, Any]:
     """What the list says of a task; of its data nothing but an own sample is read."""
     from neuron_antagonism.tasks.load import load_task
 
-    cls: Any = entry.thing
+    thing: Any = entry.thing
     found = {
         "name": entry.name,
         "summary": (inspect.getdoc(entry.cls) or "").split("\n")[0],
-        "forms": list(cls.forms),
+        "forms": list(thing.forms),
         "distribution": entry.distribution,
     }
-    if cls.suffixes:
-        return {**found, "data": f"a file that states it ({', '.join(cls.suffixes)})"}
+    if thing.suffixes:
+        return {**found, "data": f"a file that states it ({', '.join(thing.suffixes)})"}
     try:
         test, train = load_task(entry.name).items()
+    except PluginError as error:
+        return {**found, "data": f"broken: {error}"}
     except AntagonismError:
         # what it has none of, or can't read here, is to be given
         return {**found, "data": f"--data {entry.name}=EVAL[,TRAIN]"}
