@@ -22,6 +22,7 @@ from neuron_antagonism.errors import (
 
 if TYPE_CHECKING:
     from neuron_antagonism.exports.export import Export, export
+    from neuron_antagonism.exports.push import Pushed, push
     from neuron_antagonism.method.ablate import Ablation, ablate
     from neuron_antagonism.method.attribute import attribute, attribute_many
     from neuron_antagonism.method.attribution import Attribution
@@ -76,6 +77,7 @@ _LAZY = {
     "Moments": "method.moments",
     "NeuronSet": "neurons",
     "Observation": "method.observe",
+    "Pushed": "exports.push",
     "RunResult": "suites.result",
     "Settings": "settings",
     "Split": "tasks.splits",
@@ -108,6 +110,7 @@ _LAZY = {
     "load_task": "tasks.load",
     "observe": "method.observe",
     "perplexity": "method.perplexity",
+    "push": "exports.push",
     "run": "suites.run",
     "target_of": "plugin.manager",
     "value_statistics": "method.observe",
@@ -143,6 +146,7 @@ __all__ = [
     "Observer",
     "Options",
     "PluginError",
+    "Pushed",
     "Question",
     "RunError",
     "RunResult",
@@ -182,6 +186,7 @@ __all__ = [
     "load_task",
     "observe",
     "perplexity",
+    "push",
     "run",
     "target_of",
     "value_statistics",

@@ -15,12 +15,16 @@ from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.files import TABLE, expanded, read_text, write_whole
+from neuron_antagonism.hub import PREFIX, fetched
 from neuron_antagonism.notebook import html_table
 from neuron_antagonism.types import whole
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
+
+FILE = "neurons.csv"
+"""What a set is called in a directory or a repository."""
 
 COLUMNS = ("layer", "neuron", "score")
 
@@ -170,11 +174,14 @@ class NeuronSet:
     def load(cls, path: str | Path) -> NeuronSet:
         """Read a set from CSV or JSON with the fields layer and neuron, and score and site where they are known.
 
+        Args:
+            path: a file, or `hub:user/name`, a repository whose neurons.csv is read.
+
         Raises:
             DataError: no such file, a missing field, a value that is no number, a neuron that is there twice, or two
                 sites; names the line.
         """
-        path = expanded(path)
+        path = fetched(path, FILE) if isinstance(path, str) and path.startswith(PREFIX) else expanded(path)
         text = read_text(path, "a CSV or JSON file of neurons", TABLE)
         layers, neurons, scores = [], [], []
         seen: set[tuple[int, int]] = set()

@@ -124,6 +124,16 @@ stems:
     {text}
     Topic?
 """
+HARNESS = """task: topic
+dataset_path: csv
+dataset_kwargs: {data_files: {test: rows.csv}}
+test_split: test
+doc_to_text: "{{question}}?{% if paper %} ({{ paper | upper }}){% endif %}"
+doc_to_choice: "{{[a, b, c, d]}}"
+doc_to_target: "{{'ABCD'.index(key)}}"
+fewshot_config: {samples: [{question: t, a: w, b: x, c: y, d: z, key: A, paper: Times}]}
+metadata: {version: 1.0}
+"""
 TASK_TOML = """name = "topic"
 data = "rows.csv"
 n_options = 4
@@ -271,6 +281,7 @@ def targets(folder: Path) -> list[Target]:
         Target("sentiment", ".txt", (SENTIMENT,), items("sentiment"), 6),
         Target("commonsense", ".jsonl", (COMMONSENSE,), items("commonsense"), 6),
         Target("task-yaml", ".yaml", (TASK, LABELS), stated, 0.5),
+        Target("task-harness", ".yaml", (HARNESS,), stated, 0.2),
         Target("task-toml", ".toml", (TASK_TOML,), stated),
         Target("rows-csv", ".csv", (CSV,), table("csv", options + "[a, b, c, d], answer: key}"), 3),
         Target(

@@ -14,6 +14,7 @@ from pydantic import Field
 import neuron_antagonism as na
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.testing import InterventionTests, ScorerTests, TaskTests, tiny_model, tiny_questions
+from neuron_antagonism_plugins.presets import PRESETS
 
 one_thread = tiny.one_thread
 
@@ -29,7 +30,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "neurons": {"planted": 0.0, "options": {"file": str(FILE)}},
 }
 """These are not meant to find planted neurons; one is nothing without its file, one finds none in a few questions."""
-CLASSES_OF_FILES = {"file"}  # a task only together with a file
+CLASSES_OF_FILES = {"file", *(preset.name for preset in PRESETS)}
+"""A task only together with a file, and those whose data is on the Hub: `test_presets.py` stands for that."""
 
 
 def _classes() -> dict[str, type]:

@@ -22,7 +22,8 @@ import neuron_antagonism as na
 from neuron_antagonism import demo
 from neuron_antagonism.cli.app import main
 from neuron_antagonism.exports import verify as verifying
-from neuron_antagonism.exports.ia3 import load_ia3
+from neuron_antagonism.exports.adapter import load_adapter
+from neuron_antagonism.exports.lora import limits
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.load import load_pair
 from neuron_antagonism.model.plain import plain_model, projection
@@ -35,6 +36,7 @@ PROJECTIONS = {
     "qwen2": "model.layers.{}.mlp.down_proj",
     "gpt2": "transformer.h.{}.mlp.c_proj",
     "gpt_neox": "gpt_neox.layers.{}.mlp.dense_4h_to_h",
+    "gemma3": "model.layers.{}.mlp.down_proj",
     "deep": "model.layers.{}.mlp.down_proj",
     "demo": "model.layers.{}.mlp.down_proj",
 }
@@ -54,18 +56,21 @@ def load(path):
 
 
 gaps = {}
-for name, (base, adapter, checkpoint, tensors) in json.load(open(sys.argv[1])).items():
+for name, (base, ia3, checkpoint, lora, tensors) in json.load(open(sys.argv[1])).items():
     known = load_file(tensors)
 
     def gap(model, which):
         with torch.no_grad():
             return float((model(known["ids"]).logits - known[which]).abs().max())
 
-    adapted = PeftModel.from_pretrained(load(base), adapter).eval()
-    found = {"adapter": gap(adapted, "edited"), "differs": gap(adapted, "unedited")}
-    with adapted.disable_adapter():
-        found["disabled"] = gap(adapted, "unedited")
-    found["merged"] = gap(adapted.merge_and_unload(), "edited")
+    found = {}
+    for form, adapter, which in (("ia3", ia3, "edited"), ("lora", lora, "uneven")):
+        adapted = PeftModel.from_pretrained(load(base), adapter).eval()
+        here = {"adapter": gap(adapted, which), "differs": gap(adapted, "unedited")}
+        with adapted.disable_adapter():
+            here["disabled"] = gap(adapted, "unedited")
+        here["merged"] = gap(adapted.merge_and_unload(), which)
+        found[form] = here
     folded = load(checkpoint)
     found["checkpoint"] = gap(folded, "edited")
     head = folded.get_output_embeddings()
@@ -83,6 +88,7 @@ class Case:
     edit: na.Edit
     adapter: na.Export
     checkpoint: na.Export
+    lora: na.Export
     outside: dict[str, Any]
 
 
@@ -113,6 +119,15 @@ def enhancer(layers: list[int], positions: str = "all") -> na.Edit:
     return na.enhancer(good, bad, budget=6 * len(layers), positions=positions)
 
 
+def uneven(layers: list[int]) -> na.Edit:
+    """An edit with other numbers of neurons in other layers, and with factors of 0, 2 and 0.7."""
+    sets = [(layer, neuron) for i, layer in enumerate(layers) for neuron in range(2 + 3 * (i % 3))]
+    parts = (na.NeuronSet.of(sets[::3]), na.NeuronSet.of(sets[1::3]), na.NeuronSet.of(sets[2::3]))
+    acts = ("silence", "excite", Half())
+    edits = [na.edit(part, act, positions="all") for part, act in zip(parts, acts, strict=True)]
+    return replace(edits[0], parts=tuple(part for one in edits for part in one.parts))
+
+
 def logits(model: HookedModel, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return model.forward(ids).contiguous()
@@ -129,16 +144,19 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
         base = demo.directory() if name == "demo" else tiny.saved(top / name, kind, **changes)
         model = na.load_model("demo" if name == "demo" else base)
         edit = enhancer(TOUCHED.get(name, [0, 2]))
+        other = uneven(TOUCHED.get(name, [0, 2]))
         made = [
-            na.export(edit, model=model, format=form, out=top / f"{name}.{form}", verify=False)
-            for form in ("ia3", "checkpoint")
+            na.export(one, model=model, format=form, out=top / f"{name}.{form}", verify=False)
+            for form, one in (("ia3", edit), ("checkpoint", edit), ("lora", other))
         ]
         ids = torch.randint(11, 50, (3, 12), generator=torch.Generator().manual_seed(1))
         known = {"ids": ids, "unedited": logits(model, ids)}
         with model.edited(edit):
             known["edited"] = logits(model, ids)
+        with model.edited(other):
+            known["uneven"] = logits(model, ids)
         save_file(known, top / f"{name}.safetensors")
-        asked[name] = [str(p) for p in (base, made[0].path, made[1].path, top / f"{name}.safetensors")]
+        asked[name] = [str(p) for p in (base, *(one.path for one in made), top / f"{name}.safetensors")]
         cases[name] = (model, edit, *made)
     (top / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
     done = subprocess.run(
@@ -171,14 +189,50 @@ def left(where: Path) -> list[str]:
 class TestOutside:
     def test_logits_equal_the_live_edit(self, cases, name):
         """Adapter, merged adapter and checkpoint do in plain libraries what the live edit does; it does something."""
-        found = cases[name].outside
-        assert found["adapter"] < 1e-5
-        assert found["merged"] < 1e-5
-        assert found["checkpoint"] < 1e-5
-        assert found["differs"] > 1e-2
+        assert cases[name].outside["checkpoint"] < 1e-5
+        for form in ("ia3", "lora"):
+            found = cases[name].outside[form]
+            assert found["adapter"] < 1e-5
+            assert found["merged"] < 1e-5
+            assert found["differs"] > 1e-2
 
     def test_a_disabled_adapter_is_no_edit(self, cases, name):
-        assert cases[name].outside["disabled"] < 1e-5
+        assert cases[name].outside["ia3"]["disabled"] < 1e-5
+        assert cases[name].outside["lora"]["disabled"] < 1e-5
+
+    def test_a_lora_has_a_rank_for_each_scaled_column(self, cases, name):
+        """Of each layer its own; rows of A are one-hot, columns of B those of the weight times (scale − 1)."""
+        case = cases[name]
+        layers = TOUCHED.get(name, [0, 2])
+        wanted = {layer: 2 + 3 * (i % 3) for i, layer in enumerate(layers)}
+        assert case.lora.ranks == wanted
+        config = json.loads((case.lora.path / "adapter_config.json").read_text())
+        assert config["target_modules"] == sorted(PROJECTIONS[name].format(layer) for layer in layers)
+        assert config["r"] == config["lora_alpha"] == max(wanted.values())
+        assert config["rank_pattern"] == config["alpha_pattern"]
+        assert config["fan_in_fan_out"] == (name == "gpt2")
+        tensors = load_file(case.lora.path / "adapter_model.safetensors")
+        assert len(tensors) == 2 * len(layers)
+        for layer, rank in wanted.items():
+            module = PROJECTIONS[name].format(layer)
+            assert config["rank_pattern"].get(module, config["r"]) == rank
+            a, b = (tensors[f"base_model.model.{module}.lora_{part}.weight"] for part in "AB")
+            assert torch.equal(a, torch.eye(case.model.n_neurons)[:rank])
+            weight = projection(case.model, layer).weight
+            columns = (weight.T if name != "gpt2" else weight)[:rank]
+            factors = (b.T / columns).mean(1) + 1
+            assert {round(factor, 4) for factor in factors.tolist()} <= {0.0, 2.0, 0.7}
+            assert (b.T - (factors - 1)[:, None] * columns).abs().max() < 1e-6
+
+    @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+    def test_a_lora_is_an_adapter_here_too(self, cases, name):
+        """`na.load_model` merges it, and unedited it is the edited base."""
+        case = cases[name]
+        ids = torch.randint(11, 50, (2, 9), generator=torch.Generator().manual_seed(2))
+        with case.model.edited(case.lora.edit):
+            wanted = logits(case.model, ids)
+        found = logits(na.load_model(case.model.source, adapter=case.lora.path), ids)
+        assert (found - wanted).abs().max() < 1e-5
 
     def test_only_touched_layers_are_named(self, cases, name):
         """Exact module names of the plain model, each with one vector of ones but for the edit."""
@@ -223,10 +277,13 @@ class TestOutside:
     def test_provenance(self, cases, name):
         """Both say what they are made from: base, edit, neurons, versions."""
         case = cases[name]
-        for made in (case.adapter, case.checkpoint):
+        for made in (case.adapter, case.checkpoint, case.lora):
             stated = json.loads((made.path / "neuron_antagonism.json").read_text())
             assert stated["base"]["architecture"] == case.model.architecture
             assert stated["version"] == na.__version__
+            if made is case.lora:
+                assert len(stated["neurons"]) == sum(made.ranks.values())
+                continue
             assert stated["edit"]["mode"] == "enhance"
             n = 5 * len(case.edit.layers)
             assert len(stated["neurons"]) == n
@@ -269,10 +326,10 @@ def test_shards(llama, tmp_path):
     assert (logits(na.load_model(tmp_path / "x"), ids) - wanted).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("form", ["ia3", "checkpoint"])
+@pytest.mark.parametrize("form", ["ia3", "lora", "checkpoint"])
 def test_verified_in_a_fresh_process(llama, tmp_path, form, request):
     """By itself every export is loaded again and compared; nothing else is left beside it."""
-    if form == "ia3":  # whose process of its own `test_verification_by_hand` has
+    if form != "checkpoint":  # whose process of its own `test_verification_by_hand` has
         request.getfixturevalue("verified_here")
     done = na.export(enhancer([0, 1]), model=llama, format=form, out=tmp_path / "new" / "x")
     assert done.difference is not None
@@ -283,9 +340,12 @@ def test_verified_in_a_fresh_process(llama, tmp_path, form, request):
 
 
 @pytest.mark.usefixtures("verified_here")
-@pytest.mark.parametrize("form", ["ia3", "checkpoint"])
+@pytest.mark.parametrize("form", ["ia3", "lora", "checkpoint"])
 def test_half_precision_and_other_factors(tmp_path, form):
-    """A checkpoint in half precision keeps its dtype on a CPU too; a factor that rounds is within rounding."""
+    """A checkpoint in half precision keeps its dtype on a CPU too; a factor that rounds is within rounding.
+
+    A LoRA has the model's dtype where that loses nothing.
+    """
     model = na.load_model(tiny.saved(tmp_path / "base", dtype=torch.bfloat16))
     assert model.dtype == torch.float32
     done = na.export(enhancer([1]), model=model, format=form, out=tmp_path / "a")
@@ -298,10 +358,16 @@ def test_half_precision_and_other_factors(tmp_path, form):
     model = na.load_model(tmp_path / "base", dtype="bfloat16")
     edit = na.edit(na.NeuronSet.of([(0, n) for n in range(24)]), Half(), positions="all")
     assert na.export(edit, model=model, format=form, out=tmp_path / "b").difference is not None
+    exact = na.export(enhancer([1]), model=model, format=form, out=tmp_path / "c")
+    assert exact.difference == 0
+    if form == "lora":
+        for made, dtype in (("b", torch.float32), ("c", torch.bfloat16)):
+            tensors = load_file(tmp_path / made / "adapter_model.safetensors")
+            assert {tensor.dtype for tensor in tensors.values()} == {dtype}
 
 
 @pytest.mark.usefixtures("verified_here")
-@pytest.mark.parametrize("form", ["ia3", "checkpoint"])
+@pytest.mark.parametrize("form", ["ia3", "lora", "checkpoint"])
 def test_a_pair_in_memory(tmp_path, form):
     """A pair that has no place on the disk is exported and verified too; nothing is left of the base written for it."""
     model = tiny.load("gpt2", torch.float32)
@@ -311,9 +377,10 @@ def test_a_pair_in_memory(tmp_path, form):
     assert left(tmp_path) == ["x"]
 
 
-def test_verification_by_hand(cases):
+@pytest.mark.parametrize("form", ["adapter", "lora"])
+def test_verification_by_hand(cases, form):
     """The command that an unverified export names compares it, without the live model."""
-    made = cases["demo"].adapter
+    made = getattr(cases["demo"], form)
     assert f"-m neuron_antagonism.exports.verify {made.path}" in made.unverified
     command = [sys.executable, "-m", "neuron_antagonism.exports.verify", str(made.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -328,6 +395,40 @@ def test_without_peft(llama, tmp_path, monkeypatch):
     assert done.difference is None
     assert done.unverified.startswith("peft is not installed; pip install 'neuron-antagonism[export]'")
     assert "adapter_model.safetensors" in done.files
+
+
+def test_limits_of_other_programs():
+    """Ranks that vLLM takes only when told, or not at all, with their layers; ranks that differ, for llama.cpp."""
+    assert limits({0: 16, 3: 16}) == []
+    (said,) = limits({0: 17, 3: 17})
+    assert said.endswith("--max-lora-rank 32 (layers of more columns: 0 (17), 3 (17))")
+    vllm, llama_cpp = limits({0: 3, 1: 513})
+    assert vllm.endswith("it takes 512 at most; format checkpoint (layers of more columns: 1 (513))")
+    assert '"lora_alpha": 0' in llama_cpp
+
+
+def test_a_lora_of_nothing(llama, tmp_path):
+    """Factors of 1 have no rank: refused where there is nothing else, left out where there is."""
+
+    class Same(na.Intervention):
+        name = "same"
+        scale = 1.0
+
+    same = na.edit(na.NeuronSet.of([(0, 1)]), Same(), positions="all")
+    with pytest.raises(na.UsageError, match="scales every neuron by 1; accepted by lora: an edit that changes some"):
+        na.export(same, model=llama, format="lora", out=tmp_path / "x")
+    both = replace(same, parts=(*same.parts, *na.edit(na.NeuronSet.of([(1, 2)]), "silence", positions="all").parts))
+    assert na.export(both, model=llama, format="lora", out=tmp_path / "x", verify=False).ranks == {1: 1}
+
+
+def test_a_lora_of_a_weight_that_layers_share(tmp_path):
+    """It would change one of them only."""
+    model = tiny.load("llama", torch.float32)
+    first, second = (projection(model, layer).module for layer in (0, 1))
+    second.weight = first.weight
+    with pytest.raises(na.ModelError, match=r"layers 0 and 1 share the weight of their output projection"):
+        na.export(enhancer([0]), model=model, format="lora", out=tmp_path / "x")
+    assert left(tmp_path) == []
 
 
 # --- neurons ---------------------------------------------------------------------------------------------------------
@@ -419,6 +520,19 @@ class TestCommand:
             assert expected in out
         assert err.startswith("export: 2 in ")
 
+    @pytest.mark.usefixtures("verified_here")
+    def test_lora(self, call):
+        """The rank, what other programs must be told, and how to use it."""
+        code, out, err = call(*self.ONE, "--format", "lora", "--out", "x")
+        assert code == 0, err
+        for expected in (
+            "rank ",
+            " at most, one a scaled column: 20 in all",
+            "verified: ",
+            "PeftModel.from_pretrained(",
+        ):
+            assert expected in out
+
     def test_json_document(self, call):
         """One document on stdout."""
         code, out, err = call(*self.ONE, "--format", "checkpoint", "--out", "x", "--no-verify", "--json", "--quiet")
@@ -433,7 +547,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["--format", "onnx"], "unknown format 'onnx'; accepted: checkpoint, csv, ia3, json"),
+            (["--format", "onnx"], "unknown format 'onnx'; accepted: checkpoint, csv, ia3, json, lm-eval, lora"),
             (["--format", "ia3"], "the run has 2 tasks and none was chosen; accepted: sentiment, ner"),
             (["--format", "ia3", "--task", "nerr"], "unknown task of this run 'nerr'; did you mean 'ner'?"),
             (["--format", "ia3", "--task", "ner"], "the run has 2 scorers and none was chosen; accepted: act, ace"),
@@ -460,7 +574,7 @@ class TestCommand:
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["ia3", "checkpoint"])
+@pytest.mark.parametrize("form", ["ia3", "lora", "checkpoint"])
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -514,6 +628,8 @@ def test_models_that_are_no_checkpoint(tmp_path):
     model.bridge.original_model.is_quantized = True
     with pytest.raises(na.ModelError, match=r"are quantized or kept on another device .* or format ia3"):
         na.export(enhancer([0]), model=model, format="checkpoint", out=tmp_path / "x")
+    with pytest.raises(na.ModelError, match=r"columns can't be read; accepted for a LoRA: .* or format ia3"):
+        na.export(enhancer([0]), model=model, format="lora", out=tmp_path / "x")
     done = na.export(enhancer([0]), model=model, format="ia3", out=tmp_path / "y")
     assert "can't be loaded again; python -m neuron_antagonism.exports.verify" in done.unverified
     model.n_neurons = 99
@@ -590,7 +706,7 @@ def test_an_interrupted_export_leaves_nothing(llama, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("verified_here")
-@pytest.mark.parametrize("form", ["ia3", "checkpoint"])
+@pytest.mark.parametrize("form", ["ia3", "lora", "checkpoint"])
 def test_a_mismatch_removes_the_export(llama, tmp_path, form):
     """An intervention whose edit is not its scale is found out."""
     edit = na.edit(na.NeuronSet.of([(0, 1), (1, 2)]), Liar(), positions="all")
@@ -613,7 +729,7 @@ def test_damaged_adapters(cases, llama, tmp_path):
 
     def refused(said: str) -> None:
         with pytest.raises(na.AntagonismError, match=said) as raised:
-            load_ia3(base, tmp_path / "x")
+            load_adapter(base, tmp_path / "x")
         assert "\n" not in str(raised.value)
 
     file.write_bytes(whole[:100])
@@ -627,7 +743,28 @@ def test_damaged_adapters(cases, llama, tmp_path):
     with pytest.raises(
         na.ExportError, match=r"is for another model: LlamaForCausalLM has no projection transformer\.h"
     ):
-        load_ia3(base, cases["gpt2"].adapter.path)
+        load_adapter(base, cases["gpt2"].adapter.path)
+
+
+def test_damaged_loras(llama, tmp_path):
+    """Half a pair, another rank than stated, another kind: one line each."""
+    base, _ = load_pair(llama.source)
+    na.export(enhancer([0, 1]), model=llama, format="lora", out=tmp_path / "x", verify=False)
+    file, config = tmp_path / "x" / "adapter_model.safetensors", tmp_path / "x" / "adapter_config.json"
+    tensors, stated = load_file(file), config.read_text()
+    first = sorted(tensors)[0]
+
+    def refused(said: str) -> None:
+        with pytest.raises(na.ExportError, match=said) as raised:
+            load_adapter(base, tmp_path / "x")
+        assert "\n" not in str(raised.value)
+
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, file)
+    refused("has vectors for 1 modules and names 2")
+    save_file({**tensors, first: tensors[first][:3].contiguous()}, file)
+    refused(r"has a vector of shape \(3, 24\) for model\.layers\.0.*accepted by this model: \(5, 24\)")
+    config.write_text(stated.replace("LORA", "OFT"))
+    refused("can't read the adapter .*; accepted: a whole adapter that export wrote")
 
 
 def test_damaged_checkpoints(llama, tmp_path):

@@ -26,7 +26,17 @@ def readers(folder: Path) -> dict[str, fuzz.Target]:
 
 NAMES = (
     *("ner", "chunking", "sentiment", "commonsense", "task-yaml", "task-toml", "rows-csv", "rows-tsv", "rows-arc"),
-    *("rows-objects", "rows-marked", "run-yaml", "run-toml", "run-json", "suite", "neurons-csv", "neurons-json"),
+    *(
+        "task-harness",
+        "rows-objects",
+        "rows-marked",
+        "run-yaml",
+        "run-toml",
+        "run-json",
+        "suite",
+        "neurons-csv",
+        "neurons-json",
+    ),
     *("published-csv", "published-json", "unit", "questions"),
 )
 

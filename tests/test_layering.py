@@ -22,7 +22,7 @@ SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 LAYERS = (
     (
         *("allocator", "csvs", "errors", "types", "files", "documents", "functional", "neurons", "demo", "progress"),
-        *("notebook", "settings", "tensors"),
+        *("hub", "notebook", "settings", "tensors"),
     ),
     ("metrics",),
     ("report",),

@@ -31,7 +31,7 @@ SHIPPED = {
     "target": {"contrast", "letter-probability", "log-odds", "logit-difference", "probability"},
     "task": {"chunking", "commonsense", "file", "ner", "sentiment"},
     "intervention": {"excite", "range", "set-to", "silence"},
-    "observer": {"jsonl"},
+    "observer": {"jsonl", "mlflow", "tensorboard", "wandb"},
 }
 HOOKS = {f"neuron_antagonism_{kind}s": base for kind, base in KINDS.items()}
 
@@ -378,7 +378,7 @@ class TestWhosePlugins:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         inner, error = done.stdout.splitlines()
-        assert inner == "{'neuron-antagonism'} ['chunking']"
+        assert inner == "{'neuron-antagonism'} ['arc-challenge']"
         assert error.startswith("no plugins of a distribution 'nobody' are installed; accepted: ")
 
 

@@ -602,6 +602,7 @@ class TestWrongTaskFiles:
         line = refusal(lambda: na.load_task(path))
         assert line.startswith(f"{path}: its task is named 'sentiment', as a task of neuron-antagonism is; accepted: ")
         assert na.load_task(write(sentiment__yaml=LABELS + "name: mine\n")).name == "mine"
+        assert na.load_task(write(piqa__yaml=LABELS)).source is None, "a shipped task file does not reserve its name"
 
     def test_aliases_that_unfold_without_end(self, write):
         """Refused at the schema's depth, not unfolded."""

@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from neuron_antagonism.allocator import keep_memory
-from neuron_antagonism.cli import bench, doctor, export, generate, neuron, new, plugins, report, run, streams, tasks
+from neuron_antagonism.cli import (
+    bench,
+    doctor,
+    export,
+    generate,
+    neuron,
+    new,
+    plugins,
+    push,
+    report,
+    run,
+    streams,
+    tasks,
+)
 from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.plugin import chosen, folder
 
@@ -33,6 +46,7 @@ app.add_typer(neuron.neuron)
 app.command("new")(new.new)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
+app.command("push")(push.push)
 
 
 def _version(value: bool) -> None:
@@ -103,7 +117,9 @@ def main() -> None:
     streams.settle()
     try:
         # not standalone: a wrong flag then gets one line too, in place of a box
-        code = _asked(sys.argv[1:])(standalone_mode=False)
+        words = set(sys.argv[1:])
+        with streams.for_one_document("--json" in words and not words & set(HELP)):
+            code = _asked(sys.argv[1:])(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except BrokenPipeError:

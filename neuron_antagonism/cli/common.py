@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from neuron_antagonism.cli import panels
-from neuron_antagonism.cli.streams import is_unicode
+from neuron_antagonism.cli.streams import document, is_unicode
 from neuron_antagonism.errors import AntagonismWarning, UsageError
 from neuron_antagonism.progress import note
 
@@ -63,8 +63,8 @@ DryRun = Annotated[
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    narrow = not is_unicode(sys.stdout.encoding)
-    print(json.dumps(value, indent=1, ensure_ascii=narrow, allow_nan=False))
+    out = document()
+    print(json.dumps(value, indent=1, ensure_ascii=not is_unicode(out.encoding), allow_nan=False), file=out)
 
 
 def quiet_libraries() -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    form: Annotated[str, typer.Option("--format", help="ia3 (PEFT adapter), checkpoint, json or csv.")],
+    form: Annotated[
+        str,
+        typer.Option("--format", help="ia3 or lora (PEFT adapters), checkpoint, json, csv; lm-eval (the questions)."),
+    ],
     out: Annotated[Path, typer.Option(help="A new or empty directory.")],
     task: Annotated[str | None, typer.Option(help="Whose edit; needed where the run has several tasks.")] = None,
     scorer: Annotated[str | None, typer.Option(help="Whose neurons; needed where it has several scorers.")] = None,
@@ -33,7 +36,7 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a run's edit, at all positions, as an adapter, a checkpoint or a list of neurons."""
+    """Write a run's edit, at all positions, as an adapter, a checkpoint or a list of neurons; or its questions."""
     if not quiet and sys.stderr.isatty():
         note("loading …")
     from neuron_antagonism.exports.export import export as write
@@ -62,13 +65,19 @@ def export(
 
 
 def _print(done: Export) -> None:
-    edit, names = done.edit, done.names or {}
-    neurons = f"{edit.n_good or 0} good and {edit.n_bad or 0} bad neurons in {len(edit.layers)} layers"
-    print(f"{done.format} of {', '.join(names.values())}: {neurons}, at all positions")
+    edit, what = done.edit, f"{done.format} of {', '.join((done.names or {}).values())}: "
+    if edit is not None:
+        neurons = f"{edit.n_good or 0} good and {edit.n_bad or 0} bad neurons in {len(edit.layers)} layers"
+        print(f"{what}{neurons}, at all positions")
+    elif done.questions is not None:
+        print(f"{what}{done.questions['questions']} questions of the evaluation set")
     width = max(map(len, done.files))
     for name, size in done.files.items():
         print(f"  {name:{width}s}  {_size(size):>10s}")
-    print(_effect(done.effect))
+    if done.questions is not None:
+        _print_questions(done.path, done.questions)
+    if edit is not None:
+        print(_effect(done.effect))
     if done.difference is not None:
         print(
             f"verified: loaded in a fresh process, its logits differ from the live edit's by {done.difference:.1e} of "
@@ -76,12 +85,30 @@ def _print(done: Export) -> None:
         )
     elif done.unverified:
         print(f"NOT VERIFIED: {done.unverified}")
-    if done.format == "ia3":
+    if done.ranks:
+        _print_ranks(done.ranks)
+    if done.format in ("ia3", "lora"):
         print("use:")
         print("  from peft import PeftModel; from transformers import AutoModelForCausalLM as Auto")
         print(f"  model = PeftModel.from_pretrained(Auto.from_pretrained({done.base!r}), {str(done.path)!r})")
         print("  with model.disable_adapter(): ...  # the edit is off in here; model.merge_and_unload() folds it in")
     print(f"written to {done.path}")
+
+
+def _print_questions(path: Path, questions: dict[str, Any]) -> None:
+    known = ", ".join(f"{edit} {acc:.1%}" for edit, acc in questions["accuracies"].items())
+    print(f"accuracy that was measured here, edits at all positions: {known}")
+    print("use:")
+    print(f"  cd {path} && {questions['command']}")
+    print("  # ,peft=ADAPTER at the end of the --model_args measures an exported adapter")
+
+
+def _print_ranks(ranks: dict[int, int]) -> None:
+    from neuron_antagonism.exports.lora import limits
+
+    print(f"rank {max(ranks.values())} at most, one a scaled column: {sum(ranks.values())} in all")
+    for line in limits(ranks):
+        print(f"  {line}")
 
 
 def _effect(effect: dict[str, Any] | None) -> str:

@@ -6,6 +6,9 @@ import codecs
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 READABLE = "neuron_antagonism.readable"
 """The name of how characters are written that a stream's encoding lacks."""
@@ -40,6 +43,29 @@ def settle() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure") and not is_unicode(stream.encoding):
             stream.reconfigure(errors=READABLE)
+
+
+_document: TextIO | None = None
+
+
+@contextmanager
+def for_one_document(asked: bool) -> Iterator[None]:
+    """Within the context, where it is asked for, only `document` is stdout: what plugins print goes to stderr."""
+    global _document  # noqa: PLW0603  # as sys.stdout is
+    if not asked:
+        yield
+        return
+    kept = _document = sys.stdout
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        _document, sys.stdout = None, kept
+
+
+def document() -> TextIO:
+    """Where a JSON document goes."""
+    return _document or sys.stdout
 
 
 def is_unicode(encoding: str | None) -> bool:

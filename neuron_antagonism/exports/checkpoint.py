@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from neuron_antagonism.errors import ModelError, UsageError
+from neuron_antagonism.exports.adapter import base_of
 from neuron_antagonism.exports.choose import scales
-from neuron_antagonism.exports.ia3 import base_of
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.plain import plain_model, projection

@@ -27,12 +27,16 @@ class Chosen:
         names: task, scorer and mode; empty for an edit given by itself.
         effect: what it was measured to do in this form, where it was.
         manifest: the run's; empty for an edit given by itself.
+        side_effects: what the run's own form of the edit does besides, where that was measured.
+        above_chance: whether the model is above chance at the task; None where that is not known.
     """
 
     edit: Edit
     names: dict[str, str]
     effect: dict[str, Any] | None
     manifest: dict[str, Any]
+    side_effects: dict[str, Any] | None = None
+    above_chance: bool | None = None
 
 
 def choose(what: RunResult | Edit | str | Path, task: str | None, scorer: str | None, mode: str | None) -> Chosen:
@@ -51,9 +55,13 @@ def choose(what: RunResult | Edit | str | Path, task: str | None, scorer: str | 
     if not isinstance(what, RunResult):
         raise UsageError(f"can't export {what!r:.80}; accepted: a run's result or directory, or an edit")
     edit, names = chosen_edit(what, task, scorer, mode)
-    measured = what.results["tasks"][names["task"]]["at_all"]
-    effect = next((row for row in measured if all(row[key] == names[key] for key in ("scorer", "mode"))), None)
-    return Chosen(edit.at("all"), names, effect, what.manifest)
+    measured = what.results["tasks"][names["task"]]
+    effect, besides = (_of_edit(rows, names) for rows in (measured["at_all"], measured["side_effects"]["rows"]))
+    return Chosen(edit.at("all"), names, effect, what.manifest, besides, measured["natural"]["above_chance"])
+
+
+def _of_edit(rows: list[dict[str, Any]], names: dict[str, str]) -> dict[str, Any] | None:
+    return next((row for row in rows if all(row[key] == names[key] for key in ("scorer", "mode"))), None)
 
 
 def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | None, trust: bool) -> HookedModel:

@@ -9,9 +9,12 @@ from typing import Any
 
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.exports import verify as verifying
+from neuron_antagonism.exports.adapter import base_of
 from neuron_antagonism.exports.checkpoint import check_shard_size, write_checkpoint
 from neuron_antagonism.exports.choose import Chosen, base_model, check_foldable, choose
-from neuron_antagonism.exports.ia3 import base_of, write_ia3
+from neuron_antagonism.exports.harness import write_task
+from neuron_antagonism.exports.ia3 import write_ia3
+from neuron_antagonism.exports.lora import ranks, write_lora
 from neuron_antagonism.exports.neurons import PROVENANCE, provenance, write_csv, write_provenance
 from neuron_antagonism.exports.place import check_free, placed, sizes
 from neuron_antagonism.files import expanded
@@ -19,10 +22,11 @@ from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.plain import is_whole
 from neuron_antagonism.progress import Progress
-from neuron_antagonism.suites.result import RunResult
+from neuron_antagonism.suites.result import RunResult, load_run
 
-WEIGHTS = ("ia3", "checkpoint")
-FORMATS = (*WEIGHTS, "json", "csv")
+WEIGHTS = (*verifying.ADAPTERS, "checkpoint")
+HARNESS = "lm-eval"
+FORMATS = (*WEIGHTS, "json", "csv", HARNESS)
 
 
 @dataclass(frozen=True)
@@ -31,31 +35,36 @@ class Export:
 
     Attributes:
         path: the directory.
-        format: "ia3", "checkpoint", "json" or "csv".
+        format: "ia3", "lora", "checkpoint", "json", "csv" or "lm-eval".
         files: bytes of each file, by its path inside the directory.
-        edit: what was exported: of a run, the chosen edit at all positions.
+        edit: what was exported: of a run, the chosen edit at all positions; None for questions.
         difference: the largest difference between logits of the export, loaded in a fresh process, and of the live
             edit, as a share of the largest logit; None where that was not compared.
         unverified: why it was not compared and how to do it; empty where it was, and for neurons without weights.
         effect: what the edit was measured to do in this form (`Comparison.to_json`), or None where it was not.
         base: the model that it is for, as Hugging Face's loaders know it; empty where none was given.
         names: task, scorer and mode of a run's edit.
+        ranks: of a LoRA by layer; None for other formats.
+        questions: of lm-eval: how many, the run's own accuracies on them, and the command that measures them.
     """
 
     path: Path
     format: str
     files: dict[str, int]
-    edit: Edit
+    edit: Edit | None
     difference: float | None = None
     unverified: str = ""
     effect: dict[str, Any] | None = None
     base: str = ""
     names: dict[str, str] | None = None
+    ranks: dict[int, int] | None = None
+    questions: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         shown = {name: value for name, value in vars(self).items() if name not in ("edit", "names")}
-        return {**shown, "path": str(self.path), **(self.names or {}), "neurons": count(self.edit)}
+        neurons = {} if self.edit is None else {"neurons": count(self.edit)}
+        return {**shown, "path": str(self.path), **(self.names or {}), **neurons}
 
 
 def count(edit: Edit) -> int:
@@ -82,7 +91,8 @@ def export(
 
     Args:
         what: a run's result or directory, or an edit. A run's edit is exported as it is at all positions.
-        format: "ia3", a PEFT adapter; "checkpoint", a whole model with its tokenizer; "json" or "csv", its neurons.
+        format: "ia3" or "lora", a PEFT adapter; "checkpoint", a whole model with its tokenizer; "json" or "csv", its
+            neurons; "lm-eval", no edit but the questions that a run evaluated a task with.
         out: a new or empty directory; it appears whole or not at all.
         model: the model of an edit; of a run, where its own can't be loaded by name.
         task, scorer, mode: which of a run's edits; needed where it has several.
@@ -101,6 +111,8 @@ def export(
     check_shard_size(max_shard_size)
     out = expanded(out)
     check_free(out)
+    if format == HARNESS:
+        return _questions(what, out, task, [name for name, v in (("scorer", scorer), ("mode", mode)) if v is not None])
     chosen = choose(what, task, scorer, mode)
     base: HookedModel | None = None
     if format in WEIGHTS:
@@ -122,7 +134,21 @@ def export(
                 stages.done()
     source = base_of(base) if base is not None else ""
     files = sizes(out)
-    return Export(out, format, files, chosen.edit, difference, unverified, chosen.effect, source, chosen.names or None)
+    names = chosen.names or None
+    by_layer = ranks(chosen.edit, base.n_neurons) if base is not None and format == "lora" else None
+    return Export(out, format, files, chosen.edit, difference, unverified, chosen.effect, source, names, by_layer)
+
+
+def _questions(what: object, out: Path, task: str | None, choices: list[str]) -> Export:
+    if choices:
+        raise UsageError(f"{', '.join(choices)}: choices among edits; accepted by {HARNESS}: none of them, and a task")
+    result = load_run(what) if isinstance(what, str | Path) else what
+    if not isinstance(result, RunResult):
+        raise UsageError(f"{what!r:.80} holds no questions; accepted by {HARNESS}: a run's result or directory")
+    with placed(out) as folder:
+        found = write_task(folder, result, task)
+    names = {"task": found.pop("task")}
+    return Export(out, HARNESS, sizes(out), None, names=names, questions=found)
 
 
 def _write(folder: Path, chosen: Chosen, base: HookedModel | None, form: str, max_shard_size: str | int) -> None:
@@ -131,6 +157,8 @@ def _write(folder: Path, chosen: Chosen, base: HookedModel | None, form: str, ma
         return
     if base is not None and form == "ia3":
         write_ia3(folder, base, chosen.edit)
+    elif base is not None and form == "lora":
+        write_lora(folder, base, chosen.edit)
     elif base is not None and form == "checkpoint":
         write_checkpoint(folder, base, chosen.edit, max_shard_size)
     name = PROVENANCE if form in WEIGHTS else "neurons.json"
@@ -144,9 +172,9 @@ def _obstacle(out: Path, base: HookedModel, form: str, verify: bool) -> str:
         command += " --base (the model's directory)"
     if not verify:
         return f"not asked for; {command} does it"
-    if form == "ia3" and base.source is None and not is_whole(base):
+    if form in verifying.ADAPTERS and base.source is None and not is_whole(base):
         return f"its base, quantized or spread in memory, can't be loaded again; {command} does it on another"
-    if form == "ia3" and importlib.util.find_spec("peft") is None:
+    if form in verifying.ADAPTERS and importlib.util.find_spec("peft") is None:
         return f"peft is not installed; pip install 'neuron-antagonism[export]', then {command}"
     return ""
 

@@ -72,6 +72,8 @@ def provenance(chosen: Chosen, model: HookedModel | None, form: str) -> dict[str
             "n_bad": edit.n_bad,
         },
         "effect": chosen.effect,
+        "side_effects": chosen.side_effects,
+        "above_chance": chosen.above_chance,
         "neurons": rows(edit),
     }
 

@@ -18,8 +18,8 @@ import torch
 
 from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import AntagonismError, DataError, ExportError
+from neuron_antagonism.exports.adapter import load_adapter
 from neuron_antagonism.exports.checkpoint import write_checkpoint
-from neuron_antagonism.exports.ia3 import load_ia3
 from neuron_antagonism.exports.neurons import PROVENANCE
 from neuron_antagonism.files import COMPUTED, read_text
 from neuron_antagonism.model.load import load_model, load_pair
@@ -28,6 +28,9 @@ from neuron_antagonism.model.loading import checked_dtype
 if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit
     from neuron_antagonism.model.hooked import HookedModel
+
+ADAPTERS = ("ia3", "lora")
+"""Formats that are loaded on their base."""
 
 N_TOKENS = 16
 TEXT = "Which of these is right?\nA: one\nB: two 22\nAnswer: A"
@@ -131,9 +134,12 @@ def compare(folder: Path, base: str | None, live: Path | None, *, trust: bool = 
         asked = {"dtype": dtype, "revision": revision, "trust_remote_code": trust}
         expected = _live(base or stated["base"]["name"], asked, stated["neurons"])
     loading = expected["loading"]
-    if stated["format"] == "ia3":
+    if stated["format"] in ADAPTERS:
         model, _ = load_pair(base or stated["base"]["name"], **loading)
-        model = load_ia3(model, folder)
+        model = load_adapter(model, folder)
+        if stated["format"] == "lora" and dtype.itemsize < 4:
+            # beside its base a LoRA's output is one more sum that half precision rounds; merged it is exact
+            model = model.merge_and_unload()
     else:
         model, tokenizer = load_pair(str(folder), **{**loading, "revision": None})
         if list(tokenizer(TEXT)["input_ids"]) != expected["tokens"]:
@@ -150,7 +156,7 @@ def compare(folder: Path, base: str | None, live: Path | None, *, trust: bool = 
 def _provenance(folder: Path) -> dict[str, Any]:
     try:
         stated: dict[str, Any] = parsed_json(read_text(folder / PROVENANCE, "an export's", COMPUTED))
-        if stated["format"] not in ("ia3", "checkpoint") or not stated["base"]["dtype"]:
+        if stated["format"] not in (*ADAPTERS, "checkpoint") or not stated["base"]["dtype"]:
             raise KeyError("format")
     except (DataError, ValueError, KeyError, TypeError) as error:
         raise DataError(

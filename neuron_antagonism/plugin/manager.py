@@ -191,7 +191,7 @@ class Registry:
             raise PluginError(
                 f"task {entry.name!r} of {entry.distribution} made {made!r:.80} of {path}; accepted: a task"
             )
-        self._check_own_name(path, made.name)
+        self._check_own_name(path, made.name, entry)
         return made
 
     def names(self, kind: str) -> list[str]:
@@ -229,11 +229,12 @@ class Registry:
                     f"{entry.name!r} of {entry.distribution}; accepted: one; uninstall one of them"
                 )
 
-    def _check_own_name(self, path: str, name: Any) -> None:
+    def _check_own_name(self, path: str, name: Any, reader: Registered) -> None:
         if not _is_name(name):
             raise DataError(f"{path}: its task is named {name!r:.80}; accepted: {_NAME}, in the file's field name")
-        if name in self._entries:
-            taken = self._entries[name]
+        taken = self._entries.get(name)
+        # what a file states may have the name of what a file of the same kind states that is shipped
+        if taken is not None and (taken is reader or not issubclass(taken.cls, reader.cls)):
             raise DataError(
                 f"{path}: its task is named {name!r}, as a {taken.kind} of {taken.distribution} is; "
                 "accepted: a name that no plugin has, in the file's field name"

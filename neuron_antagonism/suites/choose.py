@@ -20,10 +20,19 @@ def chosen_edit(
     Raises:
         UsageError: a choice that is open, or one that the run does not have; lists what there is.
     """
-    task = _one("task", task, result.edits)
+    task = chosen_task(result, task)
     scorer = _one("scorer", scorer, result.edits[task])
     mode = _one("mode", mode, result.edits[task][scorer])
     return result.edits[task][scorer][mode], {"task": task, "scorer": scorer, "mode": mode}
+
+
+def chosen_task(result: RunResult, task: str | None) -> str:
+    """The task of a run that is meant; the only one need not be named.
+
+    Raises:
+        UsageError: an open choice, or a task that the run does not have.
+    """
+    return _one("task", task, result.edits)
 
 
 def _one(kind: str, asked: str | None, names: Iterable[str]) -> str:

@@ -66,6 +66,15 @@ class RunResult:
         return {task: Prepared(self._get(units["examples"])).split for task, units in self._units.items()}
 
     @cached_property
+    def readings(self) -> dict[str, dict[tuple[str, tuple[str, ...]], str]]:
+        """By task, what stands between a prompt and a letter where answers are read, by its end and the letters."""
+        told = {task: self._get(units["examples"]).meta["letters"] for task, units in self._units.items()}
+        return {
+            task: {(ending, tuple(letters)): suffix + form.format("") for ending, letters, _, suffix, form, *_ in rows}
+            for task, rows in told.items()
+        }
+
+    @cached_property
     def attributions(self) -> dict[str, dict[str, Attribution]]:
         """By task and scorer; of a scorer that draws, its first draw."""
         from neuron_antagonism.units.scores import read

@@ -46,9 +46,9 @@ class Split:
         """The columns' names."""
         return list(self.data.column_names)
 
-    def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield where each row is (for errors, from 0) and its values, class labels as their names."""
-        decoders = {name: _decoder(feature) for name, feature in self.data.features.items()}
+    def rows(self, *, named: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield where each row is (for errors, from 0) and its values, class labels as their names or as they are."""
+        decoders = {name: _decoder(feature) if named else _as_is for name, feature in self.data.features.items()}
         found = iter(self.data)
         for number in count():
             where = f"{self.where}, row {number}"
@@ -78,20 +78,7 @@ def splits(source: str, accepted: str, test: Sequence[str] = ("test", "validatio
         UsageError: `datasets` is not installed, or the source names no data set.
         DataError: the data set can't be loaded, has neither split, or is empty.
     """
-    name, config = _parse(source)
-    try:
-        datasets = importlib.import_module("datasets")
-    except ImportError:
-        raise na.UsageError(
-            f"{source}: needs the package datasets, which is not installed; install neuron-antagonism[data]"
-        ) from None
-    try:
-        loaded: Mapping[str, Any] = datasets.load_dataset(name, config)
-    except Exception as error:  # `datasets` raises many kinds, from the network's to the file formats'
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise na.DataError(
-            f"{source}: can't be loaded: {reason}; accepted: hub:dataset-id, hub:dataset-id:config, hub:directory"
-        ) from error
+    loaded = loaded_splits(source)
     found = {}
     for part, names in (("train", ("train",)), ("test", test)):
         if filled := [split for split in names if split in loaded and len(loaded[split])]:
@@ -103,6 +90,30 @@ def splits(source: str, accepted: str, test: Sequence[str] = ("test", "validatio
         Split(part if len(found) > 1 else "", f"{source}, split {split!r}", loaded[split])
         for part, split in found.items()
     ]
+
+
+def loaded_splits(source: str) -> Mapping[str, Any]:
+    """Every split of a data set by its name.
+
+    Raises:
+        UsageError: `datasets` is not installed, or the source names no data set.
+        DataError: the data set can't be loaded.
+    """
+    name, config = _parse(source)
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError:
+        raise na.UsageError(
+            f"{source}: needs the package datasets, which is not installed; install neuron-antagonism[data]"
+        ) from None
+    try:
+        found: Mapping[str, Any] = datasets.load_dataset(name, config)
+    except Exception as error:  # `datasets` raises many kinds, from the network's to the file formats'
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise na.DataError(
+            f"{source}: can't be loaded: {reason}; accepted: hub:dataset-id, hub:dataset-id:config, hub:directory"
+        ) from error
+    return found
 
 
 def unknown_columns(split: Split, accepted: str) -> na.DataError:
@@ -124,6 +135,10 @@ def _parse(source: str) -> tuple[str, str | None]:
             f"the source {source!r} names no data set; accepted: hub:dataset-id or hub:dataset-id:config"
         )
     return name, config or None
+
+
+def _as_is(value: Any) -> Any:
+    return value
 
 
 def _decoder(feature: Any) -> Callable[[Any], Any]:

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 import neuron_antagonism as na
+from neuron_antagonism_plugins import _harness, _schema
 from neuron_antagonism_plugins._files import WRITTEN, at, lines, malformed, readable
-from neuron_antagonism_plugins._schema import Spec, Where, accepted, check, fields
+from neuron_antagonism_plugins._harness import Harness
+from neuron_antagonism_plugins._schema import Spec, Where
 
 _FILE = "a task file in YAML or TOML with the fields data and columns"
-_DEPTH = 4  # the schema nests less
+_DEPTH = 5  # the schemas nest less
 _MANY = 10_000  # values, where an alias counts as often as it stands there
 _DOTS = 1000  # in a line of TOML: the time for a dotted key grows with the square of its parts
+
+_TYPED = tuple(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
+
+Model = TypeVar("Model", bound=na.Options)
 
 Lines = dict[tuple[str | int, ...], int]
 """Where fields stand, by their paths."""
 
 
-def read_spec(path: str | Path) -> Spec:
-    """Read and check a task file.
+def read_spec(path: str | Path) -> Spec | Harness:
+    """Read and check a task file, of this package's own fields or of lm-evaluation-harness.
 
     Raises:
         DataError: an unreadable file, a syntax error, or a wrong field; names file, line, field, what is accepted.
@@ -39,24 +46,37 @@ def read_spec(path: str | Path) -> Spec:
         line = next((known[loc[:size]] for size in range(len(loc), 0, -1) if loc[:size] in known), None)
         return f"{path if line is None else at(path, line)}, field {_dotted(loc)}"
 
-    try:
-        spec = Spec.model_validate(values)
-    except ValidationError as error:
-        raise _refused(error, where) from None
-    check(spec, where)
+    if _of_harness(values):
+        for name in (name for name in _harness.CODE if name in values):
+            raise na.DataError(
+                f"{where(name)}: {_harness.CODE[name]}, and is not read; accepted: {', '.join(Harness.model_fields)}"
+            )
+        harness = _validated(Harness, values, where, _harness)
+        _harness.check(harness, where)
+        return harness
+    spec = _validated(Spec, values, where, _schema)
+    _schema.check(spec, where)
     return spec
 
 
-def _refused(error: ValidationError, where: Where) -> na.DataError:
-    # an unknown field first: it is often the cause of a missing one
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+def _of_harness(values: Mapping[str, Any]) -> bool:
+    """Whether a file states a task by the fields of lm-evaluation-harness, and not by those of this package."""
+    return not {"data", "columns"} & values.keys() and bool(set(_harness.MARKS) & values.keys())
+
+
+def _validated(model: type[Model], values: Any, where: Where, schema: ModuleType) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        # an unknown field first: it is often the cause of a missing one
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     loc = first["loc"]
     if first["type"] == "extra_forbidden":
-        return na.DataError(f"{where(*loc)}: unknown; accepted: {', '.join(fields(loc[:-1]))}")
+        raise na.DataError(f"{where(*loc)}: unknown; accepted: {', '.join(schema.fields(loc[:-1]))}")
     if first["type"] == "missing":
-        return na.DataError(f"{where(*loc)}: is missing; accepted: {accepted(loc)}")
-    return malformed(where(*loc), first["input"], accepted(loc))
+        raise na.DataError(f"{where(*loc)}: is missing; accepted: {schema.accepted(loc)}")
+    raise malformed(where(*loc), first["input"], schema.accepted(loc))
 
 
 def _dotted(loc: Sequence[str | int]) -> str:
@@ -93,20 +113,30 @@ def _yaml(path: str | Path, whole: str) -> tuple[Any, Lines]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a code point that Unicode lacks
         raise na.DataError(f"{path}: no YAML: {' '.join(str(error).split())}; accepted: {_FILE}") from None
     known: Lines = {}
-    return (None if root is None else _plain(path, root, (), known)), known
+    keys = [key.value for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
+    typed = _of_harness(dict.fromkeys(key for key in keys if isinstance(key, str)))
+    return (None if root is None else _plain(path, root, (), known, typed=typed)), known
 
 
-def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known: Lines) -> Any:
-    """A node's value with every scalar as the text that it is: `yes`, `no` and `0` are labels, not booleans."""
+def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known: Lines, *, typed: bool) -> Any:
+    """A node's value with every scalar as the text that it is: `yes`, `no` and `0` are labels, not booleans.
+
+    `typed`: numbers, truth values and nothing are what YAML takes them for, as their own program reads them.
+    """
     number = node.start_mark.line + 1
     known.setdefault(loc, number)
     if len(known) > _MANY:
         raise malformed(at(path, number), f"more than {_MANY:,} values, aliases followed", _FILE)
+    if node.tag.startswith("!"):
+        shown = f"{node.tag} {node.value if isinstance(node, yaml.ScalarNode) else ''}".strip()
+        raise malformed(f"{at(path, number)}, field {_dotted(loc)}", shown, "plain values: code is not run")
     if len(loc) > _DEPTH:
         raise malformed(f"{at(path, number)}, field {_dotted(loc)}", "deeper nesting", _FILE)
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(path, inner, (*loc, i), known) for i, inner in enumerate(node.value)]
+        return [_plain(path, inner, (*loc, i), known, typed=typed) for i, inner in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
+        if typed and node.tag in _TYPED:
+            return _value_of(node)
         # a quoted text may write half a character
         return readable(f"{at(path, number)}, field {_dotted(loc)}", node.value)
     found: dict[str, Any] = {}
@@ -118,8 +148,15 @@ def _plain(path: str | Path, node: yaml.Node, loc: tuple[str | int, ...], known:
             raise malformed(at(path, line), f"{key.value} twice", "each field once")
         readable(at(path, line), key.value)
         known[(*loc, key.value)] = line
-        found[key.value] = _plain(path, inner, (*loc, key.value), known)
+        found[key.value] = _plain(path, inner, (*loc, key.value), known, typed=typed)
     return found
+
+
+def _value_of(node: yaml.Node) -> Any:
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except (yaml.YAMLError, ValueError):  # a number of thousands of digits
+        return node.value
 
 
 def _toml(path: str | Path, whole: str) -> tuple[dict[str, Any], Lines]:
