@@ -25,7 +25,17 @@ GROUPS = {
     ),
     "Edits and evaluation": (
         *("edit", "enhancer", "degrader", "Edit", "evaluate", "evaluate_many", "Evaluation", "compare", "Comparison"),
-        *("faithfulness", "faithfulness_many", "Faithfulness", "perplexity", "generate", "export", "Export"),
+        *(
+            "faithfulness",
+            "faithfulness_many",
+            "Faithfulness",
+            "perplexity",
+            "generate",
+            "export",
+            "Export",
+            "push",
+            "Pushed",
+        ),
     ),
     "Runs and suites": (
         *("run", "load_run", "RunResult", "bench", "BenchResult", "Suite", "leaderboard", "Leaderboard"),

@@ -13,7 +13,7 @@ import tiny
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import main
-from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.plugin import folder
 from neuron_antagonism.suites.forms import form_checks, form_level
 
 Call = Callable[..., tuple[int, str, str]]
@@ -46,9 +46,7 @@ def document(call: Call, *words: str | Path) -> Any:
 def test_the_list(call):
     """Every task with one line, its forms and where its data come from; no line is wider than a terminal."""
     rows = {row["name"]: row for row in document(call)}
-    assert set(rows) == {entry.name for entry in registry() if entry.kind == "task"}
-    # what is on the Hub is not fetched to be listed
-    assert rows["mmlu"]["data"] == "the Hub"
+    assert {"chunking", "commonsense", "file", "ner", "sentiment"} <= set(rows)
     assert rows["chunking"]["forms"] == ["letters"]
     assert rows["ner"]["forms"] == ["letters", "words"]
     test, train = na.load_task("ner").items()
@@ -58,6 +56,54 @@ def test_the_list(call):
     assert code == 0
     assert set(rows) <= set(out.split())
     assert max(map(len, out.splitlines())) <= 80
+
+
+OTHERS = """
+import neuron_antagonism as na
+
+
+class Needy(na.Task):
+    \"\"\"Comes without a sample.\"\"\"
+
+    name, role, rule, stems = "needy", "You answer.", "Reply with one letter only.", ("{text}",)
+    error = na.DataError("needs a file")
+
+    def examples(self, source, seed):
+        raise self.error
+
+
+class Faulty(Needy):
+    \"\"\"Has a mistake in it.\"\"\"
+
+    name, error = "faulty", ValueError("no such thing")
+
+
+class Remote(Needy):
+    \"\"\"Is elsewhere.\"\"\"
+
+    name, origin, error = "remote", "hub:some/where", MemoryError("must not be read")
+
+
+@na.hookimpl
+def neuron_antagonism_tasks():
+    return [Needy, Faulty, Remote]
+"""
+
+
+def test_tasks_of_others(call, tmp_path, monkeypatch):
+    """Of a task without a sample the list says where or how to give it data, of a broken one why; the rest is there."""
+    points = "[project.entry-points.neuron_antagonism]\nothers = 'others_of_a_test'\n"
+    (tmp_path / "pyproject.toml").write_text(f"[project]\nname = 'others'\nversion = '1'\n{points}")
+    (tmp_path / "others_of_a_test.py").write_text(OTHERS)
+    monkeypatch.setenv(folder.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    rows = {row["name"]: row for row in document(call)}
+    monkeypatch.delitem(sys.modules, "others_of_a_test")
+    assert rows["needy"]["data"] == "--data needy=EVAL[,TRAIN]"
+    assert rows["needy"]["summary"] == "Comes without a sample."
+    assert rows["faulty"]["data"] == "broken: task 'faulty' failed in examples(): ValueError: no such thing"
+    assert rows["remote"]["data"] == "hub:some/where"
+    assert "ner" in rows
 
 
 @pytest.mark.parametrize("form", ["letters", "words"])
@@ -88,7 +134,7 @@ def test_a_task_file(call, tmp_path):
     """A file's path works where a name does, and `--data` gives it other data under its own name."""
     file = tiny.labelled(tmp_path)
     shown = document(call, file)
-    assert (shown["name"], shown["data"]) == (na.load_task(file).name, "as its file says")
+    assert (shown["name"], shown["data"]) == (na.load_task(file).name, "mine.csv")
     other = next(tmp_path.glob("*.csv"))
     assert document(call, file, "--data", f"{shown['name']}={other}")["data"] == str(other)
 

@@ -28,7 +28,7 @@ from neuron_antagonism.cli.common import (
     quiet_libraries,
     task_data,
 )
-from neuron_antagonism.errors import AntagonismError, UsageError
+from neuron_antagonism.errors import AntagonismError, PluginError, UsageError
 from neuron_antagonism.progress import note
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def _list(json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Task", "What it asks", "Forms", "Data", box=None, pad_edge=False)
+    table = Table("Task", "What it asks", "Forms", box=None, pad_edge=False)
+    table.add_column("Data", overflow="fold")
     for row in rows:
         table.add_row(row["name"], row["summary"], ", ".join(row["forms"]), row["data"])
     Console(highlight=False, markup=False).print(table)
@@ -152,27 +153,32 @@ def _list(json: bool) -> None:
 
 
 def _row(entry: Registered) -> dict[str, Any]:
-    """What the list says of a task; of its data nothing but an own sample is read."""
+    """What the list says of a task; of its data nothing but an own sample is read, nothing from the network."""
     from neuron_antagonism.tasks.load import load_task
 
-    cls: Any = entry.thing
-    found = {
-        "name": entry.name,
-        "summary": (inspect.getdoc(entry.cls) or "").split("\n")[0],
-        "forms": list(cls.forms),
-        "distribution": entry.distribution,
-    }
-    if cls.suffixes:
-        return {**found, "data": f"a file that states it ({', '.join(cls.suffixes)})"}
-    if cls.origin:
-        # what is elsewhere is fetched when it is asked for, and not to be listed
-        return {**found, "data": cls.origin}
+    thing: Any = entry.thing
+    forms: tuple[str, ...] = thing.forms
     try:
-        test, train = load_task(entry.name).items()
+        if thing.suffixes:
+            data = f"a file that states it ({', '.join(thing.suffixes)})"
+        else:
+            # a task's own say goes before its class's
+            task = load_task(entry.name)
+            forms, data = task.task.forms, task.task.origin
+            data = data or f"own sample, {sum(map(len, task.items()))} rows"
+    except PluginError as error:
+        data = f"broken: {error}"
     except AntagonismError:
         # what it has none of, or can't read here, is to be given
-        return {**found, "data": f"--data {entry.name}=EVAL[,TRAIN]"}
-    return {**found, "data": f"own sample, {len(test) + len(train)} rows"}
+        data = f"--data {entry.name}=EVAL[,TRAIN]"
+    summary = (inspect.getdoc(entry.cls) or "").split("\n")[0]
+    return {
+        "name": entry.name,
+        "summary": summary,
+        "forms": list(forms),
+        "data": data,
+        "distribution": entry.distribution,
+    }
 
 
 def _described(
@@ -212,7 +218,7 @@ def _summary(task: LoadedTask) -> str:
 
 def _data(task: LoadedTask) -> str:
     given = ", ".join(one for one in (task.source, task.train) if one is not None)
-    return given or task.task.origin or ("as its file says" if task.task.suffixes else "own sample")
+    return given or task.task.origin or "own sample"
 
 
 def _print(task: LoadedTask, seen: dict[str, Preview], model: str | None, levels: dict[str, FormLevel | str]) -> None:

@@ -200,9 +200,10 @@ class Task:
         words_shots: of the form words, answered examples at the head of a prompt where nobody says how many: of each
             class, or in all where answers are no classes.
         hub: how to read this task from the Hub; the description shown in `plugins`.
+        origin: where the examples come from where nobody names a source, such as "hub:dataset-id"; "" = a sample that
+            comes with the task.
         left_out: an instance's own: rows that `examples` leaves out, by reason; emptied before each reading.
         suffixes: endings of the files that `from_file` reads; such a file's path works wherever a task's name does.
-        origin: where its data are fetched from where none are given, for people; "" = they come with it.
     """
 
     name: str = ""
@@ -217,9 +218,9 @@ class Task:
     words_role: str = ""
     words_options: tuple[str, ...] = ()
     words_shots: int = 4
+    origin: str = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
-    origin: ClassVar[str] = ""
 
     @cached_property
     def left_out(self) -> Counter[str]:

@@ -111,6 +111,7 @@ class FileTask(na.Task):
         spec = self.spec = read_spec(path)
         self.place = _Place(Path(path))
         self.name = Path(path).stem if spec.name is None else spec.name
+        self.origin = _origin(spec)
         self.role, self.stems, self.forms = spec.role, spec.stems, spec.forms
         self.demonstration: na.Item | None = None
         if isinstance(spec, Harness):
@@ -281,3 +282,12 @@ def _demonstration(spec: Spec) -> na.Item | None:
         return None
     wrong = [text for text in distinct(shown.distractors or label_set(spec)) if same(text) != same(shown.answer)]
     return na.Item(shown.answer if shown.text is None else shown.text, shown.answer, tuple(wrong), shown.meta)
+
+
+def _origin(spec: Spec | Harness) -> str:
+    """The data that a task file names, as it stands there."""
+    if isinstance(spec, Spec):
+        return ", ".join(one for one in (spec.data.test, spec.data.train) if one is not None)
+    if spec.dataset_kwargs is None:
+        return f"hub:{spec.dataset_path}"
+    return ", ".join(file for files in spec.dataset_kwargs.data_files.values() for file in files)

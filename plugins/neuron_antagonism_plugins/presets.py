@@ -32,7 +32,6 @@ class Preset(FileTask):
     """A task file that is shipped."""
 
     suffixes = ()
-    origin = "the Hub"
 
     def __init__(self) -> None:
         """Read it; its data is on the Hub, and is read by `examples`."""
