@@ -142,7 +142,10 @@ def cells_at(
     if tenths not in range(N_RATIOS):
         raise UsageError(f"ratio of {tenths} tenths; accepted: 0 to {N_RATIOS - 1}")
     resamples = prepared(sweeps, resamples)
-    rule: Rule = lambda sweep, mode: [t for t in sweep.ratios(mode) if t == tenths]  # noqa: E731
+
+    def rule(sweep: Sweep, mode: str) -> list[int]:
+        return [there for there in sweep.ratios(mode) if there == tenths]
+
     return derive(sweeps, "fixed", rule, resamples, read)
 
 

@@ -18,6 +18,8 @@ from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import agreement_over_texts, jaccard, over_texts
 from neuron_antagonism.metrics.judges.means import weighted_means
 from neuron_antagonism.metrics.outcomes import MODES, sign
+from neuron_antagonism.parts.judging.agreement import question_texts
+from neuron_antagonism.parts.judging.bench import figure
 from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import TaskRows
 from neuron_antagonism.parts.specs import Choices
@@ -38,6 +40,8 @@ OPTIONS = ("ambiguous", "z")
 """Choices that are options of the scorer."""
 
 Values = Float[np.ndarray, "layer neuron"]
+Truth = tuple[Float[np.ndarray, "question layer neuron"], Shaped[np.ndarray, " question"]]
+"""Exact effects, and the text of each question."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,12 @@ class ChoiceRows(TaskRows):
         """The rows of a task."""
         split = self.sizes.at(desk).split
         rows: list[dict[str, Any]] = []
+        truth: dict[str, Truth] = {}
         for name in self.spec.scorers:
-            rows += self._rows(desk, split, registry().make(Scorer, name))
+            rows += self._rows(desk, split, registry().make(Scorer, name), truth)
         return Payload({"rows": rows, "notes": split.report.notes})
 
-    def _rows(self, desk: Desk, split: Split, scorer: Scorer) -> Iterator[dict[str, Any]]:
+    def _rows(self, desk: Desk, split: Split, scorer: Scorer, truth: dict[str, Truth]) -> Iterator[dict[str, Any]]:
         evaluate = split.evaluate
         standard, *variants = self._variants(desk, split.identify, scorer)
         found: dict[int, tuple[Candidate, Values]] = {}
@@ -133,8 +138,11 @@ class ChoiceRows(TaskRows):
         changes = (odds[1:] - odds[0]).reshape(len(found), len(MODES), -1)
         by_number = dict(zip(found, changes, strict=True))
         texts = np.array([example.unit for example in evaluate])
-        sites = dict.fromkeys(every[number].settings.site for number in found)
-        truth = {site: self._truth(desk, evaluate, site) for site in sites}
+        for number in found:
+            site = every[number].settings.site
+            if site not in truth:
+                # the same for every scorer
+                truth[site] = self._truth(desk, evaluate, site)
         base, seed = answers[0].outcomes, desk.job.seed
         above = natural_levels(split, base, base.resamples(seed), seed)["above_chance"]
         for number, variant in enumerate(every):
@@ -144,8 +152,8 @@ class ChoiceRows(TaskRows):
                 yield about | _figure("enhance", None) | {"reason": reasons[number]}
                 continue
             candidate, scores = found[number]
-            for figure in _control(by_number[number], by_number[0], texts, seed):
-                yield about | figure | {"reason": ""}
+            for one in _control(by_number[number], by_number[0], texts, seed):
+                yield about | one | {"reason": ""}
             effects, units = truth[variant.settings.site]
             agreed = agreement_over_texts(scores, effects, units, seed=seed)
             for name in ("spearman", "good@100"):
@@ -178,13 +186,10 @@ class ChoiceRows(TaskRows):
         how |= {"site": variant.settings.site, "positions": variant.positions}
         return MAKERS[mode](candidate.good, candidate.bad, **how)
 
-    def _truth(
-        self, desk: Desk, evaluate: Sequence[Example], site: str
-    ) -> tuple[Float[np.ndarray, "question layer neuron"], Shaped[np.ndarray, " question"]]:
+    def _truth(self, desk: Desk, evaluate: Sequence[Example], site: str) -> Truth:
         examples = evaluate[: self.spec.truth]
         found = ablate(desk.model, examples, self.spec.target, site=site, progress=desk.told(f"{self.name}, truth"))
-        units = np.array([example.unit for example in examples for _ in example.proxies])
-        return found.effects.float().numpy(), units
+        return found.effects.float().numpy(), question_texts(examples)
 
 
 def _asked(example: Example, choice: str, value: Any) -> Example:
@@ -222,6 +227,4 @@ def _control(
 
 
 def _figure(name: str, value: float | None, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    numbers = {"value": value, "low": low, "high": high}
-    plain = {key: None if one is None or np.isnan(one) else float(one) for key, one in numbers.items()}
-    return {"figure": name} | plain
+    return {"figure": name} | figure(value, low, high)

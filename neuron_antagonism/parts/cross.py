@@ -54,11 +54,9 @@ class CrossRows(GroupRows):
 
     def depth(self, n_units: int) -> int:
         """As many as are edited."""
-        return min(max((count for pair in self.spec.counts.values() for count in pair), default=self._budget), n_units)
-
-    @property
-    def _budget(self) -> int:
-        return self.spec.budget
+        return min(
+            max((count for pair in self.spec.counts.values() for count in pair), default=self.spec.budget), n_units
+        )
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task's neurons."""

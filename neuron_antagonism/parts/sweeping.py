@@ -29,6 +29,9 @@ EFFECT = (
 ALONE = {"good": GOOD_ONLY, "bad": 0}
 """Protocols of a fixed ratio, in tenths: one kind of neurons by itself."""
 
+Place = tuple[int, str, int]
+"""Which of the neuron sets, mode, and ratio in tenths."""
+
 
 @dataclass(frozen=True)
 class Sweeping:
@@ -48,14 +51,15 @@ class Sweeping:
 
     def sweeps(self, candidates: Sequence[Candidate], budget: int) -> list[Sweep]:
         """The sweep of each neuron set, at one budget."""
-        sides = [self._answers(name, candidates, budget) for name in ("select", "evaluate")]
+        edits = self._edits(candidates, budget)
+        sides = [self._answers(name, edits) for name in ("select", "evaluate")]
         found = []
         for number, candidate in enumerate(candidates):
             select, evaluate = (self._swept(*side, number) for side in sides)
             available = np.zeros((len(MODES), N_RATIOS), dtype=bool)
             available[:, list(candidate.tenths())] = True
             used = np.zeros((len(MODES), N_RATIOS, 2), dtype=np.int64)
-            for (one, mode, tenths), edit in self._edits(candidates, budget).items():
+            for (one, mode, tenths), edit in edits.items():
                 if one == number:
                     used[MODES.index(mode), tenths] = edit.n_good or 0, edit.n_bad or 0
             task = self.desk.job.name
@@ -77,7 +81,7 @@ class Sweeping:
 
     def choose(self, candidate: Candidate, budget: int) -> dict[str, int]:
         """By mode the ratio, in tenths, that the selection examples choose."""
-        swept = self._swept(*self._answers("select", [candidate], budget), 0)
+        swept = self._swept(*self._answers("select", self._edits([candidate], budget)), 0)
         return {mode: best_ratio(swept, mode, candidate.tenths()) for mode in MODES}
 
     def edit(self, candidate: Candidate, mode: str, tenths: int, budget: int) -> Edit:
@@ -85,7 +89,7 @@ class Sweeping:
         how: dict[str, Any] = {"budget": budget, "ratio": tenths / 10, "site": self.site}
         return MAKERS[mode](candidate.good, candidate.bad, **how)
 
-    def _edits(self, candidates: Sequence[Candidate], budget: int) -> dict[tuple[int, str, int], Edit]:
+    def _edits(self, candidates: Sequence[Candidate], budget: int) -> dict[Place, Edit]:
         return {
             (number, mode, tenths): self.edit(candidate, mode, tenths, budget)
             for number, candidate in enumerate(candidates)
@@ -93,10 +97,7 @@ class Sweeping:
             for tenths in candidate.tenths()
         }
 
-    def _answers(
-        self, name: str, candidates: Sequence[Candidate], budget: int
-    ) -> tuple[Evaluation, dict[tuple[int, str, int], Evaluation]]:
-        edits = self._edits(candidates, budget)
+    def _answers(self, name: str, edits: Mapping[Place, Edit]) -> tuple[Evaluation, dict[Place, Evaluation]]:
         told = self.desk.told(f"{self.what}, {name}")
         examples = getattr(self.split, name)
         base, *found = evaluate_many(
@@ -104,7 +105,7 @@ class Sweeping:
         )
         return base, dict(zip(edits, found, strict=True))
 
-    def _swept(self, base: Evaluation, answers: Mapping[tuple[int, str, int], Evaluation], candidate: int) -> Swept:
+    def _swept(self, base: Evaluation, answers: Mapping[Place, Evaluation], candidate: int) -> Swept:
         shape = (len(MODES), N_RATIOS, base.outcomes.n_examples)
         right, surprise = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)
         for (number, mode, tenths), answer in answers.items():

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from neuron_antagonism.report.boards import COLUMNS, JUDGES, number
+from neuron_antagonism.report.boards import COLUMNS, JUDGES, by_task, number
 from neuron_antagonism.report.rows import Row
 from neuron_antagonism.report.written import grids
 
@@ -99,16 +99,9 @@ def _apart(rows: Sequence[Row], *, keep: bool) -> Iterator[tuple[str, list[Row]]
     yield from groups.items()
 
 
-def _by_task(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row["task"], []).append(row)
-    yield from groups.items()
-
-
 def _masking(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
     shown = _grid if _is_grid(part) else _by_class
-    for task, own in _by_task(rows):
+    for task, own in by_task(rows):
         yield shown(part, task, own)
 
 
@@ -117,7 +110,7 @@ def _is_grid(part: Spec) -> bool:
 
 
 def _distributed(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
-    for task, own in _by_task(rows):
+    for task, own in by_task(rows):
         yield _distributions(part, task, own)
 
 
@@ -132,7 +125,7 @@ def _together(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
 
 def _effects(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
     columns = ["Acc %", "as it comes", "net", "Planted"]
-    for task, own in _by_task([row for row in rows if row["protocol"] == "held-out"]):
+    for task, own in by_task([row for row in rows if row["protocol"] == "held-out"]):
         seeds = len({row.get("seed") for row in own})
         natural = _spread([100 * row["natural"] for row in own if row["natural"] is not None])
         title = f"{task}, {part['name']}: unedited {_spread([100 * row['acc_before'] for row in own])} %"
@@ -156,7 +149,7 @@ def _effects(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
 def _board(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
     judged = {row["judge"] for row in rows}
     columns = {title: judge for title, judge in COLUMNS.items() if judge in judged}
-    for task, own in _by_task(rows):
+    for task, own in by_task(rows):
         title = f"{task}, {part['name']}: {part['evaluate']} held-out examples, target {part['target']}"
         table = _table(title, ["Scorer"], list(columns))
         # ten columns in a terminal of eighty

@@ -113,9 +113,13 @@ class Bench:
 
 def row(judge: str, value: float, low: float | None = None, high: float | None = None, note: str = "") -> Row:
     """A row; nan, which says that there is nothing to measure or to bound, becomes None; `note` says why."""
+    return {"judge": judge, **figure(value, low, high)} | ({"note": note} if note else {})
+
+
+def figure(value: float | None, low: float | None = None, high: float | None = None) -> Row:
+    """value, low, high as plain numbers; nan becomes None."""
     numbers = {"value": value, "low": low, "high": high}
-    plain = {name: None if one is None or np.isnan(one) else float(one) for name, one in numbers.items()}
-    return {"judge": judge, **plain} | ({"note": note} if note else {})
+    return {name: None if one is None or np.isnan(one) else float(one) for name, one in numbers.items()}
 
 
 class Judge(ABC):
