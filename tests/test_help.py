@@ -11,6 +11,8 @@ import pytest
 from typer.main import get_command
 
 from neuron_antagonism.cli.app import app
+from neuron_antagonism.cli.options import SHOWN, flag_of
+from neuron_antagonism.runs.config import RunConfig
 
 PANELS = (
     "What is measured",
@@ -71,3 +73,17 @@ def test_the_script_for_a_shell(tmp_path):
     assert "installed" in called("--install-completion")
     written = [file.read_text() for file in tmp_path.rglob("*.sh")]
     assert [one.strip() for one in written] == [script.strip()]
+
+
+def test_an_option_of_a_run_is_stated_once():
+    """Every field of `RunConfig` that a word can state is an option, and its default is read from there."""
+    others = {"data", "options", "stratified", "protocols", "random_draws"}
+    assert SHOWN.keys() == RunConfig.model_fields.keys() - others
+    parameters = {parameter.name: parameter for parameter in get_command(app).commands["run"].params}  # type: ignore[attr-defined]
+    for field in SHOWN:
+        default, parameter = RunConfig.model_fields[field].default, parameters[field]
+        assert flag_of(field) in parameter.opts
+        # what was not given is left to a run file, and then to the field
+        assert parameter.default is None
+        if isinstance(default, int | str) and not isinstance(default, bool):
+            assert f"Default: {'--model' if field == 'reference' else default}." in parameter.help

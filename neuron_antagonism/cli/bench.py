@@ -11,31 +11,21 @@ import typer
 
 from neuron_antagonism.cli import panels
 from neuron_antagonism.cli.common import (
-    Adapter,
     BackendOption,
     Cache,
-    ChatTemplate,
     Data,
     Debug,
-    Device,
-    DeviceMap,
     DryRun,
-    Dtype,
-    Form,
     Json,
-    Quantize,
     Quiet,
     Report,
-    Revision,
-    Shots,
-    TrustRemoteCode,
     Workers,
-    parsed_map,
     print_json,
     quiet_libraries,
     task_data,
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
+from neuron_antagonism.cli.options import LOADING, takes
 from neuron_antagonism.cli.report import report_at
 from neuron_antagonism.errors import RunError
 from neuron_antagonism.progress import note
@@ -46,7 +36,9 @@ if TYPE_CHECKING:
     from neuron_antagonism.suites.spec import Suite
 
 
+@takes(*LOADING, "form", "shots")
 def bench(
+    *,
     suite: Annotated[
         list[str] | None,
         panels.measured(
@@ -54,10 +46,14 @@ def bench(
             help="A suite's name, a YAML file that states one (repeatable), or an earlier directory. Left out: lists.",
         ),
     ] = None,
+    show: Annotated[
+        bool, panels.measured("--show", help="Print the suite's spec, to start a file of your own from.")
+    ] = False,
     model: Annotated[
         list[str] | None,
         panels.model("--model", help="'demo' (embedded), a local directory, or a Hub id; repeatable. Default: demo."),
     ] = None,
+    asked: dict[str, Any],
     task: Annotated[
         list[str] | None,
         panels.data("--task", help="A task, or a file like task.yaml, instead of the suite's; repeatable."),
@@ -70,27 +66,14 @@ def bench(
     seed: Annotated[
         list[int] | None, panels.data("--seed", help="Seed of every draw; repeatable. Default: the suite's, or 0.")
     ] = None,
-    form: Form = None,
-    shots: Shots = None,
     out: Annotated[
         Path | None, panels.place(help="The results' directory. Default: runs/<suite>-<date>-<time>.")
     ] = None,
-    show: Annotated[
-        bool, panels.measured("--show", help="Print the suite's spec, to start a file of your own from.")
-    ] = False,
     cache: Cache = None,
     backend: BackendOption = "serial",
     workers: Workers = 1,
-    report: Report = True,
     dry_run: DryRun = False,
-    dtype: Dtype = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    quantize: Quantize = None,
-    revision: Revision = None,
-    adapter: Adapter = None,
-    trust_remote_code: TrustRemoteCode = False,
-    chat_template: ChatTemplate = False,
+    report: Report = True,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -124,19 +107,11 @@ def bench(
     from neuron_antagonism.suites.bench import carry_bench, finished, plan_bench
 
     quiet_libraries()
-    loading = RunConfig.of(
-        dtype=dtype,
-        device=device,
-        device_map=parsed_map(device_map),
-        quantize=quantize,
-        revision=revision,
-        adapter=adapter,
-        trust_remote_code=trust_remote_code,
-        chat_template=chat_template,
-    ).loading()
+    questions = {name: asked.pop(name, None) for name in ("form", "shots")}
+    loading = RunConfig.of(**asked).loading()
     directory = expanded(out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    asked: dict[str, Any] = {"tasks": task or (), "data": sources, "form": form, "shots": shots, "seed": seed or ()}
-    plan = plan_bench(spec, model or (), **asked, text=text, loading=loading)
+    what: dict[str, Any] = {"tasks": task or (), "data": sources, "seed": seed or (), **questions}
+    plan = plan_bench(spec, model or (), **what, text=text, loading=loading)
     there = None if dry_run else finished(directory, plan.key)
     # torch and TransformerLens take seconds to import
     if there is None and not quiet and sys.stderr.isatty():

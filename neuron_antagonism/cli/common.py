@@ -18,34 +18,13 @@ from neuron_antagonism.progress import note
 Json = Annotated[bool, panels.output("--json", help="Print one JSON document on stdout; everything else on stderr.")]
 Quiet = Annotated[bool, panels.output("--quiet", "-q", help="No progress.")]
 Debug = Annotated[bool, panels.output("--debug", help="Show a traceback for errors.")]
-Model = Annotated[str, panels.model("--model", help="'demo' (embedded), a local directory, or a Hub id.")]
-Adapter = Annotated[
-    str | None, panels.model("--adapter", help="A PEFT adapter (directory or Hub id) to merge into the model.")
-]
-Dtype = Annotated[str | None, panels.model(help="float32, float16, bfloat16 or float64.")]
 Device = Annotated[str | None, panels.model(help="cpu, cuda, cuda:1, …")]
-DeviceMap = Annotated[
-    str | None, panels.model(help="Spread the blocks over several devices: auto, balanced, … or JSON by module.")
-]
-Quantize = Annotated[str | None, panels.model(metavar="8bit|4bit", help="Quantize the weights; needs bitsandbytes.")]
-Revision = Annotated[str | None, panels.model(help="Branch, tag or commit of a Hub id.")]
 TrustRemoteCode = Annotated[
     bool, panels.model("--trust-remote-code", help="Run the Python code that the checkpoint brings along.")
 ]
 Data = Annotated[
     list[str] | None,
     panels.data("--data", metavar="TASK=EVAL[,TRAIN]", help="A task's own files, or hub:ID; repeatable."),
-]
-ChatTemplate = Annotated[
-    bool, panels.model("--chat-template", help="Put prompts through the tokenizer's chat template.")
-]
-
-
-Form = Annotated[
-    str | None, panels.data(metavar="letters|words", help="How questions are answered. Default: with letters.")
-]
-Shots = Annotated[
-    int | None, panels.data(help="In words, answered examples of each class in a prompt. Default: as the task says.")
 ]
 Cache = Annotated[
     Path | None,
@@ -121,17 +100,3 @@ def task_data(values: list[str]) -> dict[str, tuple[str, str | None]]:
             raise UsageError(f"--data {name}={files}: {problem}; accepted: TASK=EVAL or TASK=EVAL,TRAIN, a task once")
         data[name] = (source, train or None)
     return data
-
-
-def parsed_map(value: str | None) -> Any:
-    """A name, or a mapping written as JSON.
-
-    Raises:
-        UsageError: malformed JSON.
-    """
-    if value is None or not value.lstrip().startswith("{"):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f'--device-map {value!r}: {error}; accepted: auto, … or JSON such as {{"": 0}}') from None

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from neuron_antagonism.cli import panels
-from neuron_antagonism.cli.common import (
-    Adapter,
-    ChatTemplate,
-    Debug,
-    Device,
-    DeviceMap,
-    Dtype,
-    Json,
-    Model,
-    Quantize,
-    Quiet,
-    Revision,
-    TrustRemoteCode,
-    parsed_map,
-    print_json,
-    quiet_libraries,
-)
+from neuron_antagonism.cli.common import Debug, Json, Quiet, print_json, quiet_libraries
+from neuron_antagonism.cli.options import LOADING, takes
 from neuron_antagonism.errors import AntagonismError
 
 if TYPE_CHECKING:
@@ -41,50 +26,26 @@ class Check:
     detail: str
 
 
+@takes(
+    *("scorers", "budget", "model", *LOADING, "tasks", "engine"),
+    tasks="A task of the run to estimate; repeatable. Default: the model alone.",
+    scorers="A scorer of that run; repeatable. Default: those of run.",
+    budget="Neurons touched by an edit of that run.",
+)
 def doctor(
-    model: Model = "demo",
-    task: Annotated[
-        list[str] | None,
-        panels.data("--task", help="A task of the run to estimate; repeatable. Default: the model alone."),
-    ] = None,
-    scorer: Annotated[
-        list[str] | None, panels.measured("--scorer", help="A scorer of that run; repeatable. Default: those of run.")
-    ] = None,
+    *,
     full: Annotated[bool, panels.measured("--full", help="That run at the paper's sizes.")] = False,
-    budget: Annotated[int, panels.measured(help="Neurons touched by an edit of that run.")] = 100,
-    engine: Annotated[str, panels.place(help="auto, replay, rows or reference.")] = "auto",
-    dtype: Dtype = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    quantize: Quantize = None,
-    revision: Revision = None,
-    adapter: Adapter = None,
-    trust_remote_code: TrustRemoteCode = False,
-    chat_template: ChatTemplate = False,
+    asked: dict[str, Any],
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Check the installation, the plugins and a model, and estimate a run of it. Exits with 1 when a check fails."""
-    from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
+    from neuron_antagonism.runs.config import FULL, RunConfig
 
-    config = RunConfig.of(
-        model=model,
-        budget=budget,
-        engine=engine,
-        dtype=dtype,
-        device=device,
-        device_map=parsed_map(device_map),
-        quantize=quantize,
-        revision=revision,
-        adapter=adapter,
-        trust_remote_code=trust_remote_code,
-        chat_template=chat_template,
-        **(FULL if full else SMALL),
-        **{name: tuple(value) for name, value in {"tasks": task, "scorers": scorer}.items() if value},
-    )
+    config = RunConfig.of(**(FULL if full else {}), **asked)
     checks: list[Check] = []
-    for check in _checks(config, estimated=bool(task)):
+    for check in _checks(config, estimated="tasks" in asked):
         checks.append(check)
         if not json:
             print(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}", flush=True)

@@ -8,20 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from neuron_antagonism.cli.common import (
-    Debug,
-    Device,
-    Dtype,
-    Json,
-    Quiet,
-    TrustRemoteCode,
-    print_json,
-    quiet_libraries,
-)
+from neuron_antagonism.cli.common import Debug, Json, Quiet, print_json, quiet_libraries
+from neuron_antagonism.cli.options import takes
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.progress import note
 
 
+@takes("dtype", "device", "trust_remote_code")
 def generate(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
@@ -33,9 +26,8 @@ def generate(
     temperature: Annotated[float, typer.Option(help="0: the likeliest token; above: drawn.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     model: Annotated[str | None, typer.Option(help="Where the run's model is now. Default: where it was.")] = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
+    *,
+    asked: dict[str, Any],
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -62,8 +54,7 @@ def generate(
     if positions is not None:
         edit = edit.at(positions)
     config = RunConfig.of(**result.manifest["config"])
-    loading = config.loading(dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    hooked = load_model(model or config.model, **loading)
+    hooked = load_model(model or config.model, **config.loading(**asked))
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuron_antagonism.cli.common import (
-    Debug,
-    Device,
-    Dtype,
-    Json,
-    Quiet,
-    TrustRemoteCode,
-    print_json,
-    quiet_libraries,
-)
+from neuron_antagonism.cli.common import Debug, Json, Quiet, print_json, quiet_libraries
+from neuron_antagonism.cli.options import takes
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.progress import note
 
@@ -36,6 +28,7 @@ def _group(ctx: typer.Context) -> None:
 
 
 @neuron.command("show")
+@takes("dtype", "device", "trust_remote_code")
 def show(
     which: Annotated[str, typer.Argument(metavar="L.N", help="Layer and neuron, such as 3.117.")],
     run: Annotated[Path | None, typer.Argument(help="A run, for its model, its questions and its scores.")] = None,
@@ -44,9 +37,8 @@ def show(
         list[str] | None, typer.Option("--task", help="A task; repeatable. Default: the run's, or the four shipped.")
     ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to list on each side.")] = 8,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
+    *,
+    asked: dict[str, Any],
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -69,18 +61,17 @@ def show(
     layer, index = int(match[1]), int(match[2])
     result = load_run(run) if run is not None else None
     config = RunConfig.of(**(result.manifest["config"] if result is not None else {"model": model or "demo"}))
-    loading = config.loading(dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    hooked = load_model(config.model, **loading)
+    hooked = load_model(config.model, **config.loading(**asked))
     check_neuron(layer, index, hooked.n_layers, hooked.n_neurons)
     if result is not None:
         for name in task or ():
             if name not in result.splits:
                 raise UsageError(unknown("task of this run", name, result.splits))
-        asked = {name: split.evaluate for name, split in result.splits.items() if not task or name in task}
+        examples_of = {name: split.evaluate for name, split in result.splits.items() if not task or name in task}
     else:
-        asked = {name: load_task(name).split(0, 0, 48, fits=hooked).evaluate for name in task or DEFAULT_TASKS}
+        examples_of = {name: load_task(name).split(0, 0, 48, fits=hooked).evaluate for name in task or DEFAULT_TASKS}
     found: dict[str, Any] = {}
-    for name, examples in asked.items():
+    for name, examples in examples_of.items():
         attributions = result.attributions[name] if result is not None else {}
         scores = {scorer: standing(a, layer, index) for scorer, a in attributions.items()}
         found[name] = (scores, describe(hooked, layer, index, examples, tokens=tokens))

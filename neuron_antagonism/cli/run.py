@@ -11,33 +11,22 @@ import typer
 
 from neuron_antagonism.cli import panels
 from neuron_antagonism.cli.common import (
-    Adapter,
     BackendOption,
     Cache,
-    ChatTemplate,
     Data,
     Debug,
-    Device,
-    DeviceMap,
     DryRun,
-    Dtype,
-    Form,
     Json,
-    Model,
-    Quantize,
     Quiet,
     Report,
-    Revision,
-    Shots,
-    TrustRemoteCode,
     Workers,
     pairs,
-    parsed_map,
     print_json,
     quiet_libraries,
     task_data,
 )
 from neuron_antagonism.cli.interrupt import Terminated, interruptible
+from neuron_antagonism.cli.options import LOADING, takes
 from neuron_antagonism.cli.report import report_at
 from neuron_antagonism.errors import AntagonismError, UsageError
 from neuron_antagonism.files import expanded
@@ -50,21 +39,17 @@ if TYPE_CHECKING:
     from neuron_antagonism.suites.result import RunResult
 
 
+@takes(
+    *("scorers", "budget", "steps", "quadrature", "site", "positions", "strengthen", "weaken", "model", "reference"),
+    *LOADING,
+    *("tasks", "form", "shots", "seed", "identify", "select", "evaluate", "engine", "max_tokens"),
+    tasks="A task, or a file like task.yaml; repeatable. Default: the four shipped.",
+)
 def run(
-    ctx: typer.Context,
+    asked: dict[str, Any],
     config: Annotated[
         Path | None,
         panels.measured(help="A run file (YAML, TOML, JSON) or an earlier manifest; options given go before."),
-    ] = None,
-    model: Model = "demo",
-    task: Annotated[
-        list[str] | None,
-        panels.data("--task", help="A task, or a file like task.yaml; repeatable. Default: the four shipped."),
-    ] = None,
-    data: Data = None,
-    scorer: Annotated[
-        list[str] | None,
-        panels.measured("--scorer", help="A scorer; repeatable. Default: ace tn qrnca kn act random."),
     ] = None,
     neurons: Annotated[
         Path | None,
@@ -76,50 +61,22 @@ def run(
         list[str] | None,
         panels.measured("-o", "--option", metavar="NAME.OPTION=VALUE", help="A plugin's option; repeatable."),
     ] = None,
-    budget: Annotated[int, panels.measured(help="Neurons touched by an edit.")] = 100,
-    seed: Annotated[int, panels.data(help="Seed of every draw.")] = 0,
-    out: Annotated[Path | None, panels.place(help="The run's directory. Default: runs/<date>-<time>.")] = None,
-    resume: Annotated[bool, panels.place("--resume", help="Complete the run in --out, with its options.")] = False,
-    form: Form = "letters",
-    shots: Shots = None,
-    full: Annotated[bool, panels.data("--full", help="The paper's sizes: 5, 50 and 100 examples.")] = False,
-    identify: Annotated[int | None, panels.data(help="Examples for attribution.")] = None,
-    select: Annotated[int | None, panels.data(help="Examples that choose the ratio.")] = None,
-    evaluate: Annotated[int | None, panels.data(help="Examples that are reported on.")] = None,
-    reference: Annotated[
-        str | None,
-        panels.model(help="The model that half of the examples are understood by. Default: --model."),
-    ] = None,
-    unstratified: Annotated[
-        bool, panels.data("--unstratified", help="Examples as they come, not half of them understood.")
-    ] = False,
-    engine: Annotated[str, panels.place(help="auto, replay, rows or reference.")] = "auto",
-    max_tokens: Annotated[
-        int | None, panels.place(help="Tokens in one forward. Default: planned from the free memory.")
-    ] = None,
-    steps: Annotated[str, panels.measured(help="Steps of integrated gradients, or auto.")] = "16",
-    quadrature: Annotated[str, panels.measured(help="right, midpoint or gauss-legendre.")] = "right",
-    site: Annotated[str, panels.measured(help="post, up (FFN neurons) or resid_post (residual stream).")] = "post",
-    positions: Annotated[str, panels.measured(help="Where edits act: last or all.")] = "last",
-    strengthen: Annotated[str, panels.measured(help="Intervention on neurons that should act more.")] = "excite",
-    weaken: Annotated[str, panels.measured(help="Intervention on neurons that should act less.")] = "silence",
     protocols: Annotated[
         list[str] | None,
         panels.measured("--protocols", help="held-out; also paper, matched, or all: every ratio is evaluated then."),
     ] = None,
+    data: Data = None,
+    full: Annotated[bool, panels.data("--full", help="The paper's sizes: 5, 50 and 100 examples.")] = False,
+    unstratified: Annotated[
+        bool, panels.data("--unstratified", help="Examples as they come, not half of them understood.")
+    ] = False,
+    out: Annotated[Path | None, panels.place(help="The run's directory. Default: runs/<date>-<time>.")] = None,
+    resume: Annotated[bool, panels.place("--resume", help="Complete the run in --out, with its options.")] = False,
     cache: Cache = None,
     backend: BackendOption = "serial",
     workers: Workers = 1,
-    report: Report = True,
     dry_run: DryRun = False,
-    dtype: Dtype = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    quantize: Quantize = None,
-    revision: Revision = None,
-    adapter: Adapter = None,
-    trust_remote_code: TrustRemoteCode = False,
-    chat_template: ChatTemplate = False,
+    report: Report = True,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -131,13 +88,16 @@ def run(
     if resume and out is None:
         raise UsageError("--resume needs --out; accepted: the directory of the run to complete")
     out = None if out is None else expanded(out)
-    asked = _config({**ctx.params, "out": out}, {name for name in ctx.params if _was_given(ctx, name)})
+    asked |= {"options": _options(option or []), "data": task_data(data or [])}
+    asked |= {"stratified": False} if unstratified else {}
+    asked |= {"protocols": _protocols(protocols)} if protocols else {}
+    chosen = _config(asked, config=config, neurons=neurons, full=full, out=out, resume=resume)
     from neuron_antagonism.suites.plan import make_plan
 
     start = time.monotonic()
     directory = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     quiet_libraries()
-    plan = make_plan(asked)
+    plan = make_plan(chosen)
     if dry_run:
         _dry_run(plan, directory, cache, json=json, quiet=quiet)
         return
@@ -149,7 +109,7 @@ def run(
     # torch and TransformerLens take seconds to import
     if there is None and not quiet and sys.stderr.isatty():
         note("loading …")
-    other = _changed(asked, directory)
+    other = _changed(chosen, directory)
     if there is None and other:
         note(f"{directory} was run with other {', '.join(other)}: its tables are replaced, what still fits is used")
     with reporter(quiet) as progress, interruptible():
@@ -165,56 +125,38 @@ def run(
         _print_result(result, None if there is not None else time.monotonic() - start, page)
 
 
-def _was_given(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _config(given: dict[str, Any], named: set[str]) -> RunConfig:
-    """The run's options: those named on the command line, then those of a run file, then the defaults."""
-    from neuron_antagonism.runs.config import FULL, SMALL, RunConfig
+def _config(
+    asked: dict[str, Any], *, config: Path | None, neurons: Path | None, full: bool, out: Path | None, resume: bool
+) -> RunConfig:
+    """The run's options: those of the command line, then those of a run file, then the defaults."""
+    from neuron_antagonism.runs.config import FULL, RunConfig
     from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
 
-    if given["resume"]:
-        check_resumable(given["out"], asked=bool(named & {"config", "model", "task", "scorer", "neurons"}))
-    earlier = stored_options(given["out"]) if given["resume"] else {}
-    file = read_run_file(given["config"]) if given["config"] is not None else earlier
-    sizes = dict(FULL if given["full"] else SMALL)
-    sizes |= {name: given[name] for name in SMALL if given[name] is not None}
-    if not given["full"]:
-        sizes = {name: size for name, size in sizes.items() if name not in file or name in named}
-    data = task_data(given["data"] or [])
+    earlier: dict[str, Any] = {}
+    if resume:
+        assert out is not None
+        named = neurons is not None or bool(asked.keys() & {"model", "tasks", "scorers"})
+        check_resumable(out, asked=config is not None or named)
+        earlier = stored_options(out)
+    file = earlier if config is None else read_run_file(config)
+    if neurons is not None:
+        # a scorer like any other, beside the baseline that needs no attribution either
+        asked["options"].setdefault("neurons", {})["file"] = str(neurons)
+        beside = asked.get("scorers") or file.get("scorers") or ["random"]
+        asked["scorers"] = (*(name for name in beside if name != "neurons"), "neurons")
+    join = resumed if config is None else merged
+    return RunConfig.of(**join(file, {**(FULL if full else {}), **asked}))
+
+
+def _options(given: list[str]) -> dict[str, dict[str, Any]]:
+    """Options by plugin, from `NAME.OPTION=VALUE` arguments."""
     options: dict[str, dict[str, Any]] = {}
-    for name, value in pairs(given["option"] or [], "-o", "NAME.OPTION=VALUE"):
+    for name, value in pairs(given, "-o", "NAME.OPTION=VALUE"):
         plugin, dot, field = name.partition(".")
         if not dot:
             raise UsageError(f"-o {name!r} names no option; accepted: NAME.OPTION=VALUE, such as ace.z=2000")
         options.setdefault(plugin, {})[field] = _value(value)
-    steps = given["steps"]
-    chosen = {"tasks": given["task"], "scorers": given["scorer"]}
-    if given["neurons"] is not None:
-        # a scorer like any other, beside the baseline that needs no attribution either
-        options.setdefault("neurons", {})["file"] = str(given["neurons"])
-        beside = given["scorer"] or file.get("scorers") or ["random"]
-        chosen["scorers"] = [*(name for name in beside if name != "neurons"), "neurons"]
-    names = (
-        *("model", "reference", "form", "shots", "budget", "seed", "engine", "max_tokens", "steps", "quadrature"),
-        *("site", "positions", "strengthen", "weaken", "dtype", "device", "device_map", "quantize", "revision"),
-        *("adapter", "trust_remote_code", "chat_template"),
-    )
-    given["device_map"] = parsed_map(given["device_map"])
-    given["steps"] = int(steps) if steps.removeprefix("-").isdecimal() else steps
-    asked = {
-        **{name: given[name] for name in names if name in named or name not in file},
-        **sizes,
-        **{name: tuple(value) for name, value in chosen.items() if value},
-        "data": data,
-        "options": options,
-        **({"stratified": False} if given["unstratified"] else {}),
-        **({"protocols": _protocols(given["protocols"])} if given["protocols"] else {}),
-    }
-    join = resumed if given["config"] is None else merged
-    return RunConfig.of(**join(file, asked))
+    return options
 
 
 def _changed(asked: RunConfig, out: Path) -> list[str]:

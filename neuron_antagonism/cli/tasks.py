@@ -9,25 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neuron_antagonism.cli import panels
-from neuron_antagonism.cli.common import (
-    Adapter,
-    ChatTemplate,
-    Data,
-    Debug,
-    Device,
-    DeviceMap,
-    Dtype,
-    Json,
-    Quantize,
-    Quiet,
-    Revision,
-    Shots,
-    TrustRemoteCode,
-    parsed_map,
-    print_json,
-    quiet_libraries,
-    task_data,
-)
+from neuron_antagonism.cli.common import Data, Debug, Json, Quiet, print_json, quiet_libraries, task_data
+from neuron_antagonism.cli.options import LOADING, takes
 from neuron_antagonism.errors import AntagonismError, PluginError, UsageError
 from neuron_antagonism.progress import note
 
@@ -38,43 +21,24 @@ if TYPE_CHECKING:
     from neuron_antagonism.tasks.preview import Preview
 
 
+@takes(*LOADING, "form", "shots", "seed", form="Show this form alone. Default: each that the task suits.")
 def tasks(
+    *,
     name: Annotated[
         str | None, typer.Argument(help="Show this one, or the one that a file like task.yaml states.")
     ] = None,
     model: Annotated[
         str | None, panels.model("--model", help="Ask it a few dozen questions too: 'demo', a directory, or a Hub id.")
     ] = None,
+    asked: dict[str, Any],
     data: Data = None,
-    form: Annotated[
-        str | None,
-        panels.data(metavar="letters|words", help="Show this form alone. Default: each that the task suits."),
-    ] = None,
-    shots: Shots = None,
-    seed: Annotated[int, panels.data(help="Seed of every draw.")] = 0,
-    dtype: Dtype = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    quantize: Quantize = None,
-    revision: Revision = None,
-    adapter: Adapter = None,
-    trust_remote_code: TrustRemoteCode = False,
-    chat_template: ChatTemplate = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """List the tasks, or show what one's questions look like, what chance reaches, and what a model does."""
-    loading = {
-        "dtype": dtype,
-        "device": device,
-        "device_map": parsed_map(device_map),
-        "quantize": quantize,
-        "revision": revision,
-        "adapter": adapter,
-        "trust_remote_code": trust_remote_code,
-        "chat_template": chat_template,
-    }
+    loading = {field: asked[field] for field in LOADING if field in asked}
+    form, shots, seed = asked.get("form"), asked.get("shots"), asked.get("seed", 0)
     _check_needed("a task's name", name, {"model": model, "data": data, "form": form, "shots": shots, **loading})
     _check_needed("--model", model, loading)
     if name is None:
