@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from neuron_antagonism.metrics.compare import Comparison, compare
     from neuron_antagonism.model.hooked import HookedModel
     from neuron_antagonism.model.load import load_model
+    from neuron_antagonism.neuron_files import NeuronRow, neuron_rows
     from neuron_antagonism.neurons import NeuronSet
     from neuron_antagonism.plugin.base import Intervention, Observer, Options, Scorer, Target, Task
     from neuron_antagonism.plugin.hookspecs import hookimpl
@@ -75,6 +76,7 @@ _LAZY = {
     "LinearEffects": "method.linear",
     "LoadedTask": "tasks.load",
     "Moments": "method.moments",
+    "NeuronRow": "neuron_files",
     "NeuronSet": "neurons",
     "Observation": "method.observe",
     "Pushed": "exports.push",
@@ -108,6 +110,7 @@ _LAZY = {
     "load_model": "model.load",
     "load_run": "suites.result",
     "load_task": "tasks.load",
+    "neuron_rows": "neuron_files",
     "observe": "method.observe",
     "perplexity": "method.perplexity",
     "push": "exports.push",
@@ -141,6 +144,7 @@ __all__ = [
     "LoadedTask",
     "ModelError",
     "Moments",
+    "NeuronRow",
     "NeuronSet",
     "Observation",
     "Observer",
@@ -184,6 +188,7 @@ __all__ = [
     "load_model",
     "load_run",
     "load_task",
+    "neuron_rows",
     "observe",
     "perplexity",
     "push",

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from neuron_antagonism.csvs import csv_text
-from neuron_antagonism.documents import parsed_json
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.files import TABLE, expanded, read_text, write_whole
+from neuron_antagonism.files import expanded, write_whole
 from neuron_antagonism.hub import PREFIX, fetched
+from neuron_antagonism.neuron_files import neuron_rows
 from neuron_antagonism.notebook import html_table
 from neuron_antagonism.types import whole
 
@@ -182,32 +182,19 @@ class NeuronSet:
                 sites; names the line.
         """
         path = fetched(path, FILE) if isinstance(path, str) and path.startswith(PREFIX) else expanded(path)
-        text = read_text(path, "a CSV or JSON file of neurons", TABLE)
-        layers, neurons, scores = [], [], []
+        rows = neuron_rows(path)
         seen: set[tuple[int, int]] = set()
-        sites: list[str] = []
-        for place, row in _json_rows(text, path) if path.suffix == ".json" else _csv_rows(text, path):
-            try:
-                layers.append(_index(row["layer"]))
-                neurons.append(_index(row["neuron"]))
-                score = row.get("score")
-                scores.append(float("nan") if score in (None, "") else float(score))
-            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-                raise DataError(
-                    f"{path}, {place}: {error!s} is missing or no number; accepted: the fields layer and neuron "
-                    "(whole numbers from 0), and score where it is known"
-                ) from None
-            if (layers[-1], neurons[-1]) in seen:
-                raise DataError(f"{path}, {place}: neuron {layers[-1]}.{neurons[-1]} is there twice; accepted: once")
-            seen.add((layers[-1], neurons[-1]))
-            sites.append(str(row.get("site") or "post"))
-            if sites[-1] != sites[0]:
-                raise DataError(f"{path}, {place}: site {sites[-1]!r} after {sites[0]!r}; accepted: one for all")
+        for row in rows:
+            if (row.layer, row.neuron) in seen:
+                raise DataError(f"{row.place}: neuron {row.layer}.{row.neuron} is there twice; accepted: once")
+            seen.add((row.layer, row.neuron))
+            if row.site != rows[0].site:
+                raise DataError(f"{row.place}: site {row.site!r} after {rows[0].site!r}; accepted: one for all")
         return cls(
-            torch.tensor(layers, dtype=torch.int64),
-            torch.tensor(neurons, dtype=torch.int64),
-            torch.tensor(scores, dtype=torch.float32),
-            sites[0] if sites else "post",
+            torch.tensor([row.layer for row in rows], dtype=torch.int64),
+            torch.tensor([row.neuron for row in rows], dtype=torch.int64),
+            torch.tensor([math.nan if row.score is None else row.score for row in rows], dtype=torch.float32),
+            rows[0].site if rows else "post",
         )
 
     def _where(self, keep: list[bool]) -> NeuronSet:
@@ -224,39 +211,6 @@ def check_count(k: int, n_total: int, name: str = "K") -> None:
     count = whole(k)
     if count is None or not 1 <= count <= n_total:
         raise UsageError(f"{name}={k!r} neurons; accepted: 1 to {n_total}, all neurons of this model")
-
-
-def _json_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        rows = parsed_json(text)
-    except ValueError as error:
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = getattr(error, "msg", error)
-        raise DataError(f"{path}{line}: {reason}; accepted: a JSON list of neurons") from None
-    if not isinstance(rows, list):
-        raise DataError(f"{path} holds a JSON {type(rows).__name__}; accepted: a list of neurons")
-    for number, row in enumerate(rows, start=1):
-        yield f"entry {number}", row
-
-
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    try:
-        if not {"layer", "neuron"} <= set(reader.fieldnames or ()):
-            first = text[:80].splitlines()[:1]
-            raise DataError(f"{path}, line 1: {first}; accepted: a header with layer and neuron")
-        for row in reader:
-            yield f"line {reader.line_num}", row
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; accepted: CSV of layer, neuron and score") from None
-
-
-def _index(value: object) -> int:
-    """A layer or neuron index; float("1.0") and True are none."""
-    number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else -1
-    if not 0 <= number < 2**31:
-        raise ValueError(repr(value))
-    return number
 
 
 def _joined(first: NeuronSet, second: NeuronSet) -> NeuronSet:

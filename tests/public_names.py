@@ -18,7 +18,17 @@ GROUPS = {
         *("Example", "LabelQuestion"),
     ),
     "Models and attribution": (
-        *("load_model", "HookedModel", "attribute", "attribute_many", "Attribution", "Settings", "NeuronSet"),
+        *(
+            "load_model",
+            "HookedModel",
+            "attribute",
+            "attribute_many",
+            "Attribution",
+            "Settings",
+            "NeuronSet",
+            "neuron_rows",
+            "NeuronRow",
+        ),
         *("baseline_values", "linear_effects", "LinearEffects", "ablate", "Ablation"),
         *("observe", "Observation", "value_statistics", "ValueStatistics", "gaussian_overlap", "Moments"),
         *("describe", "Description"),

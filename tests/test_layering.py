@@ -21,8 +21,8 @@ SOURCES = {CORE: ROOT / CORE, PLUGINS: ROOT / "plugins" / PLUGINS}
 
 LAYERS = (
     (
-        *("allocator", "csvs", "errors", "types", "files", "documents", "functional", "neurons", "demo", "progress"),
-        *("hub", "notebook", "settings", "tensors"),
+        *("allocator", "csvs", "errors", "types", "files", "documents", "functional", "neurons", "neuron_files"),
+        *("demo", "progress", "hub", "notebook", "settings", "tensors"),
     ),
     ("metrics",),
     ("report",),
@@ -43,7 +43,8 @@ LAYERS = (
 
 HEAVY = ("torch", "transformer_lens", "transformers")
 LIGHT = (
-    *("errors", "types", "demo", "notebook", "plugin", "metrics", "report", "tasks", "tensors", "cli", "__main__"),
+    *("errors", "types", "demo", "notebook", "neuron_files", "plugin", "metrics", "report", "tasks", "tensors"),
+    *("cli", "__main__"),
     *("runs.config", "runs.runfile", "runs.job", "runs.keys", "runs.store", "runs.unit", "runs.work", "runs.execute"),
     *("parts.specs", "suites.spec", "suites.plan", "suites.pages", "suites.result", "suites.run", "suites.bench"),
 )

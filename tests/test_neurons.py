@@ -173,3 +173,16 @@ def test_unreadable_files_are_named(content, tmp_path):
         (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(na.DataError, match=r"x\.csv: .*; accepted: a CSV or JSON file of neurons"):
         na.NeuronSet.load(tmp_path / "x.csv")
+
+
+def test_rows_of_a_file_are_read_one_way(tmp_path):
+    """CSV, a JSON list and a JSON list under `neurons` hold the same rows; what else they say is kept."""
+    rows = [{"layer": 1, "neuron": 2, "role": "good"}, {"layer": 0, "neuron": 3, "score": -0.5, "site": "up"}]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "b.json").write_text(json.dumps({"task": "ner", "neurons": rows}))
+    (tmp_path / "c.csv").write_text("layer,neuron,role,score,site\n1,2,good,,\n0,3,,-0.5,up\n")
+    for name, place in (("a.json", "entry 1"), ("b.json", "entry 1"), ("c.csv", "line 2")):
+        first, second = na.neuron_rows(tmp_path / name)
+        assert (first.layer, first.neuron, first.score, first.site) == (1, 2, None, "post")
+        assert (first.columns["role"], first.place) == ("good", f"{tmp_path / name}, {place}")
+        assert (second.layer, second.neuron, second.score, second.site) == (0, 3, -0.5, "up")

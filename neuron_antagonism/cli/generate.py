@@ -54,7 +54,8 @@ def generate(
     if positions is not None:
         edit = edit.at(positions)
     config = RunConfig.of(**result.manifest["config"])
-    hooked = load_model(model or config.model, **config.loading(**asked))
+    # what a finished run was allowed says nothing here
+    hooked = load_model(model or config.model, **config.loading(**{"trust_remote_code": False, **asked}))
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:

@@ -61,7 +61,8 @@ def show(
     layer, index = int(match[1]), int(match[2])
     result = load_run(run) if run is not None else None
     config = RunConfig.of(**(result.manifest["config"] if result is not None else {"model": model or "demo"}))
-    hooked = load_model(config.model, **config.loading(**asked))
+    # what a finished run was allowed says nothing here
+    hooked = load_model(config.model, **config.loading(**{"trust_remote_code": False, **asked}))
     check_neuron(layer, index, hooked.n_layers, hooked.n_neurons)
     if result is not None:
         for name in task or ():

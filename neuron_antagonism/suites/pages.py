@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,8 +10,9 @@ from typing import Any
 
 import neuron_antagonism
 from neuron_antagonism.errors import DataError, UsageError
-from neuron_antagonism.files import COMPUTED, TABLE, expanded, file_name, read_text, unwritable, write_whole
+from neuron_antagonism.files import COMPUTED, expanded, file_name, read_text, unwritable, write_whole
 from neuron_antagonism.metrics.protocols import SHOWN
+from neuron_antagonism.neuron_files import neuron_rows
 from neuron_antagonism.report.page.sources import Answers, Asked, BenchSource, RunSource, Source
 from neuron_antagonism.runs.unit import Payload
 from neuron_antagonism.suites.directory import (
@@ -176,7 +175,7 @@ def _neurons(path: Path) -> list[dict[str, Any]]:
     file = path / NEURONS
     if not file.is_file():
         return []
-    return list(csv.DictReader(io.StringIO(read_text(file, "the neurons of a run", TABLE), newline="")))
+    return [dict(row.columns) for row in neuron_rows(file)]
 
 
 def _asked(path: Path, units: Mapping[str, Any], found: Mapping[str, Any]) -> Asked | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import neuron_antagonism as na
 
 WRITTEN = 2**18  # bytes of a file that somebody writes by hand, at most
-TABLE = 2**26  # of a list of neurons
 LONGEST = 2**24  # of a line of data
 _SHOWN = 80  # characters of a malformed line that an error repeats
 _LISTED = 20  # names that an error lists

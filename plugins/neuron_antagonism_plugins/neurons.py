@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Self
 
 from einops import repeat
 from pydantic import Field
 
 import neuron_antagonism as na
-from neuron_antagonism_plugins._files import TABLE, lines, malformed
+from neuron_antagonism_plugins._files import malformed
 
 ACCEPTED = "CSV or JSON rows of layer, neuron, and of role (good or bad) or a signed score"
 ROLES = {"good": 1.0, "bad": -1.0}
@@ -78,23 +75,24 @@ class Neurons(na.Scorer):
     def _read(self) -> list[Row]:
         if not self.options.file:
             return []
-        rows = _rows(Path(self.options.file))
+        rows = na.neuron_rows(self.options.file)
+        if not rows:
+            raise na.DataError(f"{self.options.file}: holds no neurons; accepted: {ACCEPTED}")
         for column in ("task", "scorer"):
             rows = self._only(column, rows)
         found: dict[tuple[int, int], float] = {}
-        self.site = str(rows[0][1].get("site") or "post")
-        for place, (where, row) in enumerate(rows):
-            if str(row.get("site") or "post") != self.site:
-                raise malformed(where, row.get("site"), f"one site for all, such as {self.site}")
-            layer, neuron, score = _row(where, row, 1 - place / (len(rows) + 1))
-            if (layer, neuron) in found:
-                raise na.DataError(f"{where}: neuron {layer}.{neuron} stands there twice; accepted: each once")
-            found[layer, neuron] = score
+        self.site = rows[0].site
+        for number, row in enumerate(rows):
+            if row.site != self.site:
+                raise malformed(row.place, row.site, f"one site for all, such as {self.site}")
+            if (row.layer, row.neuron) in found:
+                raise na.DataError(f"{row.place}: neuron {row.layer}.{row.neuron} stands there twice; accepted: once")
+            found[row.layer, row.neuron] = _score(row, 1 - number / (len(rows) + 1))
         return [(*pair, score) for pair, score in found.items()]
 
-    def _only(self, column: str, rows: list[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
+    def _only(self, column: str, rows: list[na.NeuronRow]) -> list[na.NeuronRow]:
         """The rows of one task or scorer."""
-        there = sorted({str(row[column]) for _, row in rows if row.get(column)})
+        there = sorted({str(row.columns[column]) for row in rows if row.columns.get(column)})
         wanted = getattr(self.options, column) or (there[0] if len(there) == 1 else "")
         if there and wanted not in there:
             problem = f"no {column} {wanted!r}" if wanted else f"several {column}s"
@@ -107,49 +105,22 @@ class Neurons(na.Scorer):
                 na.AntagonismWarning,
                 stacklevel=2,
             )
-        return [(where, row) for where, row in rows if not there or str(row.get(column)) == wanted]
+        return [row for row in rows if not there or str(row.columns.get(column)) == wanted]
 
 
-def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    text = "\n".join(line for _, line in lines(path, ACCEPTED, hub=False, most=TABLE))
-    if path.suffix.lower() == ".json":
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise na.DataError(f"{path}: {error}; accepted: {ACCEPTED}") from None
-        found = found.get("neurons") if isinstance(found, dict) else found
-        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-            raise na.DataError(f"{path}: holds no list of rows; accepted: {ACCEPTED}")
-        rows = [(f"{path}, row {number}", row) for number, row in enumerate(found, 1)]
-    else:
-        try:
-            rows = [(f"{path}, line {number}", row) for number, row in enumerate(csv.DictReader(text.splitlines()), 2)]
-        except csv.Error as error:
-            raise na.DataError(f"{path}: {error}; accepted: {ACCEPTED}") from None
-    if not rows:
-        raise na.DataError(f"{path}: holds no neurons; accepted: {ACCEPTED}")
-    return rows
-
-
-def _row(where: str, row: Mapping[str, Any], by_place: float) -> Row:
-    try:
-        # as text: 1.7 and true are no indices, though int() takes them
-        layer, neuron = int(str(row["layer"])), int(str(row["neuron"]))
-        given = row.get("score")
-        score = float(given) if given not in (None, "") else None
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise malformed(where, dict(row), ACCEPTED) from None
-    role = str(row.get("role") or "").lower()
+def _score(row: na.NeuronRow, by_place: float) -> float:
+    """The role gives the sign, the score the size; without a score the place in the file does."""
+    role = str(row.columns.get("role") or "").lower()
     if role and role not in ROLES:
-        raise malformed(where, role, "the role good or bad")
-    if layer < 0 or neuron < 0 or (score is not None and not abs(score) < float("inf")):
-        raise malformed(where, dict(row), ACCEPTED)
-    if not role and score is None:
-        raise malformed(where, dict(row), "a role, or a score whose sign tells it")
-    if score == 0:
-        raise malformed(where, dict(row), "a score other than 0")
-    size = by_place if score is None else abs(score)
-    return layer, neuron, ROLES[role] * size if role else float(score or 0)
+        raise malformed(row.place, role, "the role good or bad")
+    if row.score is not None and not abs(row.score) < float("inf"):
+        raise malformed(row.place, row.score, ACCEPTED)
+    if not role and row.score is None:
+        raise malformed(row.place, dict(row.columns), "a role, or a score whose sign tells it")
+    if row.score == 0:
+        raise malformed(row.place, dict(row.columns), "a score other than 0")
+    size = by_place if row.score is None else abs(row.score)
+    return ROLES[role] * size if role else float(row.score or 0)
 
 
 @na.hookimpl
