@@ -249,6 +249,30 @@ def test_only_what_is_missing_is_computed(more, where, tmp_path):
         assert result.parts["together"] == rows
 
 
+MASKS = {"part": "masking", "name": "masks", "taus": [1]}
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "one", "more"),
+    [(TOGETHER, "scorers", "act", "kn"), (GATED, "scorers", "act", "grad-x-act"), (MASKS, "shares", 0.2, 0.4)],
+)
+def test_one_more_computes_its_own_alone(part, field, one, more, where, tmp_path):
+    """Of a part's scorers, or shares, each has a unit of its own; together they are what they are in one go."""
+    model, kind = str(where / "one"), part["part"]
+
+    def measured(out: str, *values: object) -> set[str]:
+        na.bench(suite(where, {**part, field: list(values)}), model, out=tmp_path / out)
+        return {name for name in units(tmp_path / out) if name.startswith(kind)}
+
+    first, alone = measured("x", one), measured("alone", more)
+    before = units(tmp_path / "x")
+    assert measured("x", one, more) == first | alone
+    assert {name: time for name, time in units(tmp_path / "x").items() if name in before} == before
+    assert len(first) == len(alone) == 1
+    measured("at once", one, more)
+    assert written(tmp_path / "x") == written(tmp_path / "at once")
+
+
 def test_plots_of_a_grid(where, tmp_path):
     """Every job has its own plot and values, which say of what they are."""
     values = {"part": "distributions", "name": "values", "share": 0.2}

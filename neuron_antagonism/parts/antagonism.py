@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from einops import rearrange
@@ -80,6 +80,10 @@ class AntagonismRows(TaskRows):
     kind = "antagonism"
     stratified = False
     spec: Antagonism
+
+    def slices(self) -> list[Self]:
+        """One a scorer."""
+        return [self.narrowed(scorers=(name,)) for name in self.spec.scorers]
 
     def depth(self, n_units: int) -> int:
         """As in a default run, whose neurons these are to be."""

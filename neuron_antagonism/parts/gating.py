@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -58,6 +58,10 @@ class GatingRows(TaskRows):
     def ingredients(self) -> list[Any]:
         """The texts too."""
         return [*super().ingredients(), self.text]
+
+    def slices(self) -> list[Self]:
+        """One a scorer."""
+        return [self.narrowed(scorers=(name,)) for name in self.spec.scorers]
 
     def depth(self, n_units: int) -> int:
         """The edits' budget."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -63,6 +64,20 @@ class MaskingRows(Rows):
         """The classes too, and the texts where they are read."""
         return [*super().ingredients(), asdict(self.classes), self.text if self.spec.perplexity else None]
 
+    def slices(self) -> list[Self]:
+        """One for each share of the units."""
+        return [self.narrowed(shares=(share,)) for share in self.spec.shares]
+
+    def merged(self, payloads: Sequence[Payload]) -> Payload:
+        """By class, unedited once, then every slice's masks."""
+        slices = [[list(rows) for _, rows in groupby(masked_of(one), _concept)] for one in payloads]
+        every = [
+            one
+            for of_class in zip(*slices, strict=True)
+            for one in (of_class[0][0], *chain(*(m[1:] for m in of_class)))
+        ]
+        return _payload(every, payloads[0].meta)
+
     def check(self, desk: Desk) -> None:
         """Two classes to learn from, and blocks that are there."""
         check_layers(self.name, self.spec.layers, desk.model.n_layers)
@@ -72,9 +87,7 @@ class MaskingRows(Rows):
         """See `masking`; what each mask changed by example is kept for `add_rivals`."""
         subject = Subject.at(desk, self.classes, self.text)
         found = masking(self.spec, subject)
-        arrays = {str(i): one.changed for i, one in enumerate(found) if one.changed is not None}
-        meta = {"rows": [one.row for one in found], "left_out": subject.left_out, "notes": subject.split.report.notes}
-        return Payload(meta, arrays)
+        return _payload(found, {"left_out": subject.left_out, "notes": subject.split.report.notes})
 
     @classmethod
     def joined(cls, found: Found) -> dict[str, dict[Job, list[dict[str, Any]]]]:
@@ -86,6 +99,15 @@ class MaskingRows(Rows):
         for (_, seed), every in groups.items():
             add_rivals(every, seed)
         return {part: {job: [one.row for one in masked[part, job]] for job in own} for part, own in found.items()}
+
+
+def _payload(found: Sequence[Masked], about: Mapping[str, Any]) -> Payload:
+    arrays = {str(i): one.changed for i, one in enumerate(found) if one.changed is not None}
+    return Payload({**about, "rows": [one.row for one in found]}, arrays)
+
+
+def _concept(one: Masked) -> str:
+    return str(one.row["concept"])
 
 
 def masked_of(payload: Payload) -> list[Masked]:

@@ -1,12 +1,12 @@
-"""Parts whose figures are rows: one unit a job."""
+"""Parts whose figures are rows: a job's are one unit, or one for each slice that is measured by itself."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from neuron_antagonism.parts.specs import Classes, PartSpec
 from neuron_antagonism.runs.job import Job
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows(ABC):
-    """A part that measures rows of figures, one unit a job.
+    """A part that measures rows of figures, one unit for each job and slice.
 
     Args:
         spec: what is measured.
@@ -49,6 +49,17 @@ class Rows(ABC):
         plugins += [identity(target) for target in self.spec.targets()]
         return [self.spec.model_dump(mode="json", exclude=set(self.aside)), plugins]
 
+    def slices(self) -> Sequence[Self]:
+        """Parts, of this kind, of whose rows these consist, so that one more computes its own alone: unless a part says
+        so there is one, itself."""
+        return [self]
+
+    def merged(self, payloads: Sequence[Payload]) -> Payload:
+        """What the slices found, as one: their rows, and each note once."""
+        rows = [row for payload in payloads for row in payload.meta["rows"]]
+        notes = [note for payload in payloads for note in payload.meta["notes"]]
+        return Payload({"rows": rows, "notes": list(dict.fromkeys(notes))})
+
     @abstractmethod
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of the desk's job, as `rows` of a payload; beside them `notes` for the reader.
@@ -71,7 +82,7 @@ class Rows(ABC):
 
     def units(self, job: Job, group: Sequence[Job], shelf: Shelf) -> list[Unit]:
         """See `Part.units`."""
-        return list(self._units(job, group, shelf))
+        return list(dict.fromkeys(unit for one in self.slices() for unit in one._units(job, group, shelf)))
 
     def unit(self, job: Job, group: Sequence[Job], needs: Sequence[Unit]) -> Unit:
         """The unit of a job's rows."""
@@ -92,8 +103,18 @@ class Rows(ABC):
 
     def found(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Payload | None:
         """A job's rows; None where they are not there."""
-        unit = next((unit for unit in self._units(job, group, shelf) if unit.kind == self.kind), None)
-        return None if unit is None else shelf.get(unit)
+        payloads = []
+        for one in self.slices():
+            unit = next((unit for unit in one._units(job, group, shelf) if unit.kind == self.kind), None)
+            payload = None if unit is None else shelf.get(unit)
+            if payload is None:
+                return None
+            payloads.append(payload)
+        return payloads[0] if len(payloads) == 1 else self.merged(payloads)
+
+    def narrowed(self, **fields: Any) -> Self:
+        """The same part with other fields of its spec."""
+        return replace(self, spec=self.spec.model_copy(update=fields))
 
     @classmethod
     def joined(cls, found: Found) -> dict[str, dict[Job, list[dict[str, Any]]]]:
