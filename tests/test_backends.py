@@ -18,6 +18,7 @@ import neuron_antagonism as na
 from neuron_antagonism.runs.backends import processes
 from neuron_antagonism.runs.backends.choose import backend_of
 from neuron_antagonism.runs.backends.processes import WORKER
+from neuron_antagonism.runs.backends.ray import BESIDE
 
 one_thread = tiny.one_thread
 
@@ -140,8 +141,16 @@ def test_ray_says_the_same(checkpoint, serial, tmp_path):
     """Two tasks on two actors of a cluster that is started for them, and ended afterwards."""
     import ray
 
-    na.run(str(checkpoint), out=tmp_path / "run", backend="ray", workers=2, **FAST)
+    asked: set[float] = set()
+
+    def progress(what: str, done: int, total: int) -> None:
+        asked.add(ray.cluster_resources()["memory"] - ray.available_resources().get("memory", 0.0))
+
+    na.run(str(checkpoint), out=tmp_path / "run", backend="ray", workers=2, progress=progress, **FAST)
     assert not ray.is_initialized()
+    # of two actors, what each needs to load the model
+    weights = sum(file.stat().st_size for file in checkpoint.iterdir())
+    assert max(asked) == pytest.approx(2 * (2 * weights + BESIDE), rel=1e-3)
     assert same_results(tmp_path / "run", serial)
     assert same_units(tmp_path / "run", serial)
 

@@ -83,6 +83,21 @@ def source_identity(name: str, revision: str | None = None, adapter: str | None 
     return None if added is None else found | {f"adapter:{key}": value for key, value in added.items()}
 
 
+def weight_bytes(name: str, revision: str | None = None) -> int | None:
+    """The size of a checkpoint's files on this machine, nearly all of it weights; None where they are not here.
+
+    Args:
+        name: as `load_model` takes it; of an adapter, its base is meant.
+        revision: branch, tag or commit of a Hub id.
+    """
+    name, _ = base_and_adapter(name, None)
+    here = directory(name)
+    if not here.is_dir():
+        found = _commit(name, revision)
+        here = _snapshot(name, found["commit"]) if found is not None else here
+    return sum(path.stat().st_size for path in _read(here)) if here.is_dir() else None
+
+
 def _contents(folder: Path) -> dict[str, str]:
     found = {}
     for path in _read(folder):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from neuron_antagonism.errors import AntagonismWarning, RunError, UsageError
+from neuron_antagonism.model.source import weight_bytes
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.runs.backends import Made
 from neuron_antagonism.runs.backends.processes import TRIES, apart, needed
@@ -20,6 +21,8 @@ from neuron_antagonism.runs.work import Done, Order
 
 ADDRESS = "RAY_ADDRESS"
 """The environment variable that names a cluster; unset: one is started on this machine, and ended afterwards."""
+BESIDE = 2**30
+"""Bytes of memory that an actor asks for beside a model: libraries, and passes."""
 
 
 class Actor:
@@ -68,7 +71,8 @@ class _Held:
 class Ray:
     """Several jobs at a time on a Ray cluster.
 
-    Every actor asks for a GPU where the driver has one, and for as many cores as it has threads.
+    Every actor asks for a GPU where the driver has one, for as many cores as it has threads, and for memory: twice the
+    size of a task's models' files and `BESIDE`, where these files are known and as far as a node has it.
 
     Args:
         workers: how many jobs at a time.
@@ -87,6 +91,7 @@ class Ray:
         self._most = workers
         self._held: list[_Held] = []
         self._started = False
+        self._memory = 0
 
     def run(self, orders: Sequence[Order], shelf: Shelf, made: Made, progress: Progress | None) -> Iterator[Done]:
         """See `Backend.run`."""
@@ -95,6 +100,8 @@ class Ray:
         waiting = [apart(order) for order in orders]
         tries: dict[str, int] = {}
         self._connect()
+        # an actor that is idle takes any order
+        self._memory = max((memory_of(order) for order in waiting), default=0)
         try:
             while waiting or any(held.order is not None for held in self._held):
                 self._hand_out(waiting, shelf)
@@ -170,7 +177,10 @@ class Ray:
         import ray
         import torch
 
-        wanted = {"num_cpus": _threads(), "num_gpus": 1 if torch.cuda.is_available() else 0}
+        # what no node has would be waited for without an end
+        most = max((int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+        wanted: dict[str, Any] = {"num_cpus": _threads(), "num_gpus": 1 if torch.cuda.is_available() else 0}
+        wanted["memory"] = min(self._memory, most)
         held = _Held(ray.remote(Actor).options(max_restarts=0, **wanted).remote(_threads()))
         self._held.append(held)
         return held
@@ -187,6 +197,13 @@ class Ray:
             return
         reason = " ".join(f"{error}".split())[:200]
         yield Done(order.job, RunError(f"{order.job.name}: its actor died {TRIES} times: {reason}"))
+
+
+def memory_of(order: Order) -> int:
+    """The bytes that an order's models need; 0 where that is not known."""
+    models = {model.id: model for model in (order.job.model, order.job.reference) if model is not None}
+    sizes = [weight_bytes(model.name, model.loading.get("revision")) for model in models.values()]
+    return 0 if None in sizes else 2 * sum(filter(None, sizes)) + BESIDE
 
 
 def _threads() -> int:
