@@ -149,7 +149,10 @@ class Ray:
             # the same package and plugins as here, wherever this process found them
             environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
             cores = max(self._most * _threads(), os.cpu_count() or 1)
-            here: dict[str, Any] = {} if os.environ.get(ADDRESS) else {"num_cpus": cores}
+            # left alone, Ray gives its workers the lowest priority but four: beside any other work they stand still
+            here: dict[str, Any] = {"num_cpus": cores, "_system_config": {"worker_niceness": 0}}
+            # a cluster that is there already has settings of its own
+            here = {} if os.environ.get(ADDRESS) else here
             ray.init(
                 runtime_env=environment,
                 include_dashboard=False,
