@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuron_antagonism.report.page.sources import Answers, Asked, RunSource
+from neuron_antagonism.report.page.sources import Answers, Asked, Described, RunSource
 from neuron_antagonism.suites.pages import sources_of
 
 MARKUP = "</script><script>window.taken = 1</script><img src=x onerror='window.taken = 2'><!-- {{ 7 * 7 }} ${7} \"&amp;"
@@ -52,7 +52,21 @@ def renamed(source: RunSource, names: dict[str, str], name: str | None = None) -
         asked=asked,
         scores={names.get(t, t): {names.get(s, s): a for s, a in own.items()} for t, own in source.scores.items()},
         exact={names.get(task, task): one for task, one in source.exact.items()},
+        described={names.get(task, task): one for task, one in source.described.items()},
     )
+
+
+def with_tokens(source: RunSource, texts: list[str], option: str = "person") -> RunSource:
+    """A run whose neurons all promote the same tokens, and suppress them in the other order."""
+
+    def told(one: Described) -> Described:
+        places = np.tile(np.arange(len(texts)), (len(one.layers), 1))
+        logits = np.tile(np.linspace(3, 1, len(texts)), (len(one.layers), 1)).astype(np.float32)
+        groups = [(by, option if by == "option" else name, n) for by, name, n in one.groups]
+        sides = (places, logits), (places[:, ::-1], -logits)
+        return replace(one, tokens=texts, promoted=sides[0], suppressed=sides[1], groups=groups)
+
+    return replace(source, described={task: [told(one) for one in own] for task, own in source.described.items()})
 
 
 def with_prompts(source: RunSource, text: str) -> RunSource:
@@ -133,6 +147,19 @@ def grown(
         for role in ("good", "bad")
         for rank in range(100)
     ]
+
+    def described(task: str) -> Described:
+        own = [row for row in neurons if row["task"] == task and int(row["rank"]) <= 500 // (2 * scorers) + 1]
+        layers, places = ([int(row[name]) for row in own] for name in ("layer", "neuron"))
+        groups = [("all", "all", 72), *(("letter", name, 18) for name in "ABCD")]
+        groups += [("option", f"label {i}", 9) for i in range(8)]
+        shown = rng.normal(size=(2, len(own), len(groups))).astype(np.float32)
+        sides = [
+            (rng.integers(50_000, size=(len(own), 8)), rng.normal(size=(len(own), 8)).astype(np.float32))
+            for _ in range(2)
+        ]
+        return Described(layers, places, groups, *shown, [f" token{i}" for i in range(50_000)], *sides)
+
     model = source.manifest["model"] | {"layers": shape[0], "neurons_per_layer": shape[1]}
     return replace(
         source,
@@ -143,6 +170,7 @@ def grown(
         asked=dict.fromkeys(names, asked),
         scores=dict.fromkeys(names, scores),
         exact=dict.fromkeys(names, scores[methods[0]]),
+        described={name: [described(name)] for name in names},
     )
 
 

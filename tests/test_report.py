@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reports import HOSTILE, LONG, MARKUP, Parsed, above_chance, grown, renamed, run_of, with_prompts
+from reports import HOSTILE, LONG, MARKUP, Parsed, above_chance, grown, renamed, run_of, with_prompts, with_tokens
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import main
 from neuron_antagonism.report import answer
-from neuron_antagonism.report.page import palette, questions, run_rows
+from neuron_antagonism.report.page import described, neurons, palette, questions, run_rows
 from neuron_antagonism.report.page.sources import BenchSource
 from neuron_antagonism.suites.pages import REPORT, report_of, report_there, write_report
 
@@ -167,6 +167,35 @@ class TestAnswers:
             row = next(r for r in source.questions if r["task"] == one["task"] and r["set"] == "evaluate")
             assert one["start"] + one["questions"][0]["t"] == row["proxies"][0]["prompt"]
 
+    def test_neurons_are_told_what_was_stored(self, reported, page):
+        """Every neuron on the page has the tokens and values of its unit, those of a few digits."""
+        source = run_of(reported)
+        (told,) = page.data["described"]
+        assert {row["id"] for row in page.rows("neurons")} == set(told["tokens"])
+        for one in told["tasks"]:
+            assert set(one["values"]) == {row["id"] for row in page.rows("neurons") if row["task"] == one["task"]}
+            for unit in source.described[one["task"]]:
+                assert one["groups"] == [list(group) for group in unit.groups]
+                for i, name in enumerate(f"{layer}.{n}" for layer, n in zip(unit.layers, unit.neurons, strict=True)):
+                    step, *figures = one["values"][name]
+                    assert step == pytest.approx(max(abs(unit.mean[i]).max(), abs(unit.std[i]).max()) / 1000, rel=1e-3)
+                    for shown, values in zip(figures, (unit.mean[i], unit.std[i]), strict=True):
+                        assert [step * n for n in shown] == pytest.approx(values, abs=step)
+                    (places, logits), _ = told["tokens"][name]
+                    words, numbers = unit.promoted
+                    assert [told["texts"][p] for p in places] == [described.shown(unit.tokens[p]) for p in words[i]]
+                    assert logits == pytest.approx(numbers[i], rel=6e-3)
+
+    def test_as_many_are_told_as_there_is_room(self, reported, monkeypatch):
+        """Where not all fit, the strongest are told."""
+        monkeypatch.setattr(described, "MOST", 7)
+        source = run_of(reported)
+        rows, _ = neurons.chosen(source)
+        (told,) = described.explorer([source], {source.name: rows})
+        assert [name for one in told["tasks"] for name in one["values"]] == [
+            row["id"] for task in source.described for row in rows[:7] if row["task"] == task
+        ]
+
 
 class TestParts:
     def test_one_task_one_scorer(self, checkpoint, tmp_path):
@@ -192,10 +221,13 @@ class TestParts:
         """A manifest that names no answers gives a page without them."""
         manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
         for units in manifest["units"].values():
-            for name in ("unedited", "answers", "exact"):
+            for name in ("unedited", "answers", "exact", "described"):
                 del units[name]
         (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-        assert Parsed(report_of([run_of(copy)])).sections == [*EVERY, "provenance"]
+        found = Parsed(report_of([run_of(copy)]))
+        assert found.sections == [*EVERY, "provenance"]
+        assert found.data["described"] == []
+        assert "its tokens" not in found.text
 
     def test_several_runs(self, reported):
         """Several runs stand beside each other: a section for it, and a choice of the run everywhere."""
@@ -241,6 +273,27 @@ class TestHostile:
         assert any(text in question["o"] for one in found.data["questions"]["tasks"] for question in one["questions"])
         assert "{{ 7 * 7 }}" in found.text
 
+    def test_tokens_are_text(self, reported):
+        """Tokens with markup, control characters, ends of lines and other directions are text, what is unseen codes."""
+        tokens = [
+            MARKUP,
+            "\x00\x1b[31m",
+            " the",
+            "\n\t",
+            "\N{RIGHT-TO-LEFT OVERRIDE}abc",
+            "مرحبا",
+            "\N{LINE SEPARATOR}",
+            "'",
+        ]
+        page = report_of([with_tokens(run_of(reported), tokens, HOSTILE)])
+        found = Parsed(page)
+        assert (len(found.scripts), [tag for tag, _ in found.tags].count("script")) == (3, 3)
+        (told,) = found.data["described"]
+        assert told["texts"] == [
+            *(f"'{MARKUP[: described.LONGEST - 1]}…'", r"'\x00\x1b[31m'", "' the'", r"'\n\t'", r"'\u202eabc'"),
+            *("'مرحبا'", r"'\u2028'", '"\'"'),
+        ]
+
 
 class TestSize:
     def test_large(self, reported):
@@ -251,11 +304,13 @@ class TestSize:
         data = Parsed(page).data
         assert 1_000 < len(data["rows"]["neurons"]["r"]) <= 6_000
         assert "352,256 in the model" in page
+        (told,) = data["described"]
+        assert 900 < sum(len(one["values"]) for one in told["tasks"]) <= 1_000
         assert sum(len(one["questions"]) for one in data["questions"]["tasks"]) == 4 * 900
 
     def test_long_prompts_are_cut(self, reported):
         """Prompts that are more than a page can hold are cut, or left to questions.jsonl, which is said."""
-        source = grown(with_prompts(run_of(reported), "word " * 2_000), shape=(3, 24))
+        source = grown(with_prompts(run_of(reported), "word " * 2_000))
         page = report_of([source])
         assert len(page.encode()) < MEGABYTES * 1e6
         assert "characters more, see questions.jsonl" in page
