@@ -6,11 +6,24 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reports import LONG, MARKUP, Parsed, above_chance, grown, renamed, run_of, with_prompts, with_tokens
+from reports import (
+    HOSTILE,
+    LONG,
+    MARKUP,
+    Parsed,
+    above_chance,
+    board,
+    grown,
+    renamed,
+    run_of,
+    with_prompts,
+    with_tokens,
+)
 
 from neuron_antagonism.suites.pages import report_of
 
@@ -52,6 +65,8 @@ def pages(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         ),
         "residual": report_of([without_tokens(source)]),
         "bare": report_of([replace(source, described={})]),
+        "board": report_of([board()]),
+        "hostile board": report_of([board(2, 1, name=HOSTILE)]),
     }
     found = {}
     for name, text in texts.items():
@@ -121,7 +136,7 @@ def opened(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "board", "hostile board"])
 def test_drawn(opened, pages, name, size):
     """Every section and figure is drawn, no line in the console, no request, nothing wider than the window."""
     one = opened(name, size)
@@ -245,6 +260,43 @@ def test_without_tokens(opened, name, says, says_not):
     assert says in detail
     assert says_not not in detail
     assert ("Values by right answer" in detail) == (name == "residual")
+
+
+def test_curves(opened):
+    """A line, a band and points for each scorer in each panel, told apart by dashes and shapes too, and the ideal."""
+    one = opened("board")
+    lines = {"part0-dose": 6, "part0-curves": 10, "part1-pairs": 3}
+    for name, points in lines.items():
+        figure = one.page.locator(f"[data-figure={name}]")
+        for panel in figure.locator(".panel").all():
+            drawn = panel.locator(".mark-line path")
+            assert drawn.count() == 8
+            assert len({path.get_attribute("stroke-dasharray") for path in drawn.all()}) > 3
+            assert panel.locator(".mark-symbol.role-mark path").count() == 8 * points
+    doses, curves = (one.page.locator(f"[data-figure={name}] .panel") for name in ("part0-dose", "part0-curves"))
+    assert [panel.locator(".mark-area path").count() for panel in (*doses.all(), *curves.all())] == [8] * 5
+    # f = 1, completeness 0, comprehensiveness none
+    ideals = [panel.locator(".mark-rule line[stroke-dasharray]").count() for panel in curves.all()]
+    assert ideals == [1, 1, 0]
+    ticks = curves.first.locator(".role-axis-label text", has_text="%")
+    assert ticks.all_text_contents() == ["0.1%", "1%", "10%", "100%"]
+    # on a logarithmic axis the four lie equally far apart
+    boxes = [tick.bounding_box() for tick in ticks.all()]
+    steps = [b["x"] + b["width"] / 2 - a["x"] - a["width"] / 2 for a, b in pairwise(boxes)]
+    assert max(steps) - min(steps) < 8
+
+
+def test_one_scorer_at_a_time(opened):
+    """A choice leaves one scorer's curve, and a point tells its figure and its interval."""
+    one = opened("board")
+    one.page.locator("section#part0-curve").get_by_role("combobox", name="Scorer").select_option("scorer3")
+    panel = one.page.locator("[data-figure=part0-curves] .panel").first
+    assert panel.locator(".mark-line path").count() == 1
+    panel.locator(".mark-symbol.role-mark path").nth(4).hover(force=True)
+    one.page.locator("#vg-tooltip-element.visible").wait_for()
+    told = one.page.locator("#vg-tooltip-element").inner_text()
+    for part in ("scorer3", "share", "low", "high"):
+        assert part in told
 
 
 def test_theme(opened):
