@@ -169,7 +169,9 @@ def test_a_head_of_another_width_is_refused(monkeypatch):
     model = tiny.load("llama", torch.float32)
     head = torch.nn.Linear(model.bridge.original_model.config.hidden_size + 1, 7)
     monkeypatch.setattr(model.bridge.original_model, "get_output_embeddings", lambda: head)
-    with pytest.raises(ModelError, match="what neurons write can't be told in tokens; accepted: an FFN that ends in"):
+    with pytest.raises(
+        ModelError, match="what neurons write can't be told in tokens; accepted: a model with a final norm"
+    ):
         output_tokens(model, [(0, 1)], 3)
 
 

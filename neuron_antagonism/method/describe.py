@@ -15,7 +15,7 @@ from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.observe import Observation, observe
-from neuron_antagonism.model.plain import columns, reader
+from neuron_antagonism.model.hooked import place_of
 from neuron_antagonism.neurons import FFN_SITES, NeuronSet
 from neuron_antagonism.types import Example, Question, as_examples, has_own_words
 
@@ -163,14 +163,14 @@ def output_tokens(model: HookedModel, neurons: Sequence[tuple[int, int]], n: int
         n: how many tokens on each side.
 
     Raises:
-        ModelError: the FFN's output, the final norm or the unembedding can't be found, or don't fit each other.
+        ModelError: output projection, final norm or unembedding can't be found, or don't fit each other.
     """
     found: dict[tuple[int, int], tuple[Tokens, Tokens]] = {}
     for layer in sorted({layer for layer, _ in neurons}):
-        own = sorted({neuron for other, neuron in neurons if other == layer})
+        own, vectors = sorted({neuron for other, neuron in neurons if other == layer}), model.output_weights(layer)
         for start in range(0, len(own), AT_ONCE):
             part = own[start : start + AT_ONCE]
-            lens = _lens(model, layer, part)
+            lens = _lens(model, vectors[part])
             k = min(n, lens.shape[1])
             sides = [lens.topk(k, largest=largest) for largest in (True, False)]
             for row, neuron in enumerate(part):
@@ -179,27 +179,18 @@ def output_tokens(model: HookedModel, neurons: Sequence[tuple[int, int]], n: int
     return [found[layer, neuron] for layer, neuron in neurons]
 
 
-def _lens(model: HookedModel, layer: int, neurons: Sequence[int]) -> Float[Tensor, "neuron token"]:
+def _lens(model: HookedModel, vectors: Float[Tensor, "neuron width"]) -> Float[Tensor, "neuron token"]:
     """Logits along output vectors."""
-    _, module = reader(model, layer)
     head, norm = model.bridge.original_model.get_output_embeddings(), getattr(model.bridge, "ln_final", None)
+    if head is None or norm is None or head.weight.shape[-1] != vectors.shape[-1]:
+        raise ModelError(
+            f"{model.name} ({model.architecture}): what neurons write can't be told in tokens; accepted: a model with "
+            "a final norm and an unembedding of the width of its residual stream"
+        )
     with model.computing(), torch.no_grad():
-        like = None if module is None else torch.zeros(model.n_neurons, dtype=model.dtype, device=_home(module, model))
-        vectors = None if module is None or like is None else columns(module, neurons, like)
-        if vectors is None or head is None or norm is None or head.weight.shape[-1] != vectors.shape[-1]:
-            raise ModelError(
-                f"{model.name} ({model.architecture}), layer {layer}: what neurons write can't be told in tokens; "
-                "accepted: an FFN that ends in a module of its own, a final norm, and an unembedding of that width"
-            )
-        normed = norm(torch.cat([vectors, -vectors])[:, None].to(_home(norm, model)))
-        logits = wide(head(normed.to(_home(head, model))))[:, 0]
-    up, down = logits.chunk(2)
+        both = torch.cat([vectors, -vectors])[:, None].to(place_of(norm, model.device), model.dtype)
+        up, down = wide(head(norm(both).to(place_of(head, model.device))))[:, 0].chunk(2)
     return (up - down) / 2
-
-
-def _home(module: torch.nn.Module, model: HookedModel) -> torch.device:
-    """Where a module computes."""
-    return next((weight.device for weight in module.parameters() if not weight.is_meta), model.device)
 
 
 def _named(model: HookedModel, ids: Tensor, logits: Tensor) -> Tokens:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,22 +63,16 @@ def reader(model: HookedModel, layer: int) -> tuple[str | None, torch.nn.Module 
 
 
 def column(module: torch.nn.Module, neuron: int, like: Float[Tensor, "*batch neuron"]) -> Float[Tensor, " width"]:
-    """What one neuron writes for each unit of its value, in the precision and on the device of some values."""
-    return columns(module, [neuron], like)[0]
-
-
-def columns(
-    module: torch.nn.Module, neurons: Sequence[int], like: Float[Tensor, "*batch neuron"]
-) -> Float[Tensor, "some width"]:
-    """What some neurons write for each unit of their value, in the precision and on the device of some values.
+    """What one neuron writes for each unit of its value, in the precision and on the device of some values.
 
     By the module itself: a quantized weight can't be read as numbers.
     """
-    asked = like.new_zeros(1 + len(neurons), like.shape[-1])
-    asked[range(1, 1 + len(neurons)), list(neurons)] = 1
+    two = like.new_zeros(2, like.shape[-1])
+    two[1, neuron] = 1
     with torch.no_grad():
-        found: Tensor = module(asked)
-    return found[1:] - found[0]
+        nothing, one = module(two)
+    found: Tensor = one - nothing
+    return found
 
 
 def projection(model: HookedModel, layer: int) -> Projection:

@@ -161,7 +161,7 @@ def _run(path: Path, name: str, manifest: Mapping[str, Any], results: Mapping[st
         # asked for as a scorer, exact ablation is among the others
         if task not in exact and "ablation" in own:
             exact[task] = own["ablation"]
-    told = {task: one for task, own in units.items() if (one := _described(path, own.get("described", {})))}
+    told = {task: found for task, own in units.items() if (found := _described(path, own.get("described", {})))}
     return RunSource(name, manifest, results, _questions(path), _neurons(path), asked, scores, exact, told)
 
 
@@ -209,10 +209,13 @@ def _described(path: Path, units: Mapping[str, Mapping[str, str]]) -> list[Descr
         if payload is None or not payload.meta["groups"]:
             continue
         arrays, meta = payload.arrays, payload.meta
-        sides = [(arrays[side], arrays[f"{side}_logits"]) for side in ("promoted", "suppressed") if side in arrays]
+        promoted, suppressed = (
+            (arrays[side], arrays[f"{side}_logits"]) if side in arrays else None for side in ("promoted", "suppressed")
+        )
         groups = [(by, label, count) for by, label, count in meta["groups"]]
-        plain = (arrays["layers"].tolist(), arrays["neurons"].tolist(), groups, arrays["mean"], arrays["std"])
-        found.append(Described(*plain, meta["tokens"], *(sides or [None, None]), meta["reason"]))
+        layers, neurons = arrays["layers"].tolist(), arrays["neurons"].tolist()
+        about = (layers, neurons, groups, arrays["mean"], arrays["std"])
+        found.append(Described(*about, meta["tokens"], promoted, suppressed, meta["reason"]))
     return found
 
 
