@@ -303,7 +303,7 @@
     if (!own) return [];
     return [
       make("h4", { text: "Tokens" }),
-      make("p", { class: "soft", text: "A positive value of this neuron raises the logits of the tokens it promotes and lowers those it suppresses, a negative value the reverse: its output vector alone, through the final norm and the unembedding." }),
+      make("p", { class: "soft", text: "Its output vector, alone through the final norm and the unembedding, raises the logits of the tokens it promotes and lowers those it suppresses; where the neuron's activation is negative, the reverse." }),
       chips("Promotes", own[0], found.texts), chips("Suppresses", own[1], found.texts),
     ];
   };
