@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuron_antagonism.report.page.sources import Answers, Asked, RunSource
+from neuron_antagonism.metrics.judges import SCALES, SHARES
+from neuron_antagonism.report.page.sources import Answers, Asked, BenchSource, Described, RunSource
 from neuron_antagonism.suites.pages import sources_of
 
 MARKUP = "</script><script>window.taken = 1</script><img src=x onerror='window.taken = 2'><!-- {{ 7 * 7 }} ${7} \"&amp;"
@@ -52,7 +54,21 @@ def renamed(source: RunSource, names: dict[str, str], name: str | None = None) -
         asked=asked,
         scores={names.get(t, t): {names.get(s, s): a for s, a in own.items()} for t, own in source.scores.items()},
         exact={names.get(task, task): one for task, one in source.exact.items()},
+        described={names.get(task, task): one for task, one in source.described.items()},
     )
+
+
+def with_tokens(source: RunSource, texts: list[str], option: str = "person") -> RunSource:
+    """A run whose neurons all promote the same tokens, and suppress them in the other order."""
+
+    def told(one: Described) -> Described:
+        places = np.tile(np.arange(len(texts)), (len(one.layers), 1))
+        logits = np.tile(np.linspace(3, 1, len(texts)), (len(one.layers), 1)).astype(np.float32)
+        groups = [(by, option if by == "option" else name, n) for by, name, n in one.groups]
+        sides = (places, logits), (places[:, ::-1], -logits)
+        return replace(one, tokens=texts, promoted=sides[0], suppressed=sides[1], groups=groups)
+
+    return replace(source, described={task: [told(one) for one in own] for task, own in source.described.items()})
 
 
 def with_prompts(source: RunSource, text: str) -> RunSource:
@@ -133,6 +149,19 @@ def grown(
         for role in ("good", "bad")
         for rank in range(100)
     ]
+
+    def described(task: str) -> Described:
+        own = [row for row in neurons if row["task"] == task and int(row["rank"]) <= 500 // (2 * scorers) + 1]
+        layers, places = ([int(row[name]) for row in own] for name in ("layer", "neuron"))
+        groups = [("all", "all", 72), *(("letter", name, 18) for name in "ABCD")]
+        groups += [("option", f"label {i}", 9) for i in range(8)]
+        shown = rng.normal(size=(2, len(own), len(groups))).astype(np.float32)
+        sides = [
+            (rng.integers(50_000, size=(len(own), 8)), rng.normal(size=(len(own), 8)).astype(np.float32))
+            for _ in range(2)
+        ]
+        return Described(layers, places, groups, *shown, [f" token{i}" for i in range(50_000)], *sides)
+
     model = source.manifest["model"] | {"layers": shape[0], "neurons_per_layer": shape[1]}
     return replace(
         source,
@@ -143,7 +172,48 @@ def grown(
         asked=dict.fromkeys(names, asked),
         scores=dict.fromkeys(names, scores),
         exact=dict.fromkeys(names, scores[methods[0]]),
+        described={name: [described(name)] for name in names},
     )
+
+
+def board(scorers: int = 8, tasks: int = 4, *, without: tuple[str, ...] = (), name: str = "scorer") -> BenchSource:
+    """A leaderboard of many scorers with the curves of two judges, and budgets.
+
+    Args:
+        scorers, tasks: how many.
+        without: what the names of judges' figures, left out, begin with.
+        name: what the names of scorers begin with.
+    """
+    rows: list[dict[str, Any]] = []
+    budgets: list[dict[str, Any]] = []
+    for task, number in product(range(tasks), range(scorers)):
+        about = {"model": "demo", "seed": 0, "task": f"task{task}", "scorer": f"{name}{number}"}
+
+        def one(judge: str, value: float, wide: float | None = 0.1, about: dict[str, Any] = about) -> None:
+            ends = (None, None) if wide is None else (value - wide, value + wide)
+            rows.append(about | {"judge": judge, "value": value, "low": ends[0], "high": ends[1]})
+
+        one("agreement.spearman", 0.1 * number)
+        one("dose.good-slope", 1.0)
+        for role, scale in product(("good", "bad"), SCALES):
+            one(f"dose.{role}@{scale:g}", (1 if role == "good" else -1) * (number + 1) * (scale - 1) / 4)
+        for label, share in product(("faithfulness", "faithfulness-absolute"), SHARES):
+            one(f"{label}.f@{100 * share:g}%", share ** (1 / (number + 1)), None if share == 0.001 else 0.1)
+            one(f"{label}.completeness@{100 * share:g}%", 1 - share, 1e6 if share == 0.002 else 0.1)
+            one(f"{label}.comprehensiveness@{100 * share:g}%", 3 * share)
+        for mode, budget in product(("enhance", "degrade"), (10, 50, 100)):
+            after = 0.5 + (0.4 if mode == "enhance" else -0.4) * budget / 100
+            budgets.append(about | {"mode": mode, "budget": budget, "protocol": "held-out", "acc_before": 0.5})
+            budgets[-1] |= {"acc_after": after}
+    rows = [row for row in rows if not row["judge"].startswith(without or ("-",))]
+    parts = [
+        {"part": "judging", "name": "board", "evaluate": 48, "target": "log-odds"},
+        {"part": "budgets", "name": "budget"},
+    ]
+    suite = {"name": "mine", "about": "of mine", "parts": parts}
+    manifest = {"schema": 2, "key": "k", "version": "1", "suite": suite, "models": [], "seeds": [0], "data": {}}
+    manifest |= {"packages": {}, "machine": {}, "timings": {}}
+    return BenchSource("x", manifest, {"parts": {"board": rows, "budget": budgets}, "notes": [], "left_out": {}})
 
 
 class Parsed(HTMLParser):

@@ -200,8 +200,11 @@ def test_tables(asked, measured):
     assert "nan" not in text.getvalue().lower().split()
 
 
-def test_a_run_is_a_part(asked, measured, where, tmp_path, no_model):
-    """The part `effects` holds the figures of a run's table; its units are the run's own, which computes nothing."""
+def test_a_run_is_a_part(asked, measured, where, tmp_path):
+    """The part `effects` holds the figures of a run's table; its units are the run's own.
+
+    The run computes nothing but what its report tells of single neurons, which a suite's does not show.
+    """
     tasks = [str(where / "mine.yaml"), str(where / "other.yaml")]
     result = na.run(
         asked["model"][1],
@@ -212,8 +215,9 @@ def test_a_run_is_a_part(asked, measured, where, tmp_path, no_model):
         **SIZES,
         **RUN,
         out=tmp_path / "run",
-        cache=measured.path,
+        cache=shutil.copytree(measured.path, tmp_path / "cache"),
     )
+    assert {name.rpartition(": ")[2] for name in result.manifest["timings"]} == {"described"}
     rows = [row for row in measured.parts["effects"] if (row["model"], row["seed"]) == (asked["model"][1], 1)]
     cells = [
         {"task": task, **{name: cell[name] for name in EFFECT}}

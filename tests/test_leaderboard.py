@@ -64,6 +64,7 @@ def test_the_frame_is_tidy(board):
     of_ace, of_act = (set(frame[frame.scorer == name].judge) for name in ("ace", "act"))
     assert of_ace - of_act == {
         *("dose.bad-slope", "dose.bad-monotonicity", "interaction.enhance", "interaction.degrade"),
+        *(f"dose.bad@{scale:g}" for scale in judges.SCALES),
         *("stability.bad-jaccard", "stability.role-changes"),
     }
     there = frame.dropna(subset=["low", "high"])
@@ -95,6 +96,56 @@ def test_faithfulness_is_that_of_the_function(board, model):
     for name in ("cpr", "cmd"):
         value = of(board.frame, "act", f"faithfulness.{name}").value
         assert value == pytest.approx(getattr(found, name), rel=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize(("ranking", "label"), [("signed", "faithfulness"), ("absolute", "faithfulness-absolute")])
+def test_every_point_of_the_faithfulness_curve(board, model, ranking, label):
+    """Each of the ten shares has its figures, those that `na.faithfulness` gives, with their intervals."""
+    split = na.load_task("sentiment").split(2, 0, 6, seed=0, fits=model)
+    scores = na.attribute(model, split.identify, "grad-x-act", budget=6)
+    found = na.faithfulness(model, split.evaluate, scores, baseline="counterfactual", ranking=ranking)
+    names = {0.001: "0.1%", 0.002: "0.2%", 0.005: "0.5%", 0.01: "1%", 0.02: "2%", 0.05: "5%", 0.1: "10%", 0.2: "20%"}
+    assert tuple(names | {0.5: "50%", 1.0: "100%"}) == judges.SHARES
+    for i, name in enumerate([*names.values(), "50%", "100%"]):
+        for figure in ("f", "completeness", "comprehensiveness"):
+            row = of(board.frame, "grad-x-act", f"{label}.{figure}@{name}")
+            assert row.value == pytest.approx(getattr(found, figure)[i], abs=1e-4)
+            # a ratio has no bounds where the model does no better than its baseline on some draws
+            assert row.low <= row.value <= row.high or (figure != "comprehensiveness" and np.isnan(row.low))
+    assert of(board.frame, "grad-x-act", f"{label}.f@100%").value == 1.0
+
+
+def test_every_point_of_the_dose_response(board, model):
+    """The mean change of the right letter's log-odds when good, or bad, neurons are multiplied, by plain hooks."""
+    split = na.load_task("sentiment").split(2, 0, 6, seed=0, fits=model)
+    a = na.attribute(model, split.identify, "ace", budget=6)
+
+    def odds(neurons: na.NeuronSet, factor: float) -> float:
+        own = {layer: [n for one, n in neurons if one == layer] for layer in range(model.n_layers)}
+
+        def scaled(values: torch.Tensor, layer: int) -> torch.Tensor:
+            values = values.clone()
+            values[:, -1, own[layer]] *= factor
+            return values
+
+        found = []
+        for question in (q for example in split.evaluate for q in example.proxies):
+            encoded = model.encode(question)
+            with model.writing(list(own), scaled):
+                logits = model.last_logits([encoded.ids])[0].double()
+            p = logits[list(encoded.letters)].softmax(0)[question.answer]
+            found.append(float(p.log() - torch.log1p(-p)))
+        return sum(found) / len(found)
+
+    for role, neurons in (("good", a.good(6)), ("bad", a.bad(6))):
+        before = odds(neurons, 1.0)
+        for scale in judges.SCALES:
+            row = of(board.frame, "ace", f"dose.{role}@{scale:g}")
+            assert row.value == pytest.approx(odds(neurons, scale) - before, abs=1e-5)
+            assert row.low <= row.value <= row.high
+        # the slope is that of the line through these points
+        x, y = np.array(judges.SCALES) - 1, [of(board.frame, "ace", f"dose.{role}@{s:g}").value for s in judges.SCALES]
+        assert of(board.frame, "ace", f"dose.{role}-slope").value == pytest.approx(float(x @ y / (x @ x)), abs=1e-6)
 
 
 def test_control_is_the_change_under_the_papers_edit(board, model):

@@ -10,14 +10,28 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from reports import HOSTILE, LONG, MARKUP, Parsed, above_chance, grown, renamed, run_of, with_prompts
+from reports import (
+    HOSTILE,
+    LONG,
+    MARKUP,
+    Parsed,
+    above_chance,
+    board,
+    grown,
+    renamed,
+    run_of,
+    with_prompts,
+    with_tokens,
+)
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import main
 from neuron_antagonism.report import answer
-from neuron_antagonism.report.page import palette, questions, run_rows
+from neuron_antagonism.report.page import described, neurons, palette, questions, run_rows
+from neuron_antagonism.report.page.plots import Plots
 from neuron_antagonism.report.page.sources import BenchSource
 from neuron_antagonism.suites.pages import REPORT, report_of, report_there, write_report
 
@@ -167,6 +181,35 @@ class TestAnswers:
             row = next(r for r in source.questions if r["task"] == one["task"] and r["set"] == "evaluate")
             assert one["start"] + one["questions"][0]["t"] == row["proxies"][0]["prompt"]
 
+    def test_neurons_are_told_what_was_stored(self, reported, page):
+        """Every neuron on the page has the tokens and values of its unit, those of a few digits."""
+        source = run_of(reported)
+        (told,) = page.data["described"]
+        assert {row["id"] for row in page.rows("neurons")} == set(told["tokens"])
+        for one in told["tasks"]:
+            assert set(one["values"]) == {row["id"] for row in page.rows("neurons") if row["task"] == one["task"]}
+            for unit in source.described[one["task"]]:
+                assert one["groups"] == [list(group) for group in unit.groups]
+                for i, name in enumerate(f"{layer}.{n}" for layer, n in zip(unit.layers, unit.neurons, strict=True)):
+                    step, *figures = one["values"][name]
+                    assert step == pytest.approx(max(abs(unit.mean[i]).max(), abs(unit.std[i]).max()) / 1000, rel=1e-3)
+                    for shown, values in zip(figures, (unit.mean[i], unit.std[i]), strict=True):
+                        assert [step * n for n in shown] == pytest.approx(values, abs=step)
+                    (places, logits), _ = told["tokens"][name]
+                    words, numbers = unit.promoted
+                    assert [told["texts"][p] for p in places] == [described.shown(unit.tokens[p]) for p in words[i]]
+                    assert logits == pytest.approx(numbers[i], rel=6e-3)
+
+    def test_as_many_are_told_as_there_is_room(self, reported, monkeypatch):
+        """Where not all fit, the strongest are told."""
+        monkeypatch.setattr(described, "MOST", 7)
+        source = run_of(reported)
+        rows, _ = neurons.chosen(source)
+        (told,) = described.explorer([source], {source.name: rows})
+        assert [name for one in told["tasks"] for name in one["values"]] == [
+            row["id"] for task in source.described for row in rows[:7] if row["task"] == task
+        ]
+
 
 class TestParts:
     def test_one_task_one_scorer(self, checkpoint, tmp_path):
@@ -192,10 +235,13 @@ class TestParts:
         """A manifest that names no answers gives a page without them."""
         manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
         for units in manifest["units"].values():
-            for name in ("unedited", "answers", "exact"):
+            for name in ("unedited", "answers", "exact", "described"):
                 del units[name]
         (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-        assert Parsed(report_of([run_of(copy)])).sections == [*EVERY, "provenance"]
+        found = Parsed(report_of([run_of(copy)]))
+        assert found.sections == [*EVERY, "provenance"]
+        assert found.data["described"] == []
+        assert "its tokens" not in found.text
 
     def test_several_runs(self, reported):
         """Several runs stand beside each other: a section for it, and a choice of the run everywhere."""
@@ -225,6 +271,75 @@ class TestParts:
         assert found.rows("part1-all")[0]["note"] == HOSTILE
 
 
+class TestBoard:
+    def test_curves(self):
+        """Every point of dose responses and of both rankings' curves is on the page, as the results have it."""
+        source = board(scorers=3, tasks=2)
+        found = Parsed(report_of([source]))
+        assert found.sections == [
+            *("part0", "part0-judges", "part0-doses", "part0-curve", "part0-figures", "part1", "provenance")
+        ]
+        rows = [row for row in source.results["parts"]["board"] if (row["task"], row["scorer"]) == ("task1", "scorer2")]
+        values = {row["judge"]: row for row in rows}
+
+        def own(name: str) -> list[dict[str, Any]]:
+            return [row for row in found.rows(name) if (row["task"], row["scorer"]) == ("task1", "scorer2")]
+
+        doses = {(row["role"], row["x"]): row for row in own("part0-dose")}
+        assert len(doses) == 12
+        for (role, factor), row in doses.items():
+            stored = values[f"dose.{role.removesuffix(' neurons')}@{factor:g}"]
+            assert [row[f] for f in ("value", "low", "high")] == [
+                pytest.approx(stored[f], rel=1e-4, abs=1e-9) for f in ("value", "low", "high")
+            ]
+        curves = own("part0-curves")
+        assert len(curves) == 2 * 3 * 10
+        for row in curves:
+            label = "faithfulness" if row["ranking"].startswith("signed") else "faithfulness-absolute"
+            figure = {"f": "f", "completen": "completeness", "comprehen": "comprehensiveness"}
+            judge = "f" if row["curve"].startswith("faithfulness") else figure[row["curve"][:9]]
+            stored = values[f"{label}.{judge}@{100 * row['x']:g}%"]
+            assert row["value"] == pytest.approx(stored["value"], rel=1e-4)
+            assert row["ideal"] == {"f": 1, "completeness": 0, "comprehensiveness": None}[judge]
+        # one judge at a time is for what is no curve
+        assert {row["judge"] for row in found.rows("part0-judge")} == {"agreement.spearman", "dose.good-slope"}
+        assert len(found.rows("part0-all")) == len(source.results["parts"]["board"])
+
+    def test_bands_leave_room_for_lines(self):
+        """An interval that spans every value is drawn as far as its panel goes, and told whole."""
+        rows = Parsed(report_of([board(scorers=2, tasks=1)])).rows("part0-curves")
+        wide = [row for row in rows if row["low"] is not None and row["high"] - row["low"] > 1000]
+        assert wide
+        assert all(-1 < row["from"] <= row["value"] <= row["to"] < 2 for row in wide)
+        assert all(row["from"] == row["low"] for row in rows if row["low"] is not None and row not in wide)
+        assert all(row.get("from") is None for row in rows if row["low"] is None)
+
+    def test_of_an_earlier_version(self):
+        """Results with two points of a curve and no dose response give a page of what there is, and claim no more."""
+        source = board(without=("dose.good@", "dose.bad@"))
+        kept = ("@1%", "@10%")
+        rows = [r for r in source.results["parts"]["board"] if "@" not in r["judge"] or r["judge"].endswith(kept)]
+        source.results["parts"]["board"] = rows
+        found = Parsed(report_of([source]))
+        assert "part0-doses" not in found.sections
+        assert "from 1 % to 10 % of all neurons" in found.text
+
+    def test_budgets(self):
+        """Accuracy by budget stands beside that of the unedited model."""
+        rows = Parsed(report_of([board(scorers=2, tasks=1)])).rows("part1-pairs")
+        assert {(row["x"], row["mode"], round(row["value"]), row["before"]) for row in rows} == {
+            *((10, "enhance", 54, 50), (50, "enhance", 70, 50), (100, "enhance", 90, 50)),
+            *((10, "degrade", 46, 50), (50, "degrade", 30, 50), (100, "degrade", 10, 50)),
+        }
+
+    def test_large(self):
+        """Twenty scorers on four tasks, five draws each: under 5 MB."""
+        source = board(scorers=20)
+        many = [row | {"seed": seed} for seed in range(5) for row in source.results["parts"]["board"]]
+        source.results["parts"]["board"] = many
+        assert len(report_of([source]).encode()) < MEGABYTES * 1e6
+
+
 class TestHostile:
     @pytest.mark.parametrize("text", [HOSTILE, LONG], ids=["markup", "long"])
     def test_names_and_prompts_are_text(self, reported, text):
@@ -241,6 +356,27 @@ class TestHostile:
         assert any(text in question["o"] for one in found.data["questions"]["tasks"] for question in one["questions"])
         assert "{{ 7 * 7 }}" in found.text
 
+    def test_tokens_are_text(self, reported):
+        """Tokens with markup, control characters, ends of lines and other directions are text, what is unseen codes."""
+        tokens = [
+            MARKUP,
+            "\x00\x1b[31m",
+            " the",
+            "\n\t",
+            "\N{RIGHT-TO-LEFT OVERRIDE}abc",
+            "مرحبا",
+            "\N{LINE SEPARATOR}",
+            "'",
+        ]
+        page = report_of([with_tokens(run_of(reported), tokens, HOSTILE)])
+        found = Parsed(page)
+        assert (len(found.scripts), [tag for tag, _ in found.tags].count("script")) == (3, 3)
+        (told,) = found.data["described"]
+        assert told["texts"] == [
+            *(f"'{MARKUP[: described.LONGEST - 1]}…'", r"'\x00\x1b[31m'", "' the'", r"'\n\t'", r"'\u202eabc'"),
+            *("'مرحبا'", r"'\u2028'", '"\'"'),
+        ]
+
 
 class TestSize:
     def test_large(self, reported):
@@ -251,11 +387,13 @@ class TestSize:
         data = Parsed(page).data
         assert 1_000 < len(data["rows"]["neurons"]["r"]) <= 6_000
         assert "352,256 in the model" in page
+        (told,) = data["described"]
+        assert 900 < sum(len(one["values"]) for one in told["tasks"]) <= 1_000
         assert sum(len(one["questions"]) for one in data["questions"]["tasks"]) == 4 * 900
 
     def test_long_prompts_are_cut(self, reported):
         """Prompts that are more than a page can hold are cut, or left to questions.jsonl, which is said."""
-        source = grown(with_prompts(run_of(reported), "word " * 2_000), shape=(3, 24))
+        source = grown(with_prompts(run_of(reported), "word " * 2_000))
         page = report_of([source])
         assert len(page.encode()) < MEGABYTES * 1e6
         assert "characters more, see questions.jsonl" in page
@@ -354,6 +492,15 @@ class TestFigures:
             plot.effects(task="nre")
         with pytest.raises(na.UsageError, match="unknown figure 'pie'"):
             plot.chart("pie")
+
+    def test_all_where_all_are_a_choice(self):
+        """A chart of curves has every scorer, unless one is chosen."""
+        plot = Plots([board(scorers=3, tasks=2)])
+        for name in ("part0-dose", "part0-curves"):
+            for choices, expected in (({}, 3), ({"scorer": "scorer1"}, 1)):
+                (rows,) = plot.chart(name, **choices).to_dict()["datasets"].values()
+                assert len({row["scorer"] for row in rows}) == expected
+                assert {row["task"] for row in rows} == {"task0"}
 
     def test_of_a_run_without_a_directory(self, reported):
         """A result in memory has every chart that needs its figures alone."""

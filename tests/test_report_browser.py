@@ -5,11 +5,25 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reports import LONG, MARKUP, Parsed, above_chance, grown, renamed, run_of, with_prompts
+from reports import (
+    HOSTILE,
+    LONG,
+    MARKUP,
+    Parsed,
+    above_chance,
+    board,
+    grown,
+    renamed,
+    run_of,
+    with_prompts,
+    with_tokens,
+)
 
 from neuron_antagonism.suites.pages import report_of
 
@@ -41,14 +55,35 @@ def pages(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         "plain": report_of([above_chance(source)]),
         "large": report_of([grown(source)]),
         "hostile": report_of(
-            [with_prompts(renamed(source, {"ner": LONG, "ace": f"s{LONG}", "demo": LONG}, LONG), LONG)]
+            [
+                with_tokens(
+                    with_prompts(renamed(source, {"ner": LONG, "ace": f"s{LONG}", "demo": LONG}, LONG), LONG),
+                    [MARKUP, "\x00\x1b[31m", "  spaced", "\N{RIGHT-TO-LEFT OVERRIDE}abc", LONG],
+                    LONG,
+                )
+            ]
         ),
+        "residual": report_of([without_tokens(source)]),
+        "bare": report_of([replace(source, described={})]),
+        "board": report_of([board()]),
+        "hostile board": report_of([board(2, 1, name=HOSTILE)]),
     }
     found = {}
     for name, text in texts.items():
         found[name] = where / f"{name}.html"
         found[name].write_text(text, encoding="utf-8")
     return found
+
+
+def without_tokens(source: Any) -> Any:
+    """A run of units that have no output vector."""
+    told = {
+        task: [
+            replace(one, tokens=[], promoted=None, suppressed=None, reason="they have no output vector") for one in own
+        ]
+        for task, own in source.described.items()
+    }
+    return replace(source, described=told)
 
 
 class Opened:
@@ -101,7 +136,7 @@ def opened(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["plain", "hostile"])
+@pytest.mark.parametrize("name", ["plain", "hostile", "board", "hostile board"])
 def test_drawn(opened, pages, name, size):
     """Every section and figure is drawn, no line in the console, no request, nothing wider than the window."""
     one = opened(name, size)
@@ -174,13 +209,94 @@ def test_questions(opened):
     assert detail.inner_text() != before
 
 
-def test_neurons(opened):
-    """A neuron opens with where else it was chosen, and the command that tells the rest."""
+def test_neurons(opened, pages):
+    """A neuron opens with where else it was chosen, its tokens, its values by answer, and the command for the rest."""
     one = opened()
     one.page.locator("section#neurons button.open").first.click()
     name = one.page.locator("section#neurons button.open").first.inner_text()
+    detail = one.page.locator("section#neurons .detail")
+    assert f"neuron-antagonism neuron show {name} run" in detail.inner_text()
+    (told,) = Parsed(pages["plain"].read_text(encoding="utf-8")).data["described"]
+    for side, (places, _) in zip(("Promotes", "Suppresses"), told["tokens"][name], strict=True):
+        assert detail.get_by_role("list", name=side).locator("bdi").all_inner_texts() == [
+            told["texts"][place] for place in places
+        ]
+    (task, *_) = (own for own in told["tasks"] if name in own["values"])
+    table = detail.get_by_role("region", name=f"Values by right answer, {task['task']}")
+    lines = [line.locator("th, td").all_inner_texts() for line in table.locator("tbody tr:not(.group)").all()]
+    assert [(line[0], int(line[1])) for line in lines] == [(name, n) for _, name, n in task["groups"]]
+    step, means, stds = task["values"][name]
+    for line, *figures in zip(lines, means, stds, strict=True):
+        shown = [float(text.replace("−", "-")) for text in line[2].split(" ± ")]
+        assert shown == pytest.approx([step * n for n in figures], abs=10 * step)
+    # a bar lies where its figures say
+    zero, within, mark = (table.locator(f"tbody .{part}").first.bounding_box() for part in ("zero", "within", "mean"))
+    assert within["x"] - 2 <= mark["x"] <= within["x"] + within["width"] + 2
+    assert (mark["x"] > zero["x"]) == (means[0] > 0)
+
+
+def test_tokens_are_text(opened):
+    """Tokens and options with markup, control characters and other directions are text; nothing is wider for them."""
+    one = opened("hostile", "narrow")
+    one.page.locator("section#neurons button.open").first.click()
+    detail = one.page.locator("section#neurons .detail")
+    texts = detail.get_by_role("list", name="Promotes").locator("bdi").all_inner_texts()
+    assert texts[0].startswith("'</script><script>")
+    assert texts[1:4] == [r"'\x00\x1b[31m'", "'  spaced'", r"'\u202eabc'"]
+    assert detail.locator("script, img").count() == 0
+    assert one.page.evaluate("window.taken") is None
+    assert one.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert one.said == []
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "says_not"), [("residual", "No tokens: ", "Promotes"), ("bare", "told by:", "Values")]
+)
+def test_without_tokens(opened, name, says, says_not):
+    """Units that write no tokens are said to; of a run without descriptions nothing is shown but the command."""
+    one = opened(name)
+    one.page.locator("section#neurons button.open").first.click()
     detail = one.page.locator("section#neurons .detail").inner_text()
-    assert f"neuron-antagonism neuron show {name} run" in detail
+    assert says in detail
+    assert says_not not in detail
+    assert ("Values by right answer" in detail) == (name == "residual")
+
+
+def test_curves(opened):
+    """A line, a band and points for each scorer in each panel, told apart by dashes and shapes too, and the ideal."""
+    one = opened("board")
+    lines = {"part0-dose": 6, "part0-curves": 10, "part1-pairs": 3}
+    for name, points in lines.items():
+        figure = one.page.locator(f"[data-figure={name}]")
+        for panel in figure.locator(".panel").all():
+            drawn = panel.locator(".mark-line path")
+            assert drawn.count() == 8
+            assert len({path.get_attribute("stroke-dasharray") for path in drawn.all()}) > 3
+            assert panel.locator(".mark-symbol.role-mark path").count() == 8 * points
+    doses, curves = (one.page.locator(f"[data-figure={name}] .panel") for name in ("part0-dose", "part0-curves"))
+    assert [panel.locator(".mark-area path").count() for panel in (*doses.all(), *curves.all())] == [8] * 5
+    # f = 1, completeness 0, comprehensiveness none
+    ideals = [panel.locator(".mark-rule line[stroke-dasharray]").count() for panel in curves.all()]
+    assert ideals == [1, 1, 0]
+    ticks = curves.first.locator(".role-axis-label text", has_text="%")
+    assert ticks.all_text_contents() == ["0.1%", "1%", "10%", "100%"]
+    # on a logarithmic axis the four lie equally far apart
+    boxes = [tick.bounding_box() for tick in ticks.all()]
+    steps = [b["x"] + b["width"] / 2 - a["x"] - a["width"] / 2 for a, b in pairwise(boxes)]
+    assert max(steps) - min(steps) < 8
+
+
+def test_one_scorer_at_a_time(opened):
+    """A choice leaves one scorer's curve, and a point tells its figure and its interval."""
+    one = opened("board")
+    one.page.locator("section#part0-curve").get_by_role("combobox", name="Scorer").select_option("scorer3")
+    panel = one.page.locator("[data-figure=part0-curves] .panel").first
+    assert panel.locator(".mark-line path").count() == 1
+    panel.locator(".mark-symbol.role-mark path").nth(4).hover(force=True)
+    one.page.locator("#vg-tooltip-element.visible").wait_for()
+    told = one.page.locator("#vg-tooltip-element").inner_text()
+    for part in ("scorer3", "share", "low", "high"):
+        assert part in told
 
 
 def test_theme(opened):

@@ -105,6 +105,7 @@ class TestDirectory:
         kinds = {"examples": {""}, "scores": {*(f".{s}" for s in (*WHOLE["scorers"], "ablation"))}}
         kinds["neurons"] = {f".{s}" for s in WHOLE["scorers"]}
         kinds["text"] = {".ace", ".act"}
+        kinds["described"] = {".ace", ".act"}
         kinds["answers"] = {
             *(".unedited.select", ".unedited.evaluate", ".ace.select", ".random.select"),
             *(".ace.evaluate", ".act.evaluate", ".random.evaluate"),
@@ -136,7 +137,7 @@ class TestDirectory:
         assert all(len(data["sha256"]) == 64 for data in manifest["data"].values())
         assert manifest["engine"]["name"] == "replay"
         assert manifest["machine"]["threads"] == 1
-        kinds = ("scores", "neurons", "answers", "text")
+        kinds = ("scores", "neurons", "answers", "text", "described")
         assert set(manifest["timings"]) == {f"{task}: {kind}" for task in WHOLE["tasks"] for kind in kinds}
         assert manifest["plugins"]["ace"] == f"neuron-antagonism {na.__version__}"
         assert manifest["scorers"]["ace"]["z"] == 32
@@ -509,7 +510,7 @@ class TestAgain:
         assert list(tmp_path.iterdir()) == []
 
 
-CHAIN = {"scores", "neurons", "answers", "text"}
+CHAIN = {"scores", "neurons", "answers", "text", "described"}
 """Kinds of what follows from a scorer's scores."""
 
 
@@ -527,7 +528,7 @@ class TestAnother:
             ({"weaken": "excite", "strengthen": "silence"}, {"answers", "text"}, {"ace", "random"}),
             ({"protocols": ("paper", "held-out")}, {"answers"}, {"ace", "random"}),
             ({"random_draws": 3}, {"scores", "neurons", "answers"}, {"random"}),
-            ({"evaluate": 6}, {"examples", "answers", "text"}, {"ace", "random", "unedited", ""}),
+            ({"evaluate": 6}, {"examples", "answers", "text", "described"}, {"ace", "random", "unedited", ""}),
         ],
         ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
     )
@@ -558,7 +559,7 @@ class TestAnother:
         na.run(model, out=one, **given)
         before = units(one)
         na.run(model, out=one, **{**given, "budget": 8})
-        assert {name.partition("/")[0] for name in made(one, before)} == {"neurons", "answers", "text"}
+        assert {name.partition("/")[0] for name in made(one, before)} == CHAIN - {"scores"}
         before = units(one)
         na.run(model, out=one, **{**given, "options": {"ace": {"z": 13}}})
         assert {name.partition("/")[0] for name in made(one, before)} == CHAIN

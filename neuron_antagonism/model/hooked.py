@@ -458,7 +458,7 @@ class HookedModel:
             ModelError: the block's output projection was not found.
         """
         module = self._output_projection(layer)
-        like = torch.empty(0, dtype=self.dtype, device=_place(module, self.device))
+        like = torch.empty(0, dtype=self.dtype, device=place_of(module, self.device))
         with self.computing():
             return output_weights(module, self.n_neurons, like)
 
@@ -472,7 +472,7 @@ class HookedModel:
             ModelError: the block's output projection was not found.
         """
         module = self._output_projection(layer)
-        rows = values.reshape(-1, values.shape[-1]).to(_place(module, self.device), self.dtype)
+        rows = values.reshape(-1, values.shape[-1]).to(place_of(module, self.device), self.dtype)
         with self.computing():
             return written(module, rows).reshape(*values.shape[:-1], -1)
 
@@ -549,7 +549,7 @@ class HookedModel:
         return widths[0]
 
 
-def _place(module: torch.nn.Module, otherwise: torch.device) -> torch.device:
+def place_of(module: torch.nn.Module, otherwise: torch.device) -> torch.device:
     """Where a module wants its inputs; what accelerate keeps elsewhere is fetched to where its hook says."""
     return next((weight.device for weight in module.parameters() if not weight.is_meta), otherwise)
 

@@ -19,6 +19,7 @@ from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Shelf, Unit
 from neuron_antagonism.settings import Settings
 from neuron_antagonism.units.answers import Asked, Asking, Where, sweep_of
+from neuron_antagonism.units.described import Describing
 from neuron_antagonism.units.examples import Sizes
 from neuron_antagonism.units.neurons import Acting, Candidate, Choosing, candidates_of
 from neuron_antagonism.units.scores import Scoring, steady
@@ -40,6 +41,7 @@ class Effects:
         config: what was asked for.
         scorers: instances.
         strengthen, weaken: what is done to neurons that should act more, and less.
+        described: whether the chosen neurons are described, which no figure needs: for whoever shows them.
     """
 
     config: RunConfig
@@ -47,6 +49,7 @@ class Effects:
     strengthen: Intervention
     weaken: Intervention
     name: str = "effects"
+    described: bool = False
 
     @property
     def sizes(self) -> Sizes:
@@ -145,6 +148,7 @@ class Effects:
         every = [self.of_scorer(job, group, shelf, scorer) for scorer in self.scorers]
         for one in every:
             yield from (unit for unit in (one.select, one.evaluate, one.everywhere, one.text) if unit is not None)
+        yield from (one.described for one in every if one.described is not None)
         # once the choices of all tasks are known, each task's edits are tried on the others
         others = [self.of_scorer(other, group, shelf, s) for other in group for s in steady(self.scorers)]
         if all(one.where for one in others):
@@ -189,7 +193,9 @@ class Effects:
         at_all = replace(acting, positions="all")
         everywhere = self.asking("evaluate").edited(job, shelf, at_all, neurons, fits, where)
         text = Reading(self.sizes, self.config.max_tokens).unit(job, shelf, acting, neurons, fits, where)
-        return replace(found, everywhere=everywhere, text=text)
+        describing = Describing(self.sizes, self.config.site, self.config.max_tokens)
+        told = describing.unit(job, shelf, neurons) if self.described else None
+        return replace(found, everywhere=everywhere, text=text, described=told)
 
     def answered(self, job: Job, group: Sequence[Job], shelf: Shelf) -> bool:
         """Whether everything that is a job's own is there."""
@@ -233,6 +239,7 @@ class OfScorer:
         where: draw, mode and ratio of the chosen edits; empty while they are not known.
         everywhere: answers under the chosen edits at all positions.
         text: what the chosen edits do to plain text.
+        described: what single neurons do.
     """
 
     job: Job
@@ -245,3 +252,4 @@ class OfScorer:
     where: tuple[Where, ...] = ()
     everywhere: Unit | None = None
     text: Unit | None = None
+    described: Unit | None = None

@@ -164,7 +164,9 @@ class LeaderboardRows(Rows):
             first = None if judge == "stability" else self.spec.identify
             sets = [prepared.set_hash("identify", first), prepared.set_hash("evaluate")]
             for name, unit in scores.items():
-                what = [judge, fields, target, sets, [need.key for need in needs], unit.key]
+                what: list[Any] = [judge, fields, target, sets, [need.key for need in needs], unit.key]
+                # no other judge's figures are other ones for it
+                what += [kind.points] if kind.points else []
                 key = key_of(KIND, job.model.id, job.seed, self.classes.site, what)
                 label = f"{job.name}.{name}.{judge}"
                 yield Unit(KIND, label, key, JudgedBy(self, judge, name), (self.sizes.unit(job), *needs, unit))

@@ -13,7 +13,7 @@ from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.files import COMPUTED, expanded, file_name, read_text, unwritable, write_whole
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.neuron_files import neuron_rows
-from neuron_antagonism.report.page.sources import Answers, Asked, BenchSource, RunSource, Source
+from neuron_antagonism.report.page.sources import Answers, Asked, BenchSource, Described, RunSource, Source
 from neuron_antagonism.runs.unit import Payload
 from neuron_antagonism.suites.directory import (
     BENCH_SCHEMA,
@@ -160,7 +160,8 @@ def _run(path: Path, name: str, manifest: Mapping[str, Any], results: Mapping[st
         # asked for as a scorer, exact ablation is among the others
         if task not in exact and "ablation" in own:
             exact[task] = own["ablation"]
-    return RunSource(name, manifest, results, _questions(path), _neurons(path), asked, scores, exact)
+    told = {task: found for task, own in units.items() if (found := _described(path, own.get("described", {})))}
+    return RunSource(name, manifest, results, _questions(path), _neurons(path), asked, scores, exact, told)
 
 
 def _questions(path: Path) -> list[dict[str, Any]]:
@@ -198,6 +199,23 @@ def _answers(payload: Payload, places: Mapping[str, int]) -> Answers:
     """Some of a unit's answers, by the mode of their edits."""
     every, rows = payload.arrays.get("probabilities"), list(places.values())
     return Answers(list(places), payload.arrays["chosen"][rows], None if every is None else every[rows])
+
+
+def _described(path: Path, units: Mapping[str, Mapping[str, str]]) -> list[Described]:
+    found = []
+    for unit in units.values():
+        payload = _payload(path, unit)
+        if payload is None or not payload.meta["groups"]:
+            continue
+        arrays, meta = payload.arrays, payload.meta
+        promoted, suppressed = (
+            (arrays[side], arrays[f"{side}_logits"]) if side in arrays else None for side in ("promoted", "suppressed")
+        )
+        groups = [(by, label, count) for by, label, count in meta["groups"]]
+        layers, neurons = arrays["layers"].tolist(), arrays["neurons"].tolist()
+        about = (layers, neurons, groups, arrays["mean"], arrays["std"])
+        found.append(Described(*about, meta["tokens"], promoted, suppressed, meta["reason"]))
+    return found
 
 
 def _scores(path: Path, units: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,8 @@ class _Run:
         from neuron_antagonism.runs.execute import Work
 
         self.plan, self.out, self.shelf, self.backend, self.progress = plan, out, shelf, backend, progress
-        self.part: Effects = Effects(plan.config, plan.scorers, plan.strengthen, plan.weaken)
+        # a run in memory has no report that could show them
+        self.part: Effects = Effects(plan.config, plan.scorers, plan.strengthen, plan.weaken, described=out is not None)
         self.work: Work = Work(dict.fromkeys(plan.jobs, (self.part,)))
         self.manifest: dict[str, Any] = {}
         self.told: set[str] = set()
@@ -328,12 +329,13 @@ class _Run:
         from neuron_antagonism.parts.effects import CEILING
 
         unedited = self.part.asking("evaluate").unit(job, self.shelf)
-        each = {s.name: self.part.of_scorer(job, done, self.shelf, s).evaluate for s in self.plan.scorers}
+        each = {s.name: self.part.of_scorer(job, done, self.shelf, s) for s in self.plan.scorers}
         exact = next((s for s in self.part.scored(job, self.shelf) if s.name == CEILING), None)
         truth = None if exact is None else acting.choosing.scores(job, self.shelf, exact)
         return {
             "unedited": None if unedited is None else _named(unedited),
-            "answers": {name: _named(unit) for name, unit in each.items() if unit is not None},
+            "answers": {name: _named(one.evaluate) for name, one in each.items() if one.evaluate is not None},
+            "described": {name: _named(one.described) for name, one in each.items() if one.described is not None},
             "exact": None if truth is None else _named(truth),
         }
 

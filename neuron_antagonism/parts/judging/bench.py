@@ -129,10 +129,12 @@ class Judge(ABC):
         name: what people ask for.
         fields: of the spec, on which its figures depend.
         needs_truth: whether it compares with exact ablation.
+        points: of its curve, each of which has a row of its own.
     """
 
     name: ClassVar[str]
     fields: ClassVar[tuple[str, ...]] = ()
+    points: ClassVar[tuple[float, ...]] = ()
     needs_truth: ClassVar[bool] = False
 
     @abstractmethod

@@ -26,11 +26,13 @@ class Scaled(Intervention):
 class Dose(Judge):
     """Log-odds (nats) per unit of the factor by which good, or bad, neurons are multiplied: 0, .5, 1, 1.5, 2, 4.
 
-    `slope` is that of the line through the unedited model; `monotonicity` the rank correlation of factor and change.
+    `slope` is that of the line through the unedited model; `monotonicity` the rank correlation of factor and change;
+    `good@2` the mean change (nats) at one factor.
     """
 
     name = "dose"
     fields = ("budget",)
+    points = SCALES
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """Every factor is a copy beside all others."""
@@ -48,5 +50,6 @@ class Dose(Judge):
             rows[name] += [
                 row(f"dose.{role}-slope", float(line.value), float(line.low), float(line.high)),
                 row(f"dose.{role}-monotonicity", float(np.asarray(monotonicity(SCALES, change)))),
+                *(at.mean(f"dose.{role}@{scale:g}", one) for scale, one in zip(SCALES, change, strict=True)),
             ]
         return rows

@@ -11,15 +11,16 @@ from neuron_antagonism.method.faithfulness import faithfulness_many
 from neuron_antagonism.metrics.judges import RANKINGS, SHARES, areas, comprehensiveness, faithfulness, over_texts
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
 
-SHOWN = (0.01, 0.1)
-"""Shares of all neurons whose figures get a row of their own."""
-
 
 class Faithfulness(Judge):
-    """CPR, CMD, f(k), completeness and comprehensiveness, of the signed and of the absolute ranking."""
+    """CPR, CMD, f(k), completeness and comprehensiveness, of the signed and of the absolute ranking.
+
+    `f@1%` is that of the first 1 % of all neurons.
+    """
 
     name = "faithfulness"
     fields = ("target", "rest")
+    points = SHARES
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """Every scorer's sets are copies beside one another."""
@@ -49,13 +50,12 @@ def _rows(curve: Curve, seed: int) -> list[Row]:
     over = partial(over_texts, units=curve.units, seed=seed)
     both = over(areas, curve.kept, curve.empty, curve.clean)
     rows = [row(f"{label}.{name}", both.value[i], both.low[i], both.high[i]) for i, name in enumerate(("cpr", "cmd"))]
-    at = [SHARES.index(share) for share in SHOWN]
     columns = {
-        "f": over(faithfulness, curve.kept[at], curve.empty, curve.clean),
-        "completeness": over(faithfulness, curve.removed[at], curve.empty, curve.clean),
-        "comprehensiveness": over(comprehensiveness, curve.clean, curve.removed[at]),
+        "f": over(faithfulness, curve.kept, curve.empty, curve.clean),
+        "completeness": over(faithfulness, curve.removed, curve.empty, curve.clean),
+        "comprehensiveness": over(comprehensiveness, curve.clean, curve.removed),
     }
     for name, found in columns.items():
-        values = zip(SHOWN, np.stack([found.value, found.low, found.high], axis=1), strict=True)
-        rows += [row(f"{label}.{name}@{share:.0%}", *ends) for share, ends in values]
+        values = zip(SHARES, np.stack([found.value, found.low, found.high], axis=1), strict=True)
+        rows += [row(f"{label}.{name}@{100 * share:g}%", *ends) for share, ends in values]
     return rows

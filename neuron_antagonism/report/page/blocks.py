@@ -125,6 +125,7 @@ class Page:
         sections: in order.
         data: rows by name, each name once.
         questions: what the explorer of questions shows, or None.
+        described: what is told of single neurons, by run.
     """
 
     title: str
@@ -133,6 +134,7 @@ class Page:
     sections: list[Section] = field(default_factory=list)
     data: dict[str, Sequence[Row]] = field(default_factory=dict)
     questions: dict[str, Any] | None = None
+    described: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, section: Section, **rows: Sequence[Row]) -> None:
         """Add a section and the rows that it shows; of blocks without a row nothing is left."""

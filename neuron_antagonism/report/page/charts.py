@@ -295,11 +295,12 @@ def forest(field: str, x_title: str, colours: dict[str, tuple[str, str]] | None 
     return _sized(_with_ends(alt.layer(_zero(), ends, points)), alt.Step(STEP))
 
 
-def board(judges: Sequence[str], scorers: Sequence[str]) -> Chart:
+def board(judges: Sequence[str]) -> Chart:
     """Scorers by judges: darker is better among the scorers of one judge; the cells say the figures."""
     place = {
         "x": alt.X("judge:N", sort=list(judges), title=None, axis=alt.Axis(labelAngle=0, orient="top")),
-        "y": alt.Y("scorer:N", sort=list(scorers), title=None),
+        # by a number: names in a list would become part of an expression, which not every name may stand in
+        "y": alt.Y("scorer:N", sort=alt.EncodingSortField("order", op="min"), title=None),
     }
     colour = alt.Scale(type="threshold", domain=[0.2, 0.4, 0.6, 0.8], range=RISING)
     tips = ["scorer:N", "about:N", alt.Tooltip("value:Q", format=".4g"), alt.Tooltip("place:Q", title="rank")]
@@ -310,15 +311,50 @@ def board(judges: Sequence[str], scorers: Sequence[str]) -> Chart:
     return _sized(alt.layer(cells, said), alt.Step(28))
 
 
-def curve(names: Sequence[str], x_title: str, y_title: str, form: str = "%") -> Chart:
-    """Lines of scorers over a share or a number, with points; steps to the right are multiples."""
-    axis = alt.Axis(format="%", values=[0.01, 0.1, 1]) if form == "%" else alt.Axis(format=form)
-    x = alt.X("x:Q", title=x_title, scale=alt.Scale(type="log", nice=False, padding=12), axis=axis)
-    y = alt.Y("value:Q", title=y_title)
-    tips = ["scorer:N", alt.Tooltip("x:Q", format=form), alt.Tooltip("value:Q", format=".3g")]
+def budgets(names: Sequence[str], there: Sequence[int]) -> Chart:
+    """Accuracy by the number of neurons that are edited, beside that of the unedited model."""
+    axis = alt.Axis(format="d", values=list(there))
+    x = alt.X("x:Q", title="neurons edited", scale=alt.Scale(type="log", nice=False, padding=12), axis=axis)
+    y = alt.Y("value:Q", title="accuracy, %", scale=alt.Scale(domain=[0, 100]))
+    tips = ["scorer:N", alt.Tooltip("x:Q", title="neurons", format="d"), alt.Tooltip("value:Q", format=".1f")]
+    before = _base().mark_rule(color=INK, strokeDash=[6, 4], strokeWidth=1.5).encode(y="mean(before):Q")
     line = _base().mark_line(strokeWidth=2).encode(x=x, y=y, **_series(names, dash=True))
     points = _base().mark_point(size=70, filled=True).encode(x=x, y=y, tooltip=tips, **_series(names))
-    return _sized(alt.layer(line, points), 260)
+    return _sized(alt.layer(before, line, points), 260)
+
+
+def _banded(names: Sequence[str], x: Any, y: Any, ends: tuple[str, str], tips: Sequence[Any]) -> list[Any]:
+    """Lines of scorers with points, and bands of their intervals."""
+    # not `opacity`, which the legend's symbols would take on
+    area = _base().mark_area(fillOpacity=0.13, clip=True, aria=False).encode(x=x, y=f"{ends[0]}:Q", y2=f"{ends[1]}:Q")
+    area = area.encode(color=_series(names)["color"])
+    line = _base().mark_line(strokeWidth=2, clip=True).encode(x=x, y=y, **_series(names, dash=True))
+    told = ["scorer:N", *tips, *(alt.Tooltip(f"{f}:Q", format=".3g") for f in ("value", "low", "high"))]
+    points = _base().mark_point(size=55, filled=True, clip=True).encode(x=x, y=y, tooltip=told, **_series(names))
+    return [area, line, points]
+
+
+def dose(names: Sequence[str]) -> Chart:
+    """The change of log-odds by the factor of the neurons; 1 leaves them alone."""
+    scales = alt.Axis(values=[0, 0.5, 1, 1.5, 2, 4], format="~g", labelExpr="'×' + datum.label")
+    x = alt.X(
+        "x:Q", title="factor of the neurons' values", axis=scales, scale=alt.Scale(domain=[-0.1, 4.1], nice=False)
+    )
+    y = alt.Y("value:Q", title="change of log-odds, nats", scale=_shared())
+    alone = _base().mark_rule(color=SOFT, strokeDash=[2, 3]).encode(x=alt.datum(1))
+    lines = _banded(names, x, y, ("low", "high"), [alt.Tooltip("x:Q", title="factor")])
+    return _sized(_with_ends(alt.layer(_zero("y"), alone, *lines)), 260)
+
+
+def faithfulness(names: Sequence[str]) -> Chart:
+    """Measures over the share of neurons, on a logarithmic axis, and the ideal."""
+    axis = alt.Axis(values=[0.001, 0.01, 0.1, 1], format="~%")
+    x = alt.X("x:Q", title="share of all neurons", axis=axis, scale=alt.Scale(type="log", nice=False, padding=8))
+    y = alt.Y("value:Q", title=None)
+    # of a measure without an ideal there is no line
+    ideal = _base().transform_filter("isValid(datum.ideal)").mark_rule(color=INK, strokeDash=[6, 4], strokeWidth=1.5)
+    lines = _banded(names, x, y, ("from", "to"), [alt.Tooltip("x:Q", title="share", format="~%")])
+    return _sized(alt.layer(*lines, ideal.encode(y="mean(ideal):Q")), 260)
 
 
 def options() -> Chart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from neuron_antagonism.report.page import neurons, questions
+from neuron_antagonism.report.page import described, neurons, questions
 from neuron_antagonism.report.page.blocks import Column, Control, Page, Section, Table, told
 from neuron_antagonism.report.page.sources import RunSource
 
@@ -59,9 +59,11 @@ def _neurons(page: Page, runs: Sequence[RunSource], *, several: bool) -> None:
     total = sum(model["layers"] * model["neurons_per_layer"] for model in models.values())
     kept = f" ({left:,} more lines, those of random draws among them, are left to neurons.csv)" if left else ""
     plural = "s" if len(models) > 1 else ""
+    page.described = described.explorer(runs, {run.name: own for run, own, _ in each})
+    opened = "where else it was chosen" + (", its tokens and its values by right answer" if page.described else "")
     lead = (
         f"The neurons that some scorer chose, as layer.index, of {total:,} in the model{plural}{kept}: "
-        "scores are each scorer's own, in its own unit. Open a row for where else it was chosen."
+        f"scores are each scorer's own, in its own unit. Open a row for {opened}."
     )
     table = Table("neurons", "Chosen neurons", "neurons", columns, detail="neuron")
     first = (Control("run", "Run"),) if several else ()

@@ -92,6 +92,7 @@ def _data(page: Page, names: Sequence[str]) -> dict[str, Any]:
         "tables": {block.name: _table(block) for block in blocks if isinstance(block, Table)},
         "sections": {section.name: _section(section) for section in page.sections},
         "questions": page.questions,
+        "described": page.described,
     }
 
 

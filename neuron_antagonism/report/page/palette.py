@@ -74,7 +74,7 @@ CONFIG: dict[str, Any] = {
         "columns": 4,
         "symbolStrokeWidth": 2,
     },
-    "header": {"labelColor": "var(--ink)", "titleColor": "var(--soft)", "labelFontSize": 13, "labelLimit": 200},
+    "header": {"labelColor": "var(--ink)", "titleColor": "var(--soft)", "labelFontSize": 13, "labelLimit": 300},
     "title": {"color": "var(--ink)", "subtitleColor": "var(--soft)", "anchor": "start", "fontSize": 14},
     "text": {"color": "var(--ink)", "fontSize": 12},
 }

@@ -25,21 +25,23 @@ def _kept(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def budgets(rows: Rows, source: str) -> Shown:
     """Accuracy over the budget."""
     plotted = [
-        _kept(row, "task", "scorer", "mode", "protocol") | {"x": row["budget"], "value": 100 * row["acc_after"]}
+        _kept(row, "task", "scorer", "mode", "protocol")
+        | {"x": row["budget"], "value": 100 * row["acc_after"], "before": 100 * row["acc_before"]}
         for row in rows
     ]
     names = list(dict.fromkeys(row["scorer"] for row in rows))
     figure = Figure(
         source,
         "Accuracy by budget",
-        "For each scorer a line of accuracy over the number of neurons that are edited, by edit.",
-        charts.document(charts.curve(names, "neurons edited", "accuracy, %", "d")),
+        "For each scorer a line of accuracy over the number of neurons that are edited, by edit; a dashed line is the "
+        "unedited model.",
+        charts.document(charts.budgets(names, sorted({row["budget"] for row in rows}))),
         source,
         "mode",
     )
     lead = (
-        "More neurons to the right: where a line is flat already at the left, a few neurons do it all; where it turns "
-        "back, more of them stand in each other's way."
+        "More neurons to the right, the unedited model dashed: where a line is flat already at the left, a few neurons "
+        "do it all; where it turns back, more of them stand in each other's way."
     )
     return lead, figure, plotted, (*GRID, TASK, PROTOCOL)
 

@@ -73,7 +73,7 @@ class Plots:
 
         Args:
             name: one of `names`.
-            choices: values of what the page lets choose; left out: the first.
+            choices: values of what the page lets choose; left out: the first, or all where all are a choice.
 
         Raises:
             UsageError: there is no such figure, choice or value here.
@@ -123,7 +123,8 @@ class Plots:
         for name in choices:
             if name not in offered:
                 raise UsageError(f"figure {figure.name!r}: {unknown('choice', name, offered)}")
-        for name in offered:
+        whole = {c.field for c in controls if c.every} - choices.keys()
+        for name in (one for one in offered if one not in whole):
             values = _values(rows, name)
             value = choices.get(name, values[0])
             # "rac" is enough for "RAC, relative change …"
@@ -152,6 +153,9 @@ def standalone(figure: Figure, rows: Sequence[Row]) -> dict[str, Any]:
     if figure.panels:
         panels = {"field": figure.panels, "type": "nominal", "title": None, "sort": _values(rows, figure.panels)}
         found |= {"facet": panels, "columns": 2, "spec": chart | {"width": WIDTH}}
+        if not figure.share:
+            # as on the page: panels may be of other units
+            found |= {"resolve": {"scale": {"y": "independent"}}}
     else:
         found |= chart | {"width": ALONE}
     found |= {"params": params} if params else {}

@@ -39,6 +39,30 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Described:
+    """What a scorer's neurons of a task do.
+
+    Args:
+        layers, neurons: which.
+        groups: what questions are told apart by ("all", "letter", "option"), the name of each, and how many there are.
+        mean, std: of the values of each group's questions, by neuron and group.
+        tokens: texts of tokens.
+        promoted, suppressed: places of the tokens and their logits, by neuron, strongest first; None = none are known.
+        reason: why none are.
+    """
+
+    layers: Array
+    neurons: Array
+    groups: Sequence[tuple[str, str, int]]
+    mean: Array
+    std: Array
+    tokens: Sequence[str] = ()
+    promoted: tuple[Array, Array] | None = None
+    suppressed: tuple[Array, Array] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class RunSource:
     """A finished run.
 
@@ -50,6 +74,7 @@ class RunSource:
         asked: by task.
         scores: by task and scorer, the score of every neuron: layer × neuron.
         exact: by task, exact effects of silencing, where they are there.
+        described: by task, what the strongest neurons of each scorer do, where that is there.
     """
 
     name: str
@@ -60,6 +85,7 @@ class RunSource:
     asked: Mapping[str, Asked] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     exact: Mapping[str, Array] = field(default_factory=dict)
+    described: Mapping[str, Sequence[Described]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

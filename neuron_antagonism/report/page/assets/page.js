@@ -63,6 +63,7 @@
 
   /* ---- numbers ---- */
   const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+  const fixed = (value, digits) => value.toFixed(digits).replace("-", "−");
   const plain = (value) => {
     const size = Math.abs(value);
     if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(1).replace("-", "−");
@@ -290,16 +291,70 @@
   }, { rootMargin: "300px" });
 
   /* ---- details of a row ---- */
+  const told = (row) => packed.described.find((one) => packed.names.length === 1 || one.run === row.run);
+  const chips = (title, [places, logits], texts) => {
+    const list = make("ul", { class: "tokens", "aria-label": title });
+    places.forEach((place, i) => list.append(make("li", {}, make("bdi", { class: "code", text: texts[place] }), make("span", { class: "soft", text: ` ${logits[i] > 0 ? "+" : ""}${plain(logits[i])}` }))));
+    return make("div", { class: "towards" }, make("strong", { text: title }), list);
+  };
+  const tokensOf = (row, found) => {
+    if (found.reason) return [make("p", { class: "said", text: `No tokens: ${found.reason}.` })];
+    const own = found.tokens[row.id];
+    if (!own) return [];
+    return [
+      make("h4", { text: "Tokens" }),
+      make("p", { class: "soft", text: "Its output vector, alone through the final norm and the unembedding, raises the logits of the tokens it promotes and lowers those it suppresses; where the neuron's activation is negative, the reverse." }),
+      chips("Promotes", own[0], found.texts), chips("Suppresses", own[1], found.texts),
+    ];
+  };
+  const strip = (mean, std, low, high) => {
+    const at = (value) => `${(100 * (value - low) / (high - low || 1)).toFixed(1)}%`;
+    return make("span", { class: "strip", "aria-hidden": "true" },
+      make("span", { class: "zero", style: `left:${at(0)}` }),
+      make("span", { class: "within", style: `left:${at(mean - std)};width:${(200 * std / (high - low || 1)).toFixed(1)}%` }),
+      make("span", { class: "mean", style: `left:${at(mean)}` }));
+  };
+  const valuesOf = (row, found, same) => {
+    const tables = [];
+    for (const { task, groups, values } of found.tasks) {
+      const own = values[row.id];
+      if (!own || !same.some((one) => one.task === task)) continue;
+      const [means, stds] = own.slice(1).map((values) => values.map((value) => value * own[0]));
+      const low = Math.min(0, ...means.map((mean, i) => mean - stds[i])), high = Math.max(0, ...means.map((mean, i) => mean + stds[i]));
+      // one number of decimals, so that the column reads as one
+      const digits = Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(Math.max(high, -low) || 1))));
+      const body = make("tbody");
+      groups.forEach(([by, name, n], i) => {
+        if (by !== "all" && groups[i - 1][0] !== by) body.append(make("tr", { class: "group" }, make("th", { scope: "rowgroup", colspan: 4, text: `by ${by}` })));
+        body.append(make("tr", {},
+          make("th", { scope: "row" }, make("bdi", { text: name })),
+          make("td", { class: "number", text: n }), make("td", { class: "number", text: `${fixed(means[i], digits)} ± ${fixed(stds[i], digits)}` }),
+          make("td", { class: "range" }, strip(means[i], stds[i], low, high))));
+      });
+      const head = make("tr", {}, ...[["Right answer"], ["n", "number"], ["Mean ± SD", "number"], ["Range", "range"]].map(([text, kind]) => make("th", { scope: "col", class: kind, text })));
+      const caption = make("caption", {}, make("bdi", { text: task }));
+      tables.push(make("div", { class: "scroll values", tabindex: "0", role: "region", "aria-label": `Values by right answer, ${task}` }, make("table", {}, caption, make("thead", {}, head), body)));
+    }
+    if (!tables.length) return [];
+    return [
+      make("h4", { text: "Values by right answer" }),
+      make("p", { class: "soft", text: "At the last position of unedited questions: where the bars (mean and one standard deviation to each side; the thin line is 0) of two answers lie apart, the neuron tells them apart." }),
+      make("div", { class: "each" }, ...tables),
+    ];
+  };
   const details = {
     neuron(row, place) {
       const same = rowsOf("neurons").filter((one) => one.id === row.id && one.run === row.run);
       const list = make("ul");
-      for (const one of same) list.append(make("li", {}, make("strong", {}, make("bdi", { text: one.task })), ` ${one.roles}`, one.exact === null ? "" : `; exact effect ${plain(one.exact)}`));
+      for (const one of same) list.append(make("li", {}, make("strong", {}, make("bdi", { text: one.task })), " ", make("bdi", { text: one.roles }), one.exact === null ? "" : `; exact effect ${plain(one.exact)}`));
+      const found = told(row);
+      const parts = found ? [...tokensOf(row, found), ...valuesOf(row, found, same)] : [];
       place.replaceChildren(
         make("h4", { text: `Neuron ${row.id}` }),
         make("p", { text: `Layer ${row.layer}, index ${row.neuron}${row.run ? `, ${row.run}` : ""}. Chosen (scorer and rank) for:` }),
         list,
-        make("p", { class: "soft", text: "What it promotes and suppresses, and its values by answer, are told by:" }),
+        ...parts,
+        make("p", { class: "soft", text: `${parts.length ? "More of it, its effect on each answer among it, is" : "What it promotes and suppresses, and its values by answer, are"} told by:` }),
         make("pre", { class: "command", tabindex: "0" }, make("code", { text: `neuron-antagonism neuron show ${row.id} ${packed.names.length === 1 ? packed.names[0] : row.run}` })),
       );
     },
