@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuron_antagonism as na
+from neuron_antagonism.method.evaluate import fingerprint
 from neuron_antagonism.method.shared import common, specific
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.report.grids import FORMS, Grid, Section
@@ -26,6 +27,7 @@ from neuron_antagonism.report.paper.figures import FIGURES, drawn
 from neuron_antagonism.report.paper.published import beside, of_model
 from neuron_antagonism.report.paper.tables import TABLES
 from neuron_antagonism.suites.spec import Suite, find_suite, joined
+from neuron_antagonism.units import answers
 
 one_thread = tiny.one_thread
 
@@ -62,9 +64,22 @@ SUITE = {
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory) -> Iterator[na.BenchResult]:
+def asked() -> list[tuple[str, Any]]:
+    """What was asked while the suite was measured: a set of questions, and the edits that were made side by side."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, asked) -> Iterator[na.BenchResult]:
     out = tmp_path_factory.mktemp("paper")
-    with warnings.catch_warnings():
+    real = answers.evaluate_sets
+
+    def heard(model: Any, examples: Any, sets: Any, **how: Any) -> Any:
+        asked.extend((fingerprint(examples), tuple(map(answers._content, own))) for own in sets)
+        return real(model, examples, sets, **how)
+
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "evaluate_sets", heard)
         warnings.simplefilter("ignore", na.AntagonismWarning)
         yield na.bench(Suite.of(SUITE, "paper"), "demo", out=out / "out", cache=out / "cache")
 
@@ -184,6 +199,55 @@ def test_a_task_on_itself_is_its_own_effect(measured):
             budget = one(measured, "budgets", task=task, mode=mode, scorer="ace", protocol="held-out", budget=30)
             for name in ("n_good", "n_bad", "rac", "rcc", "rac_interval", "population_acc", "above_chance"):
                 assert mine[name] == held[name] == budget[name], name
+
+
+def test_what_several_parts_need_is_asked_once(measured, asked):
+    """Five parts edit neurons of the same tasks: no set is asked twice without an edit, or under the same sweep."""
+    assert len(set(asked)) == len(asked)
+    kept = [file.name.split(".")[:3] for file in (measured.path / "answers").iterdir()]
+    for task in TASKS:
+        # selection and evaluation
+        assert sum(name[:2] == [task, "unedited"] for name in kept) == 2
+        # `effects`, `budgets`, `cross` and `probabilities` choose a ratio of the same thirty; `budgets` of eight more
+        assert sum(name == [task, "ace", "select"] for name in kept) == 2
+
+
+def test_equal_sweeps_are_run_once(tmp_path, monkeypatch):
+    """Scorers that agree in every edit of a sweep share its answers: to the last bit those of each alone."""
+    real, asked, found = answers.evaluate_sets, [], []
+
+    def heard(model: Any, examples: Any, sets: Any, **how: Any) -> Any:
+        asked[-1] += len(sets)
+        return real(model, examples, sets, **how)
+
+    monkeypatch.setattr(answers, "evaluate_sets", heard)
+    for scorers in (["ace", "tn"], ["tn"]):
+        part = {"part": "budgets", "name": "budgets", "scorers": scorers, "budgets": [10], **SIZES}
+        asked.append(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", na.AntagonismWarning)
+            suite = Suite.of({"name": "s", "tasks": ["sentiment"], "parts": [part]}, "s")
+            found.append(na.bench(suite, "demo", out=tmp_path / scorers[0]))
+    both, alone = (sorted((one.path / "answers").glob("sentiment.tn.*")) for one in found)
+    assert [(file.name, file.read_bytes()) for file in both] == [(file.name, file.read_bytes()) for file in alone]
+    same = [row | {"scorer": "tn"} for row in rows(found[0], "budgets", scorer="ace", protocol="matched")]
+    assert same == rows(found[0], "budgets", scorer="tn", protocol="matched")
+    assert asked[0] == asked[1] == 4
+
+
+def test_edits_that_do_the_same():
+    """Known by factors and neurons, whatever their order; one of an intervention of its own is like itself alone."""
+    pairs = [(0, 1), (1, 2), (2, 0)]
+    neurons, turned = na.NeuronSet.of(pairs), na.NeuronSet.of(pairs[::-1])
+    usual = na.edit(neurons, "silence")
+    assert answers._content(usual) == answers._content(na.edit(turned, "silence"))
+    others = [
+        na.edit(neurons, "excite"),
+        na.edit(neurons.top(2), "silence"),
+        na.edit(neurons, "silence", positions="all"),
+    ]
+    others += [na.edit(neurons, "silence", site="up"), na.edit(neurons, "range"), na.edit(neurons, "range"), None]
+    assert len({answers._content(one) for one in [usual, *others]}) == 8
 
 
 def test_counts_are_taken_as_they_are_stated(measured):

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.shared import specific
-from neuron_antagonism.metrics.compare import compare
+from neuron_antagonism.metrics.effects import effect
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import GroupRows
+from neuron_antagonism.parts.sharing import Sharing
 from neuron_antagonism.parts.specs import Cross
-from neuron_antagonism.parts.sweeping import Sweeping
+from neuron_antagonism.parts.sweeping import held
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Payload
-from neuron_antagonism.units.neurons import Candidate
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.units.answers import Asked, Asking
+from neuron_antagonism.units.neurons import ROLES
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
@@ -58,6 +60,26 @@ class CrossRows(GroupRows):
             max((count for pair in self.spec.counts.values() for count in pair), default=self.spec.budget), n_units
         )
 
+    def alone(self, job: Job, shelf: Shelf) -> list[Unit]:
+        """The scores, and the answers without an edit."""
+        unedited = Asking(self.sizes, "evaluate").unit(job, shelf)
+        assert unedited is not None
+        return [*super().alone(job, shelf), unedited]
+
+    def further(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
+        """Neurons whose ratio is chosen, and the answers that choose it."""
+        if self.spec.counts or len(group) < 2:
+            return
+        sweeping = self.sweeping(job, shelf, self.spec.budget)
+        for scorer in self.spec.scorers:
+            for neurons in self._neurons(job, group, shelf, scorer).values():
+                yield from sweeping.units(job, shelf, neurons, ("select",))
+
+    def _neurons(self, job: Job, group: Sequence[Job], shelf: Shelf, scorer: str) -> dict[str, Unit]:
+        budget = self.spec.budget
+        own = Sharing(self, tuple(group), scorer, budget, budget, task=job.name)
+        return {"all": self.chosen(job, shelf, scorer, budget), "specific": own.unit(shelf)}
+
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task's neurons."""
         split = self.sizes.at(desk).split
@@ -72,13 +94,14 @@ class CrossRows(GroupRows):
                 continue
             there = self.split_of(desk, other)
             told = desk.told(f"{self.name}, {other.name}")
-            edits = [None, *(case.edit for case in cases)]
-            before, *after = evaluate_many(desk.model, there.evaluate, edits, seed=desk.job.seed, progress=told)
-            base, seed = before.outcomes, desk.job.seed
-            above = natural_levels(there, base, base.resamples(seed), seed)["above_chance"]
+            edits, seed = [case.edit for case in cases], desk.job.seed
+            after = evaluate_many(desk.model, there.evaluate, edits, seed=seed, progress=told)
+            unedited = Asking(self.sizes, "evaluate").unit(other, desk.shelf)
+            base = Asked(held(desk.shelf, unedited)).baseline
+            resamples, read = base.resamples(seed), there.natural.counts
+            above = natural_levels(there, base, resamples, seed)["above_chance"]
             for case, answers in zip(cases, after, strict=True):
-                read = there.natural.counts
-                change = compare(before, answers, case.mode, seed=desk.job.seed, read=read).to_json()
+                change = effect(base, answers.outcomes, case.mode, resamples, read).to_json()
                 n_good, n_bad = case.edit.n_good or 0, case.edit.n_bad or 0
                 about: dict[str, Any] = {"task": desk.job.name, "asked": other.name, "scorer": case.scorer}
                 about |= {"neurons": case.kind, "above_chance": above}
@@ -90,27 +113,23 @@ class CrossRows(GroupRows):
         task, counts = desk.job.name, self.spec.counts
         if counts and task not in counts:
             return
+        if not counts:
+            sweeping = self.sweeping(desk.job, desk.shelf, self.spec.budget)
+            for kind, neurons in self._neurons(desk.job, group, desk.shelf, scorer).items():
+                chosen = sweeping.choose(desk.job, desk.shelf, neurons)
+                for mode in MODES:
+                    yield _Case(scorer, kind, mode, sweeping.edit(desk.shelf, neurons, mode, chosen[mode]))
+            return
+        n_good, n_bad = counts[task]
+        total = n_good + n_bad
+        how: dict[str, Any] = {"budget": total, "ratio": n_good / total, "site": self.classes.site}
         ranked = self.rankings(desk, group, scorer)
         for kind in ("all", "specific"):
-            if counts:
-                n_good, n_bad = counts[task]
-                candidate = self._chosen(ranked, task, scorer, kind, max(counts[task]))
-                total = n_good + n_bad
-                how: dict[str, Any] = {"budget": total, "ratio": n_good / total, "site": self.classes.site}
-                yield _Case(scorer, kind, "enhance", MAKERS["enhance"](candidate.good, candidate.bad, **how))
-                continue
-            candidate = self._chosen(ranked, task, scorer, kind, self.spec.budget)
-            sweeping = Sweeping(desk, self.sizes.at(desk).split, self.classes.site, f"{self.name}, {kind}")
-            chosen = sweeping.choose(candidate, self.spec.budget)
-            for mode in MODES:
-                yield _Case(scorer, kind, mode, sweeping.edit(candidate, mode, chosen[mode], self.spec.budget))
+            good, bad = (self._counted(ranked[role], task, kind, max(counts[task])) for role in ROLES)
+            assert good is not None
+            yield _Case(scorer, kind, "enhance", MAKERS["enhance"](good, bad, **how))
 
-    def _chosen(
-        self, ranked: Mapping[str, Mapping[str, NeuronSet]], task: str, scorer: str, kind: str, count: int
-    ) -> Candidate:
-        sets = {
-            role: (specific(tasks, count)[task] if kind == "specific" else tasks[task].top(count)) if tasks else None
-            for role, tasks in ranked.items()
-        }
-        assert sets["good"] is not None
-        return Candidate(scorer, 0, sets["good"], sets["bad"])
+    def _counted(self, tasks: Mapping[str, NeuronSet], task: str, kind: str, count: int) -> NeuronSet | None:
+        if not tasks:
+            return None
+        return specific(tasks, count)[task] if kind == "specific" else tasks[task].top(count)
