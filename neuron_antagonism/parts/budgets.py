@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from neuron_antagonism.parts.of_tasks import TaskRows
 from neuron_antagonism.parts.specs import Budgets
-from neuron_antagonism.parts.sweeping import swept_rows
+from neuron_antagonism.parts.sweeping import SETS, swept_rows
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 
@@ -39,7 +39,7 @@ class BudgetRows(TaskRows):
         for budget in self._budgets(self.n_units(job, shelf)):
             sweeping = self.sweeping(job, shelf, budget)
             for scorer in self.spec.scorers:
-                yield from sweeping.units(job, shelf, self.chosen(job, shelf, scorer, budget), ("select", "evaluate"))
+                yield from sweeping.units(job, shelf, self.neurons_of(job, shelf, scorer, budget), SETS)
 
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task."""
@@ -48,7 +48,7 @@ class BudgetRows(TaskRows):
         rows = []
         for budget in self._budgets(n_units):
             sweeping = self.sweeping(job, shelf, budget)
-            neurons = [self.chosen(job, shelf, scorer, budget) for scorer in self.spec.scorers]
+            neurons = [self.neurons_of(job, shelf, scorer, budget) for scorer in self.spec.scorers]
             sweeps = [sweep for unit in neurons for sweep in sweeping.sweeps(job, shelf, unit)]
             about = {"task": job.name, "budget": budget, "share": budget / n_units}
             rows += [about | row for row in swept_rows(sweeps, self.spec.scorers[0], split, job.seed)]

@@ -88,11 +88,11 @@ class TaskRows(Rows):
     def sweeping(self, job: Job, shelf: Shelf, budget: int) -> Sweeping:
         """Edits of a budget as a run makes them where nothing else is asked for, of a job whose examples are there."""
         usual = RunConfig()
-        acts = (registry().make(Intervention, name) for name in (usual.strengthen, usual.weaken))
+        strengthen, weaken = (registry().make(Intervention, name) for name in (usual.strengthen, usual.weaken))
         choosing = Choosing(self._scoring(job, shelf), budget)
-        return Sweeping(self.sizes, Acting(choosing, *acts, usual.positions, self.classes.site))
+        return Sweeping(self.sizes, Acting(choosing, strengthen, weaken, usual.positions, self.classes.site))
 
-    def chosen(self, job: Job, shelf: Shelf, name: str, budget: int) -> Unit:
+    def neurons_of(self, job: Job, shelf: Shelf, name: str, budget: int) -> Unit:
         """A scorer's good and bad neurons, of a job whose scores are there."""
         unit = self.sweeping(job, shelf, budget).acting.choosing.unit(job, shelf, registry().make(Scorer, name))
         assert unit is not None

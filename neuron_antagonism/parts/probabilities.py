@@ -42,7 +42,7 @@ class ProbabilityRows(TaskRows):
     def further(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
         """Every scorer's neurons, the answers that choose the first one's ratio, and those without an edit."""
         sweeping = self.sweeping(job, shelf, self.spec.budget)
-        first, *others = (self.chosen(job, shelf, name, self.spec.budget) for name in self.spec.scorers)
+        first, *others = (self.neurons_of(job, shelf, name, self.spec.budget) for name in self.spec.scorers)
         yield from sweeping.units(job, shelf, first, ("select",))
         yield from [*others, sweeping.unedited(job, shelf, "evaluate")]
 
@@ -88,7 +88,7 @@ class ProbabilityRows(TaskRows):
 
     def _edits(self, desk: Desk, mode: str) -> Iterator[tuple[str, Edit]]:
         sweeping, shelf = self.sweeping(desk.job, desk.shelf, self.spec.budget), desk.shelf
-        neurons = {name: self.chosen(desk.job, shelf, name, self.spec.budget) for name in self.spec.scorers}
+        neurons = {name: self.neurons_of(desk.job, shelf, name, self.spec.budget) for name in self.spec.scorers}
         first, *others = self.spec.scorers
         for name in others:
             yield name, sweeping.edit(shelf, neurons[name], mode, GOOD_ONLY)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.metrics.differences import Difference
+from neuron_antagonism.metrics.effects import METRICS
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.metrics.protocols import SHOWN, Cell, cells, cells_at
 from neuron_antagonism.metrics.sweeps import GOOD_ONLY, Sweep, best_ratio
@@ -23,6 +25,9 @@ EFFECT = (
     *("rac", "rac_interval", "rcc", "rcc_interval", "population_acc", "population_acc_interval", "failed"),
 )
 """What a row holds of a cell."""
+
+SETS = ("select", "evaluate")
+"""Where a ratio is chosen, and where it is reported on."""
 
 ALONE = {"good": GOOD_ONLY, "bad": 0}
 """Protocols of a fixed ratio, in tenths: one kind of neurons by itself."""
@@ -63,7 +68,7 @@ class Sweeping:
 
     def sweeps(self, job: Job, shelf: Shelf, neurons: Unit) -> list[Sweep]:
         """The sweep of each neuron set of a unit, on both sets."""
-        select, evaluate = (self._asked(job, shelf, name, neurons) for name in ("select", "evaluate"))
+        select, evaluate = (self._asked(job, shelf, name, neurons) for name in SETS)
         every = candidates_of(held(shelf, neurons))
         return [sweep_of(one.scorer, one.draw, job.name, evaluate, select) for one in every]
 
@@ -115,6 +120,17 @@ def swept_rows(sweeps: Sequence[Sweep], method: str, split: Split, seed: int) ->
     rows = effect_rows(sweeps, ("paper", "matched", SHOWN), **how)
     above = natural_levels(split, base, resamples, seed)["above_chance"]
     return [row | {"above_chance": above} for row in rows]
+
+
+def paired(prefix: str, found: Iterable[Difference]) -> dict[str, Any]:
+    """What a row holds of one comparison: the differences in RAC and RCC, their intervals, p not yet corrected."""
+    fields = dict.fromkeys(
+        f"{prefix}_{metric}{what}" for metric in METRICS.values() for what in ("", "_interval", "_p")
+    )
+    for one in found:
+        name = f"{prefix}_{one.metric}"
+        fields |= {name: one.difference, f"{name}_interval": one.interval, f"{name}_p": one.p_value}
+    return fields
 
 
 def effect_rows(sweeps: Sequence[Sweep], protocols: Sequence[str], **how: Any) -> list[dict[str, Any]]:
