@@ -11,7 +11,7 @@ from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.shared import specific
 from neuron_antagonism.metrics.effects import effect
-from neuron_antagonism.metrics.outcomes import MODES
+from neuron_antagonism.metrics.outcomes import MODES, Outcomes
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.matching import MATCHED, at_one_ratio, beyond, generator, matched, mean_abs
@@ -128,14 +128,8 @@ class CrossRows(GroupRows):
                 about |= {"neurons": case.kind, "above_chance": above}
                 about |= {"mode": case.mode, "n_good": n_good, "n_bad": n_bad, "share": (n_good + n_bad) / n_units}
                 about |= {name: change[name] for name in FIGURES}
-                if self.spec.matched:
-                    one = at_one_ratio(case.scorer, 0, other.name, case.mode, base, own)
-                    control = [
-                        at_one_ratio(MATCHED, draw, other.name, case.mode, base, found)
-                        for draw, found in enumerate(others)
-                    ]
-                    about |= beyond([one], control, SHOWN, seed, read)[case.mode]
-                rows.append(about)
+                control = _beyond(case, base, own, others, seed, read) if self.spec.matched else {}
+                rows.append(about | control)
         return Payload({"rows": rows, "notes": notes})
 
     def _beside_matched(self, desk: Desk, case: _Case, notes: list[str]) -> _Case:
@@ -179,3 +173,12 @@ class CrossRows(GroupRows):
         if not tasks:
             return None
         return specific(tasks, count)[task] if kind == "specific" else tasks[task].top(count)
+
+
+def _beyond(
+    case: _Case, base: Outcomes, own: Outcomes, others: Sequence[Outcomes], seed: int, read: tuple[int, int] | None
+) -> dict[str, Any]:
+    """What a row holds of matched neurons, from the outcomes of an edit and of the same of each draw of them."""
+    one = at_one_ratio(case.scorer, 0, case.mode, base, own)
+    control = [at_one_ratio(MATCHED, draw, case.mode, base, found) for draw, found in enumerate(others)]
+    return beyond([one], control, SHOWN, seed, read)[case.mode]

@@ -102,14 +102,14 @@ def beyond(
     }
 
 
-def at_one_ratio(scorer: str, draw: int, task: str, mode: str, before: Outcomes, after: Outcomes) -> Sweep:
+def at_one_ratio(scorer: str, draw: int, mode: str, before: Outcomes, after: Outcomes) -> Sweep:
     """The sweep of an edit whose ratio is given."""
     shape = (len(MODES), N_RATIOS, before.n_examples)
     right, surprise = np.zeros(shape, dtype=np.int64), np.zeros(shape)
     made = np.zeros(shape[:2], dtype=bool)
     at = MODES.index(mode), GOOD_ONLY
     right[at], surprise[at], made[at] = after.right, after.cross_entropy, True
-    return Sweep(scorer, Swept(right, surprise, before), None, made, draw=draw, task=task)
+    return Sweep(scorer, Swept(right, surprise, before), None, made, draw=draw)
 
 
 def generator(job: Job) -> np.random.Generator:
