@@ -33,6 +33,8 @@ call, one_thread = test_cli.call, tiny.one_thread
 SIZES = {"identify": 2, "evaluate": 2}
 EFFECTS = {"part": "effects", "name": "effects", "scorers": ["act", "random"], "select": 2, **SIZES}
 GATED = {"part": "gating", "name": "gated", "scorers": ["act"], "taus": [1], "budget": 10, **SIZES}
+SHARED = {"part": "common", "name": "shared", "count": 3, "budget": 4, "select": 2, "matched": 2, **SIZES}
+CROSSED = {"part": "cross", "name": "crossed", "budget": 4, "select": 2, "matched": 2, **SIZES}
 TOGETHER = {"part": "antagonism", "name": "together", "scorers": ["act"], "n": 2, "draws": 2, **SIZES}
 RUN = {"budget": 8, "random_draws": 2, "stratified": False}
 CLASSES = {"identify": 3, "evaluate": 1, "least": 2}
@@ -61,6 +63,8 @@ def asked(where: Path) -> dict[str, Any]:
     parts = [
         {**EFFECTS, "tasks": both, "options": RUN},
         {**TOGETHER, "tasks": both[1:]},
+        {**SHARED, "tasks": both},
+        {**CROSSED, "tasks": both},
         GATED,
         {"part": "masking", "name": "masks", "shares": [0.2], "taus": [1]},
     ]
@@ -401,7 +405,7 @@ def test_a_dry_run_of_what_is_there(call: Callable[..., Any], asked, measured, w
         done = call("bench", "--suite", "own.yaml", *grid, place, str(measured.path), "--dry-run", "--json", "--quiet")
         assert (done.code, done.err) == (0, "")
         found = json.loads(done.out)
-        assert (found["missing"], len(found["jobs"])) == (0, (2 + 1 + 1 + 1) * 2 * 2)
+        assert (found["missing"], len(found["jobs"])) == (0, (2 + 1 + 2 + 2 + 1 + 1) * 2 * 2)
         # of which no part names the models'
         assert found["there"] == len(units(path(measured))) - 2
         assert (everything(where), everything(tmp_path)) == before

@@ -17,7 +17,11 @@ from neuron_antagonism.engine.replay import CopiesEngine
 from neuron_antagonism.metrics import judges
 from neuron_antagonism.parts.judging.bench import Bench
 from neuron_antagonism.parts.judging.every import EVERY
-from neuron_antagonism.parts.specs import JUDGES
+from neuron_antagonism.parts.leaderboard import LeaderboardRows
+from neuron_antagonism.parts.specs import JUDGES, Classes, Judging
+from neuron_antagonism.plugin.manager import registry
+from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
+from neuron_antagonism.units.scores import draws_of
 
 one_thread = tiny.one_thread
 
@@ -171,6 +175,22 @@ def test_draws_differ_and_cost_is_counted(board):
     assert of(frame, "act", "cost.tokens").value < of(frame, "grad-x-act", "cost.tokens").value
     assert of(frame, "grad-x-act", "cost.tokens").value < of(frame, "ace", "cost.tokens").value
     assert of(frame, "ace", "cost.tokens").value < of(frame, "ablation", "cost.tokens").value
+
+
+def test_random_neurons_are_each_tasks_own(model):
+    """A scorer that draws has another seed for every task, that of a run; one that is given stays."""
+    asked: dict[str, Any] = {"part": "judging", "name": "board", "scorers": ["random", "act"]}
+    classes, source = Classes("letters", 2, 2, 2, None, "post"), ModelSource.of(model, {})
+    jobs = [Job(source, TaskSource.of(name, 0), 0) for name in ("sentiment", "ner")]
+
+    def seeds(**more: Any) -> list[int]:
+        part = LeaderboardRows(Judging(**asked, **more), classes, ())
+        return [part.scorers(job)["random"].options.seed for job in jobs]
+
+    as_run = [draws_of(registry().make(na.Scorer, "random"), job, 1)[0].options.seed for job in jobs]
+    assert seeds() == as_run
+    assert len(set(as_run)) == 2
+    assert seeds(options={"random": {"seed": 7}}) == [7, 7]
 
 
 def test_another_scorer_computes_its_own_alone(board, model, tmp_path, monkeypatch):

@@ -18,14 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuron_antagonism as na
+from neuron_antagonism import tensors
+from neuron_antagonism.method.evaluate import fingerprint
 from neuron_antagonism.method.shared import common, specific
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.report.grids import FORMS, Grid, Section
-from neuron_antagonism.report.paper.cells import average, cell
+from neuron_antagonism.report.paper.cells import average
+from neuron_antagonism.report.paper.companions import comparisons, intervals
 from neuron_antagonism.report.paper.figures import FIGURES, drawn
 from neuron_antagonism.report.paper.published import beside, of_model
-from neuron_antagonism.report.paper.tables import TABLES
+from neuron_antagonism.report.paper.tables import LAYOUTS, TABLES
+from neuron_antagonism.runs.unit import Payload
 from neuron_antagonism.suites.spec import Suite, find_suite, joined
+from neuron_antagonism.units import answers
+from neuron_antagonism.units.neurons import Candidate, candidates_of
 
 one_thread = tiny.one_thread
 
@@ -44,10 +50,10 @@ SUITE = {
             "options": {"random_draws": 2, "budget": 30},
             **SIZES,
         },
-        {"part": "common", "name": "common", "tables": [5], "count": 30, "budget": 30, **SIZES},
+        {"part": "common", "name": "common", "tables": [5], "count": 30, "budget": 30, "matched": 3, **SIZES},
         {"part": "budgets", "name": "budgets", "tables": [7], "scorers": ["ace", "kn"], "budgets": [8, 30], **SIZES},
         {"part": "cross", "name": "cross", "figures": [2, 4], "budget": 30, **SIZES},
-        {"part": "cross", "name": "counted", "tables": [8], "counts": {"ner": [7, 12]}, **SIZES},
+        {"part": "cross", "name": "counted", "tables": [8], "counts": {"ner": [7, 12]}, "matched": 3, **SIZES},
         {"part": "layers", "name": "layers", "figures": [5, 6, 7], "count": 30, "identify": 2},
         {
             "part": "probabilities",
@@ -62,9 +68,22 @@ SUITE = {
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory) -> Iterator[na.BenchResult]:
+def asked() -> list[tuple[str, Any]]:
+    """What was asked while the suite was measured: a set of questions, and the edits that were made side by side."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, asked) -> Iterator[na.BenchResult]:
     out = tmp_path_factory.mktemp("paper")
-    with warnings.catch_warnings():
+    real = answers.evaluate_sets
+
+    def heard(model: Any, examples: Any, sets: Any, **how: Any) -> Any:
+        asked.extend((fingerprint(examples), tuple(map(answers._content, own))) for own in sets)
+        return real(model, examples, sets, **how)
+
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "evaluate_sets", heard)
         warnings.simplefilter("ignore", na.AntagonismWarning)
         yield na.bench(Suite.of(SUITE, "paper"), "demo", out=out / "out", cache=out / "cache")
 
@@ -186,6 +205,55 @@ def test_a_task_on_itself_is_its_own_effect(measured):
                 assert mine[name] == held[name] == budget[name], name
 
 
+def test_what_several_parts_need_is_asked_once(measured, asked):
+    """Five parts edit neurons of the same tasks: no set is asked twice without an edit, or under the same sweep."""
+    assert len(set(asked)) == len(asked)
+    kept = [file.name.split(".")[:3] for file in (measured.path / "answers").iterdir()]
+    for task in TASKS:
+        # selection and evaluation
+        assert sum(name[:2] == [task, "unedited"] for name in kept) == 2
+        # `effects`, `budgets`, `cross` and `probabilities` choose a ratio of the same thirty; `budgets` of eight more
+        assert sum(name == [task, "ace", "select"] for name in kept) == 2
+
+
+def test_equal_sweeps_are_run_once(tmp_path, monkeypatch):
+    """Scorers that agree in every edit of a sweep share its answers: to the last bit those of each alone."""
+    real, asked, found = answers.evaluate_sets, [], []
+
+    def heard(model: Any, examples: Any, sets: Any, **how: Any) -> Any:
+        asked[-1] += len(sets)
+        return real(model, examples, sets, **how)
+
+    monkeypatch.setattr(answers, "evaluate_sets", heard)
+    for scorers in (["ace", "tn"], ["tn"]):
+        part = {"part": "budgets", "name": "budgets", "scorers": scorers, "budgets": [10], **SIZES}
+        asked.append(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", na.AntagonismWarning)
+            suite = Suite.of({"name": "s", "tasks": ["sentiment"], "parts": [part]}, "s")
+            found.append(na.bench(suite, "demo", out=tmp_path / scorers[0]))
+    both, alone = (sorted((one.path / "answers").glob("sentiment.tn.*")) for one in found)
+    assert [(file.name, file.read_bytes()) for file in both] == [(file.name, file.read_bytes()) for file in alone]
+    same = [row | {"scorer": "tn"} for row in rows(found[0], "budgets", scorer="ace", protocol="matched")]
+    assert same == rows(found[0], "budgets", scorer="tn", protocol="matched")
+    assert asked[0] == asked[1] == 4
+
+
+def test_edits_that_do_the_same():
+    """Known by factors and neurons, whatever their order; one of an intervention of its own is like itself alone."""
+    pairs = [(0, 1), (1, 2), (2, 0)]
+    neurons, turned = na.NeuronSet.of(pairs), na.NeuronSet.of(pairs[::-1])
+    usual = na.edit(neurons, "silence")
+    assert answers._content(usual) == answers._content(na.edit(turned, "silence"))
+    others = [
+        na.edit(neurons, "excite"),
+        na.edit(neurons.top(2), "silence"),
+        na.edit(neurons, "silence", positions="all"),
+    ]
+    others += [na.edit(neurons, "silence", site="up"), na.edit(neurons, "range"), na.edit(neurons, "range"), None]
+    assert len({answers._content(one) for one in [usual, *others]}) == 8
+
+
 def test_counts_are_taken_as_they_are_stated(measured):
     """Of counted neurons only enhancers are made, of the tasks that are named; their share is told."""
     found = rows(measured, "counted")
@@ -231,9 +299,13 @@ def test_probabilities_are_of_questions_chosen_before(measured):
 
 
 def test_every_table_in_every_form(measured):
-    """Markdown, CSV, LaTeX and JSON of each table hold the same cells."""
-    for number in TABLES:
-        file = measured.path / "tables" / f"table{number}"
+    """Markdown, CSV, LaTeX and JSON of each table, and of what stands beside it, hold the same cells."""
+    beside_it = [f"table{number}-intervals" for number in LAYOUTS]
+    beside_it += [f"table{number}-differences" for number in (1, 2, 3, 5, 6, 8)]
+    there = {file.stem for file in (measured.path / "tables").iterdir()}
+    assert there == {*(f"table{number}" for number in TABLES), *beside_it}
+    for name in there:
+        file = measured.path / "tables" / name
         told = json.loads(file.with_suffix(".json").read_text())
         cells = [row for section in told["sections"] for row in section["rows"]]
         assert cells
@@ -277,12 +349,12 @@ def row_of(rac: float | None, rcc: float | None, *, above: bool = True) -> dict[
 
 def test_cells_by_hand():
     """Fail where either is negative, zero is none; n/a spreads; at chance there is a figure and no verdict."""
-    assert cell([row_of(1.26, 0.0)]) == "1.3/0.0"
-    assert cell([row_of(1.0, -0.1)]) == "Fail"
-    assert cell([row_of(None, 3.0)]) == "n/a/3.0"
-    assert cell([row_of(-4.0, -0.04, above=False)]) == "-4.0/0.0°"
-    assert cell([row_of(-2.0, 4.0), row_of(4.0, 4.0)]) == "1.0/4.0"
-    assert cell([]) == "-"
+    assert average([[row_of(1.26, 0.0)]]) == "1.3/0.0"
+    assert average([[row_of(1.0, -0.1)]]) == "Fail"
+    assert average([[row_of(None, 3.0)]]) == "n/a/3.0"
+    assert average([[row_of(-4.0, -0.04, above=False)]]) == "-4.0/0.0°"
+    assert average([[row_of(-2.0, 4.0), row_of(4.0, 4.0)]]) == "1.0/4.0"
+    assert average([[]]) == "-"
     # failed cells count with their values, as in the paper's averages
     assert average([[row_of(-2.0, -2.0)], [row_of(6.0, 4.0)]]) == "2.0/1.0"
     assert average([[row_of(-6.0, -2.0)], [row_of(2.0, 4.0)]]) == "Fail"
@@ -356,10 +428,145 @@ def test_published_averages_are_means_of_what_is_published():
                 assert [float(v) for v in mean.split("/")] == pytest.approx(each.mean(0), abs=0.11)
 
 
+def lines_of(grid: Grid, section: str) -> list[dict[str, str]]:
+    (own,) = (one for one in grid.sections if one.name == section)
+    return [dict(zip(grid.columns, row, strict=True)) for row in own.rows]
+
+
+def shown(row: dict[str, Any], name: str) -> str:
+    """By hand: a figure, and its interval where it has one."""
+    if row[name] is None:
+        return "n/a"
+    ends = row[f"{name}_interval"]
+    text = f"{row[name]:.1f}" if ends is None else f"{row[name]:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]"
+    return re.sub(r"-0\.0(?!\d)", "0.0", text)
+
+
+def test_every_figure_has_its_interval_beside(measured):
+    """Of every cell of Tables 1 to 3 and 5 to 8 the row's figures, intervals and neurons; no average without one."""
+    for number, layout in LAYOUTS.items():
+        part = next(p["name"] for p in SUITE["parts"] if number in p.get("tables", ()))
+        table = layout(measured.parts[part])
+        grid = intervals(table)
+        cells = [rows for lines in table.sections.values() for line in lines for c in line.cells.values() for rows in c]
+        told = [dict(zip(grid.columns, line, strict=True)) for section in grid.sections for line in section.rows]
+        own = [line for line in told if not line["Edited"].endswith("× matched")]
+        assert len(own) == sum(map(len, cells))
+        figures = sorted((line["RAC %"], line["RCC %"], line["As it comes, points"]) for line in own)
+        names = ("rac", "rcc", "population_acc")
+        assert figures == sorted(tuple(shown(row, name) for name in names) for rows in cells for row in rows)
+        assert "Average" not in {line[column] for line in told for column in grid.columns[:2]}
+        assert any("Averages over tasks" in note for note in grid.notes)
+    grid = intervals(LAYOUTS[1](measured.parts["effects"]))
+    for line in lines_of(grid, "Enh, held-out"):
+        row = one(measured, "effects", task=line["Task"], mode="enhance", scorer=line["Scorer"], protocol="held-out")
+        assert line["RAC %"] == shown(row, "rac")
+        assert line["Edited"] == ("varies" if row["n_good"] is None else f"{row['n_good']}:{row['n_bad']}")
+    # what is chosen on the evaluation set itself has no interval
+    assert not any("[" in line["RAC %"] for line in lines_of(grid, "Enh, paper") if line["Scorer"] == "ace")
+
+
+def test_seeds_stand_beside_each_other(measured):
+    """Of several seeds each by itself, then mean, smallest, largest and standard deviation, by hand."""
+    first = rows(measured, "effects", task="ner", scorer="ace", mode="enhance", protocol="held-out")[0]
+    three = [
+        first | {"seed": seed, "rac": rac, "rac_interval": [rac - 1, rac + 1]} for seed, rac in enumerate((1, 2, 6))
+    ]
+    lines = lines_of(intervals(LAYOUTS[1](three)), "Enh, held-out")
+    assert [line["Seed"] for line in lines] == ["0", "1", "2", "all"]
+    assert [line["RAC %"] for line in lines] == [
+        *("1.0 [0.0, 2.0]", "2.0 [1.0, 3.0]", "6.0 [5.0, 7.0]", "3.0 (1.0 to 6.0, sd 2.6)"),
+    ]
+    missing = [*three[:2], three[2] | {"rac": None}]
+    assert lines_of(intervals(LAYOUTS[1](missing)), "Enh, held-out")[3]["RAC %"] == "n/a"
+
+
+def test_differences_are_those_of_a_run(measured, tmp_path):
+    """Table 1's differences, p and Holm's p are those that a run gives: a family of one table, and one computation."""
+    how = {"tasks": TASKS, "scorers": ["ace", "kn", "act", "random"], "budget": 30, "random_draws": 2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        run = na.run("demo", **how, **SIZES, cache=measured.path.parent / "cache", out=tmp_path)
+    grid = comparisons(LAYOUTS[1](measured.parts["effects"]))
+    assert grid is not None
+    told = [d for found in run.results["tasks"].values() for d in found["differences"]]
+    count = 0
+    for mode, short in (("degrade", "Deg"), ("enhance", "Enh")):
+        for line in lines_of(grid, f"{short}, held-out"):
+            assert line["Difference"] == "ace − this"
+            for metric in ("rac", "rcc"):
+                about = {"task": line["Task"], "baseline": line["Scorer"], "mode": mode, "metric": metric}
+                (found,) = (d for d in told if all(d[name] == value for name, value in about.items()))
+                named = {"difference": found["difference"], "difference_interval": found["interval"]}
+                assert line[f"{metric.upper()} %"] == shown(named, "difference")
+                assert line[f"{metric.upper()}: p"] == f"{found['p_value']:.4f}"
+                assert line[f"{metric.upper()}: Holm"] == f"{found['p_holm']:.4f}"
+                count += 1
+    assert count == len(told)
+    assert any(f"over the {count} comparisons" in note for note in grid.notes)
+
+
+def test_differences_by_subtraction(measured):
+    """Of one baseline, a difference of relative changes is the relative changes' difference."""
+    for task in TASKS:
+        for mode in MODES:
+            same = {"task": task, "mode": mode}
+            ace = one(measured, "effects", **same, scorer="ace", protocol="held-out")
+            assert "method_rac" not in ace
+            for scorer in ("kn", "act", "random"):
+                row = one(measured, "effects", **same, scorer=scorer, protocol="held-out")
+                assert row["method"] == "ace"
+                assert row["method_rac"] == pytest.approx(ace["rac"] - row["rac"])
+                assert row["method_rac_interval"][0] <= row["method_rac"] <= row["method_rac_interval"][1]
+            for kind in ("good", "bad"):
+                row = one(measured, "effects", **same, scorer="kn", protocol=kind)
+                both = one(measured, "effects", **same, scorer="kn", protocol="held-out")
+                assert row["both_rcc"] == pytest.approx(both["rcc"] - row["rcc"])
+                # the held-out choice may be this kind alone
+                assert (row["both_rac_p"] == 1) or both["ratio"] != row["ratio"]
+            row = one(measured, "common", **same, protocol="held-out")
+            assert row["beyond_rac"] == pytest.approx(row["rac"] - row["matched_rac"])
+            # a rank among three draws
+            assert row["beyond_rac_p"] in (0.25, 0.5, 0.75, 1)
+            assert one(measured, "common", **same, protocol="matched")["beyond_rac_p"] is None
+    for row in rows(measured, "counted"):
+        assert row["beyond_rcc"] == pytest.approx(row["rcc"] - row["matched_rcc"])
+    assert not any("matched_rac" in row for row in measured.parts["cross"])
+
+
+def test_matched_neurons_are_like_those_they_stand_for(measured):
+    """As many of each layer, none of them, another draw each time and on each task."""
+
+    def candidates(folder: str) -> list[Candidate]:
+        files = sorted((measured.path / folder).iterdir())
+        read = [tensors.read(file) for file in files if "specific" not in file.name]
+        return [one for arrays, meta in read for one in candidates_of(Payload(meta, arrays))]
+
+    (common_one,), drawn = candidates("shared"), candidates("matched")
+    assert len(drawn) == 3 * len(TASKS)
+    for one in drawn:
+        for role in ("good", "bad"):
+            own, other = getattr(common_one, role), getattr(one, role)
+            assert own.layers.tolist() == other.layers.tolist()
+            assert not set(other) & {*common_one.good, *common_one.bad}
+    assert len({frozenset(one.good) for one in drawn}) == len(drawn)
+
+
+def test_what_has_no_match_is_told(tmp_path):
+    """Where a layer has too few other neurons there is no control, and a line says why."""
+    part = {"part": "cross", "name": "counted", "counts": {"ner": [700, 900]}, "matched": 2, **SIZES}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        found = na.bench(Suite.of({"name": "s", "tasks": TASKS, "parts": [part]}, "s"), "demo", out=tmp_path / "out")
+    whole = one(found, "counted", asked="ner", neurons="all")
+    assert (whole["matched_draws"], whole["matched_rac"], whole["beyond_rac_p"]) == (0, None, None)
+    assert any("ner: ace, all: no matched neurons: layer" in note for note in found.notes)
+
+
 def test_a_table_that_was_deleted_comes_back(measured, monkeypatch):
     """A finished directory gets again what lacks of its tables and figures, without a model."""
     monkeypatch.setattr("neuron_antagonism.runs.job.ModelSource.load", lambda self: pytest.fail("a model was loaded"))
-    table, figure = measured.path / "tables" / "table5.md", measured.path / "figures" / "figure5.csv"
+    table, figure = measured.path / "tables" / "table5-intervals.md", measured.path / "figures" / "figure5.csv"
     before = table.read_bytes(), figure.read_bytes()
     table.unlink()
     figure.unlink()

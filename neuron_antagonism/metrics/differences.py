@@ -20,7 +20,7 @@ from neuron_antagonism.metrics.bootstrap import (
 )
 from neuron_antagonism.metrics.effects import METRICS, before_means, largest_of, values_of
 from neuron_antagonism.metrics.outcomes import MODES, Outcomes, relative_change, sign
-from neuron_antagonism.metrics.protocols import Cell, derive, groups_of, prepared, rule_of
+from neuron_antagonism.metrics.protocols import SHOWN, Cell, at_ratio, derive, groups_of, prepared, rule_of
 from neuron_antagonism.metrics.sweeps import Sweep
 
 
@@ -108,6 +108,23 @@ def net_effects(sweeps: Sequence[Sweep], protocol: str, *, resamples: Resamples 
         if drawn and name not in drawn
         for one in differences(sweeps, protocol, method=name, resamples=resamples, baselines=drawn)
     ]
+
+
+def gains(sweeps: Sequence[Sweep], tenths: int, *, resamples: Resamples | None = None) -> list[Difference]:
+    """Every scorer without draws at the ratio that `held-out` chooses against itself at a given one, in tenths.
+
+    By mode and metric; a scorer that was not evaluated at the given ratio is left out. `resamples` and errors are those
+    of `protocols.cells`.
+    """
+    resamples = prepared(sweeps, resamples)
+    rule = rule_of(sweeps, SHOWN, sweeps[0].scorer, ())
+    found: list[Difference] = []
+    for group in groups_of(sweeps).values():
+        fixed = {} if len(group) > 1 else {one.mode: one for one in derive(group, "fixed", at_ratio(tenths), None)}
+        for cell in derive(group, SHOWN, rule, None) if fixed else ():
+            if cell.mode in fixed:
+                found += [_against(cell, fixed[cell.mode], group, group, metric, resamples) for metric in METRICS]
+    return found
 
 
 def corrected(found: Iterable[Difference]) -> list[Difference]:

@@ -141,12 +141,12 @@ def cells_at(
     """
     if tenths not in range(N_RATIOS):
         raise UsageError(f"ratio of {tenths} tenths; accepted: 0 to {N_RATIOS - 1}")
-    resamples = prepared(sweeps, resamples)
+    return derive(sweeps, "fixed", at_ratio(tenths), prepared(sweeps, resamples), read)
 
-    def rule(sweep: Sweep, mode: str) -> list[int]:
-        return [there for there in sweep.ratios(mode) if there == tenths]
 
-    return derive(sweeps, "fixed", rule, resamples, read)
+def at_ratio(tenths: int) -> Rule:
+    """The rule that there is one ratio, for whoever was evaluated at it."""
+    return lambda sweep, mode: [there for there in sweep.ratios(mode) if there == tenths]
 
 
 def averages(cells: Iterable[Cell]) -> list[Average]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from neuron_antagonism.method.shared import common
+from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.neurons import check_count
+from neuron_antagonism.parts.matching import Matching, beyond
 from neuron_antagonism.parts.of_tasks import GroupRows
+from neuron_antagonism.parts.sharing import Sharing
 from neuron_antagonism.parts.specs import Common
-from neuron_antagonism.parts.sweeping import Sweeping
+from neuron_antagonism.parts.sweeping import SETS, held, swept_rows
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Payload
-from neuron_antagonism.units.neurons import Candidate
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
@@ -24,8 +25,10 @@ class CommonRows(GroupRows):
     """The part `common`: a row for each task, protocol, scorer and direction.
 
     A neuron is common where it is among the `count` good neurons of at least two tasks, or among the bad ones; lists
-    are deepened until there are `count` of a role. A row holds what a row of the part `effects` does of the edit, and
-    how many common neurons there were of each role, and how deep one had to go.
+    are deepened until there are `count` of a role. A row holds what a row of the part `effects` does of the edit, how
+    many common neurons there were of each role, and how deep one had to go. `matched_…` is what random neurons of the
+    same layers and activity do in their place under the protocols `matched` and `held-out`, `beyond_…` how much further
+    the common ones get.
     """
 
     kind = "common"
@@ -40,26 +43,49 @@ class CommonRows(GroupRows):
         check_count(self.spec.budget, desk.model.n_layers * desk.model.units(self.classes.site), "budget")
         super().check(desk)
 
+    def further(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
+        """Common neurons, and the answers under their edits."""
+        sweeping = self.sweeping(job, shelf, self.spec.budget)
+        for scorer in self.spec.scorers if len(group) > 1 else ():
+            shared = self._shared(group, scorer).unit(shelf)
+            yield from sweeping.units(job, shelf, shared, SETS)
+            if self.spec.matched and shelf.has(shared):
+                yield from sweeping.units(job, shelf, self._matched(job, shelf, shared), SETS)
+
+    def _shared(self, group: Sequence[Job], scorer: str) -> Sharing:
+        return Sharing(self, tuple(group), scorer, self.spec.count, self.spec.budget)
+
+    def _matched(self, job: Job, shelf: Shelf, shared: Unit) -> Unit:
+        return Matching(self.sizes, self.classes.site, self.spec.matched).unit(job, shelf, shared)
+
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task."""
-        split = self.sizes.at(desk).split
+        job, shelf, split = desk.job, desk.shelf, self.sizes.at(desk).split
         if len(group) < 2:
             return Payload({"rows": [], "notes": ["of one task alone there are no common neurons"]})
-        rows = []
+        sweeping = self.sweeping(job, shelf, self.spec.budget)
+        rows: list[dict[str, Any]] = []
+        notes = list(split.report.notes)
         for scorer in self.spec.scorers:
-            ranked = self.rankings(desk, group, scorer)
-            good, bad = (
-                common(tasks, self.spec.count, self.spec.count) if len(tasks) > 1 else None for tasks in ranked.values()
-            )
-            assert good is not None
-            candidate = Candidate(scorer, 0, good.neurons, None if bad is None else bad.neurons)
-            sweeping = Sweeping(desk, split, self.classes.site, self.name)
+            shared = self._shared(group, scorer).unit(shelf)
+            chosen, told = sweeping.first(shelf, shared), held(shelf, shared).meta
             about = {
-                "common_good": len(good.neurons),
-                "common_bad": None if bad is None else len(bad.neurons),
-                "depth_good": good.depth,
-                "depth_bad": None if bad is None else bad.depth,
+                "common_good": len(chosen.good),
+                "common_bad": None if chosen.bad is None else len(chosen.bad),
+                "depth_good": told["depth_good"],
+                "depth_bad": told["depth_bad"],
             }
-            found = sweeping.rows(sweeping.sweeps([candidate], self.spec.budget), scorer)
-            rows += [{"task": desk.job.name} | row | about for row in found]
-        return Payload({"rows": rows, "notes": split.report.notes})
+            own, control = sweeping.sweeps(job, shelf, shared), []
+            if self.spec.matched:
+                unit = self._matched(job, shelf, shared)
+                control = sweeping.sweeps(job, shelf, unit)
+                reason = held(shelf, unit).meta.get("reason")
+                notes += [f"{scorer}: no matched neurons: {reason}"] if reason else []
+            beside = {
+                protocol: beyond(own, control, protocol, job.seed, split.natural.counts)
+                for protocol in ("matched", SHOWN)
+            }
+            for row in swept_rows(own, scorer, split, job.seed):
+                compared = beside.get(row["protocol"], {}).get(row["mode"], {})
+                rows.append({"task": job.name} | row | about | compared)
+        return Payload({"rows": rows, "notes": notes})

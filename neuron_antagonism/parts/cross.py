@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from neuron_antagonism.errors import UsageError
 from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.method.shared import specific
-from neuron_antagonism.metrics.compare import compare
-from neuron_antagonism.metrics.outcomes import MODES
+from neuron_antagonism.metrics.effects import effect
+from neuron_antagonism.metrics.outcomes import MODES, Outcomes
+from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.neurons import NeuronSet
+from neuron_antagonism.parts.matching import MATCHED, at_one_ratio, beyond, generator, matched, mean_abs
 from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import GroupRows
+from neuron_antagonism.parts.sharing import Sharing
 from neuron_antagonism.parts.specs import Cross
-from neuron_antagonism.parts.sweeping import Sweeping
+from neuron_antagonism.parts.sweeping import held
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Payload
-from neuron_antagonism.units.neurons import Candidate
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.units.answers import Asked, Asking
+from neuron_antagonism.units.neurons import ROLES, Candidate
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
@@ -31,12 +36,23 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class _Case:
-    """An edit of one task's neurons: which kind of them, in which direction."""
+    """An edit of one task's neurons: which kind of them, in which direction, and the same of matched neurons."""
 
-    scorer: str
     kind: str
     mode: str
+    neurons: Candidate
     edit: Edit
+    matched: tuple[Edit, ...] = ()
+
+    @property
+    def scorer(self) -> str:
+        return self.neurons.scorer
+
+    @property
+    def touched(self) -> Candidate:
+        """The neurons that the edit really has."""
+        one, other = self.neurons.good.top(self.edit.n_good or 0), self.neurons.bad
+        return replace(self.neurons, good=one, bad=None if other is None else other.top(self.edit.n_bad or 0))
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,8 @@ class CrossRows(GroupRows):
     `neurons` says which: `all`, the strongest of the task; `specific`, those left when what two tasks share is taken
     out and the next in the ranking take their place. The ratio is the one that the task whose neurons they are chooses
     on its own selection examples, or, where the spec counts neurons, what it says; then only enhancers are made, and
-    of the tasks that it names. `share` is that of the edited neurons among all.
+    of the tasks that it names. `share` is that of the edited neurons among all. `matched_…` is what the same edit of
+    random neurons of the same layers and activity does, `beyond_…` how much further the task's own get.
     """
 
     kind = "cross"
@@ -58,12 +75,37 @@ class CrossRows(GroupRows):
             max((count for pair in self.spec.counts.values() for count in pair), default=self.spec.budget), n_units
         )
 
+    def alone(self, job: Job, shelf: Shelf) -> list[Unit]:
+        """The scores, and the answers without an edit."""
+        unedited = Asking(self.sizes, "evaluate").unit(job, shelf)
+        assert unedited is not None
+        return [*super().alone(job, shelf), unedited]
+
+    def further(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
+        """Neurons whose ratio is chosen, and the answers that choose it."""
+        if self.spec.counts or len(group) < 2:
+            return
+        sweeping = self.sweeping(job, shelf, self.spec.budget)
+        for scorer in self.spec.scorers:
+            for neurons in self._neurons(job, group, shelf, scorer).values():
+                yield from sweeping.units(job, shelf, neurons, ("select",))
+
+    def _neurons(self, job: Job, group: Sequence[Job], shelf: Shelf, scorer: str) -> dict[str, Unit]:
+        budget = self.spec.budget
+        own = Sharing(self, tuple(group), scorer, budget, budget, task=job.name)
+        return {"all": self.neurons_of(job, shelf, scorer, budget), "specific": own.unit(shelf)}
+
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task's neurons."""
         split = self.sizes.at(desk).split
         if len(group) < 2:
             return Payload({"rows": [], "notes": ["of one task alone there is nothing to cross"]})
-        cases = [case for scorer in self.spec.scorers for case in self._cases(desk, group, scorer)]
+        notes = list(split.report.notes)
+        cases = [
+            self._beside_matched(desk, case, notes)
+            for scorer in self.spec.scorers
+            for case in self._cases(desk, group, scorer)
+        ]
         rows: list[dict[str, Any]] = []
         n_units = desk.model.n_layers * desk.model.units(self.classes.site)
         # who is counted chooses rows and columns; what is common, all tasks decide
@@ -72,45 +114,71 @@ class CrossRows(GroupRows):
                 continue
             there = self.split_of(desk, other)
             told = desk.told(f"{self.name}, {other.name}")
-            edits = [None, *(case.edit for case in cases)]
-            before, *after = evaluate_many(desk.model, there.evaluate, edits, seed=desk.job.seed, progress=told)
-            base, seed = before.outcomes, desk.job.seed
-            above = natural_levels(there, base, base.resamples(seed), seed)["above_chance"]
-            for case, answers in zip(cases, after, strict=True):
-                read = there.natural.counts
-                change = compare(before, answers, case.mode, seed=desk.job.seed, read=read).to_json()
+            edits, seed = [edit for case in cases for edit in (case.edit, *case.matched)], desk.job.seed
+            after = iter(evaluate_many(desk.model, there.evaluate, edits, seed=seed, progress=told))
+            unedited = Asking(self.sizes, "evaluate").unit(other, desk.shelf)
+            base = Asked(held(desk.shelf, unedited)).baseline
+            resamples, read = base.resamples(seed), there.natural.counts
+            above = natural_levels(there, base, resamples, seed)["above_chance"]
+            for case in cases:
+                own, *others = (next(after).outcomes for _ in (case.edit, *case.matched))
+                change = effect(base, own, case.mode, resamples, read).to_json()
                 n_good, n_bad = case.edit.n_good or 0, case.edit.n_bad or 0
                 about: dict[str, Any] = {"task": desk.job.name, "asked": other.name, "scorer": case.scorer}
                 about |= {"neurons": case.kind, "above_chance": above}
                 about |= {"mode": case.mode, "n_good": n_good, "n_bad": n_bad, "share": (n_good + n_bad) / n_units}
-                rows.append(about | {name: change[name] for name in FIGURES})
-        return Payload({"rows": rows, "notes": split.report.notes})
+                about |= {name: change[name] for name in FIGURES}
+                control = _beyond(case, base, own, others, seed, read) if self.spec.matched else {}
+                rows.append(about | control)
+        return Payload({"rows": rows, "notes": notes})
+
+    def _beside_matched(self, desk: Desk, case: _Case, notes: list[str]) -> _Case:
+        """A case with the same edit of random neurons of the same layers and activity; a note where there are none."""
+        n_good, total = case.edit.n_good or 0, (case.edit.n_good or 0) + (case.edit.n_bad or 0)
+        if not self.spec.matched or not total:
+            return case
+        how: dict[str, Any] = {"budget": total, "ratio": n_good / total}
+        active = mean_abs(desk, self.sizes.at(desk).split.identify, self.classes.site)
+        try:
+            found = matched(case.touched, active, self.spec.matched, generator(desk.job))
+        except UsageError as error:
+            notes.append(f"{case.scorer}, {case.kind}: no matched neurons: {error}")
+            return case
+        edits = (MAKERS[case.mode](one.good, one.bad, site=self.classes.site, **how) for one in found)
+        return replace(case, matched=tuple(edits))
 
     def _cases(self, desk: Desk, group: Sequence[Job], scorer: str) -> Iterator[_Case]:
         task, counts = desk.job.name, self.spec.counts
         if counts and task not in counts:
             return
+        if not counts:
+            sweeping = self.sweeping(desk.job, desk.shelf, self.spec.budget)
+            for kind, neurons in self._neurons(desk.job, group, desk.shelf, scorer).items():
+                chosen = sweeping.choose(desk.job, desk.shelf, neurons)
+                for mode in MODES:
+                    edit = sweeping.edit(desk.shelf, neurons, mode, chosen[mode])
+                    yield _Case(kind, mode, sweeping.first(desk.shelf, neurons), edit)
+            return
+        n_good, n_bad = counts[task]
+        total = n_good + n_bad
+        how: dict[str, Any] = {"budget": total, "ratio": n_good / total, "site": self.classes.site}
         ranked = self.rankings(desk, group, scorer)
         for kind in ("all", "specific"):
-            if counts:
-                n_good, n_bad = counts[task]
-                candidate = self._chosen(ranked, task, scorer, kind, max(counts[task]))
-                total = n_good + n_bad
-                how: dict[str, Any] = {"budget": total, "ratio": n_good / total, "site": self.classes.site}
-                yield _Case(scorer, kind, "enhance", MAKERS["enhance"](candidate.good, candidate.bad, **how))
-                continue
-            candidate = self._chosen(ranked, task, scorer, kind, self.spec.budget)
-            sweeping = Sweeping(desk, self.sizes.at(desk).split, self.classes.site, f"{self.name}, {kind}")
-            chosen = sweeping.choose(candidate, self.spec.budget)
-            for mode in MODES:
-                yield _Case(scorer, kind, mode, sweeping.edit(candidate, mode, chosen[mode], self.spec.budget))
+            good, bad = (self._counted(ranked[role], task, kind, max(counts[task])) for role in ROLES)
+            assert good is not None
+            edit = MAKERS["enhance"](good, bad, **how)
+            yield _Case(kind, "enhance", Candidate(scorer, 0, good, bad), edit)
 
-    def _chosen(
-        self, ranked: Mapping[str, Mapping[str, NeuronSet]], task: str, scorer: str, kind: str, count: int
-    ) -> Candidate:
-        sets = {
-            role: (specific(tasks, count)[task] if kind == "specific" else tasks[task].top(count)) if tasks else None
-            for role, tasks in ranked.items()
-        }
-        assert sets["good"] is not None
-        return Candidate(scorer, 0, sets["good"], sets["bad"])
+    def _counted(self, tasks: Mapping[str, NeuronSet], task: str, kind: str, count: int) -> NeuronSet | None:
+        if not tasks:
+            return None
+        return specific(tasks, count)[task] if kind == "specific" else tasks[task].top(count)
+
+
+def _beyond(
+    case: _Case, base: Outcomes, own: Outcomes, others: Sequence[Outcomes], seed: int, read: tuple[int, int] | None
+) -> dict[str, Any]:
+    """What a row holds of matched neurons, from the outcomes of an edit and of the same of each draw of them."""
+    one = at_one_ratio(case.scorer, 0, case.mode, base, own)
+    control = [at_one_ratio(MATCHED, draw, case.mode, base, found) for draw, found in enumerate(others)]
+    return beyond([one], control, SHOWN, seed, read)[case.mode]

@@ -18,7 +18,7 @@ from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Shelf, Unit
 from neuron_antagonism.settings import Settings
-from neuron_antagonism.units.answers import Asked, Asking, Where, sweep_of
+from neuron_antagonism.units.answers import Asked, Asking, Where, every_ratio, sweep_of
 from neuron_antagonism.units.described import Describing
 from neuron_antagonism.units.examples import Sizes
 from neuron_antagonism.units.neurons import Acting, Candidate, Choosing, candidates_of
@@ -176,7 +176,7 @@ class Effects:
         if fits is not None and not shelf.has(fits):
             return found
         candidates = candidates_of(chosen)
-        every: list[Where] = [(c.draw, mode, tenths) for c in candidates for mode in MODES for tenths in c.tenths()]
+        every = every_ratio(candidates)
         found = replace(found, neurons=neurons, fits=fits, candidates=tuple(candidates))
         select = None
         if any(len(candidate.tenths()) > 1 for candidate in candidates):

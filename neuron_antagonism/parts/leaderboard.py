@@ -24,7 +24,7 @@ from neuron_antagonism.runs.keys import identity, key_of
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 from neuron_antagonism.settings import Settings
 from neuron_antagonism.units.examples import Sizes
-from neuron_antagonism.units.scores import Scoring, read
+from neuron_antagonism.units.scores import Scoring, draws_of, read
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
@@ -63,11 +63,11 @@ class LeaderboardRows(Rows):
         return tuple(name for name in EVERY if name in self.spec.judges)
 
     def scorers(self, job: Job) -> dict[str, Scorer]:
-        """The scorers by name, with the job's seed where they draw."""
+        """The scorers by name; one that draws draws for each task and seed by itself, unless its seed was given."""
         found = {}
         for scorer in self.spec.chosen():
-            draws = scorer.draws and "seed" not in scorer.options.model_fields_set
-            found[scorer.name] = scorer.with_options(seed=job.seed) if draws else scorer
+            given = "seed" in scorer.options.model_fields_set
+            found[scorer.name] = scorer if given else draws_of(scorer, job, 1)[0]
         return found
 
     def check(self, desk: Desk) -> None:

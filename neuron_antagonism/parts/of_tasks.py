@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.rows import Rows
 from neuron_antagonism.parts.specs import Antagonism, Choices, Gating, Layers, Swept
-from neuron_antagonism.plugin.base import Scorer
+from neuron_antagonism.parts.sweeping import Sweeping
+from neuron_antagonism.plugin.base import Intervention, Scorer
 from neuron_antagonism.plugin.manager import registry, run_check
+from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Shelf, Unit
 from neuron_antagonism.settings import Settings
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.units.examples import Prepared, Sizes
-from neuron_antagonism.units.neurons import ROLES, Candidate, candidate_of
+from neuron_antagonism.units.neurons import ROLES, Acting, Candidate, Choosing, candidate_of
 from neuron_antagonism.units.scores import Scoring, draws_of, read
 
 if TYPE_CHECKING:
@@ -56,15 +58,43 @@ class TaskRows(Rows):
         return [self.sizes.unit(job)]
 
     def needs(self, job: Job, group: Sequence[Job], shelf: Shelf) -> list[Unit]:
-        """Every scorer's scores."""
+        """Every scorer's scores, and once they are there what is computed from them."""
+        own = self.alone(job, shelf)
+        return [*own, *(_once(self.further(job, group, shelf)) if all(map(shelf.has, own)) else ())]
+
+    def alone(self, job: Job, shelf: Shelf) -> list[Unit]:
+        """What a job has whose examples are there, whatever is beside it: every scorer's scores."""
         return [self.scores(job, shelf, name) for name in self.spec.scorers]
+
+    def further(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterable[Unit]:
+        """What is computed from what is there by then before rows are measured, as far as it can be named yet."""
+        return ()
 
     def scores(self, job: Job, shelf: Shelf, name: str) -> Unit:
         """A scorer's scores of a job whose examples are there."""
+        unit = self._scoring(job, shelf).unit(job, shelf, draws_of(registry().make(Scorer, name), job, 1)[0])
+        assert unit is not None
+        return unit
+
+    def _scoring(self, job: Job, shelf: Shelf) -> Scoring:
+        return Scoring(self.sizes, Settings(site=self.classes.site, budget=self.depth(self.n_units(job, shelf))))
+
+    def n_units(self, job: Job, shelf: Shelf) -> int:
+        """How many neurons a job's model has."""
         prepared = self.sizes.of(job, shelf)
         assert prepared is not None
-        settings = Settings(site=self.classes.site, budget=self.depth(prepared.units(self.classes.site)))
-        unit = Scoring(self.sizes, settings).unit(job, shelf, draws_of(registry().make(Scorer, name), job, 1)[0])
+        return prepared.units(self.classes.site)
+
+    def sweeping(self, job: Job, shelf: Shelf, budget: int) -> Sweeping:
+        """Edits of a budget as a run makes them where nothing else is asked for, of a job whose examples are there."""
+        usual = RunConfig()
+        strengthen, weaken = (registry().make(Intervention, name) for name in (usual.strengthen, usual.weaken))
+        choosing = Choosing(self._scoring(job, shelf), budget)
+        return Sweeping(self.sizes, Acting(choosing, strengthen, weaken, usual.positions, self.classes.site))
+
+    def neurons_of(self, job: Job, shelf: Shelf, name: str, budget: int) -> Unit:
+        """A scorer's good and bad neurons, of a job whose scores are there."""
+        unit = self.sweeping(job, shelf, budget).acting.choosing.unit(job, shelf, registry().make(Scorer, name))
         assert unit is not None
         return unit
 
@@ -97,16 +127,20 @@ class GroupRows(TaskRows):
         yield examples
         if not shelf.has(examples):
             return
-        yield from self.needs(job, group, shelf)
+        yield from self.alone(job, shelf)
         # the other tasks' scores are made where their own examples are
         # in one order, whatever order was asked for
         group = sorted(group, key=lambda one: one.name)
         first = [self.sizes.unit(one) for one in group]
         if not all(map(shelf.has, first)):
             return
-        needs = [unit for one in group for unit in self.needs(one, group, shelf)]
-        if all(map(shelf.has, needs)):
-            yield self.unit(job, group, [*first, *needs])
+        every = [unit for one in group for unit in self.alone(one, shelf)]
+        if not all(map(shelf.has, every)):
+            return
+        further = _once(self.further(job, group, shelf))
+        yield from further
+        if all(map(shelf.has, further)):
+            yield self.unit(job, group, [*first, *every, *further])
 
     def rankings(self, desk: Desk, group: Sequence[Job], scorer: str) -> dict[str, dict[str, NeuronSet]]:
         """By role and task, every neuron of that role, strongest first."""
@@ -116,3 +150,7 @@ class GroupRows(TaskRows):
             role: {task: neurons for task, one in found.items() for name, neurons in one.sets if name == role}
             for role in ROLES
         }
+
+
+def _once(units: Iterable[Unit]) -> list[Unit]:
+    return list({unit.key: unit for unit in units}.values())

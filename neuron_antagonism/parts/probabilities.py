@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.method.evaluate import evaluate, evaluate_many
+from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.metrics.sweeps import GOOD_ONLY
 from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import TaskRows
 from neuron_antagonism.parts.specs import Probabilities
-from neuron_antagonism.parts.sweeping import Sweeping
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Payload
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.types import Question
 
@@ -40,6 +39,13 @@ class ProbabilityRows(TaskRows):
         """The edits' budget."""
         return min(self.spec.budget, n_units)
 
+    def further(self, job: Job, group: Sequence[Job], shelf: Shelf) -> Iterator[Unit]:
+        """Every scorer's neurons, the answers that choose the first one's ratio, and those without an edit."""
+        sweeping = self.sweeping(job, shelf, self.spec.budget)
+        first, *others = (self.neurons_of(job, shelf, name, self.spec.budget) for name in self.spec.scorers)
+        yield from sweeping.units(job, shelf, first, ("select",))
+        yield from [*others, sweeping.unedited(job, shelf, "evaluate")]
+
     def measure(self, desk: Desk, group: Sequence[Job]) -> Payload:
         """The rows of a task."""
         split = self.sizes.at(desk).split
@@ -48,7 +54,7 @@ class ProbabilityRows(TaskRows):
         for mode in MODES:
             if not asked[mode]:
                 continue
-            edits = dict(self._edits(desk, split, mode))
+            edits = dict(self._edits(desk, mode))
             answers = evaluate_many(desk.model, asked[mode], [None, *edits.values()], seed=desk.job.seed)
             for name, answer in zip(("original", *edits), answers, strict=True):
                 probabilities = answer.option_probabilities.tolist()
@@ -66,29 +72,28 @@ class ProbabilityRows(TaskRows):
 
     def _questions(self, desk: Desk, split: Split) -> tuple[dict[str, list[Question]], bool]:
         """By direction; and whether the model is above chance."""
-        seed = desk.job.seed
-        unedited = evaluate(desk.model, split.evaluate, seed=seed)
-        base = unedited.outcomes
+        job, seed = desk.job, desk.job.seed
+        unedited = self.sweeping(job, desk.shelf, self.spec.budget).baseline(job, desk.shelf, "evaluate")
+        base = unedited.baseline
         above = bool(natural_levels(split, base, base.resamples(seed), seed)["above_chance"])
-        right = iter(unedited.right.tolist())
+        chosen = iter(unedited.chosen(None).tolist())
         found: dict[str, list[Question]] = {mode: [] for mode in MODES}
         for example in split.evaluate:
-            own = [(question, next(right)) for question in example.proxies]
+            own = [(question, next(chosen) == question.answer) for question in example.proxies]
             for mode in MODES:
                 fitting = [question for question, is_right in own if is_right == (mode == "degrade")]
                 if fitting and len(found[mode]) < self.spec.questions:
                     found[mode].append(fitting[0])
         return found, above
 
-    def _edits(self, desk: Desk, split: Split, mode: str) -> Iterator[tuple[str, Edit]]:
+    def _edits(self, desk: Desk, mode: str) -> Iterator[tuple[str, Edit]]:
+        sweeping, shelf = self.sweeping(desk.job, desk.shelf, self.spec.budget), desk.shelf
+        neurons = {name: self.neurons_of(desk.job, shelf, name, self.spec.budget) for name in self.spec.scorers}
         first, *others = self.spec.scorers
-        sweeping = Sweeping(desk, split, self.classes.site, self.name)
-        budget = self.spec.budget
         for name in others:
-            yield name, sweeping.edit(self.candidate(desk, name, budget), mode, GOOD_ONLY, budget)
-        own = self.candidate(desk, first, budget)
-        yield f"{first}, good", sweeping.edit(own, mode, GOOD_ONLY, budget)
-        if own.bad is not None:
-            yield f"{first}, bad", sweeping.edit(own, mode, 0, budget)
-            both = sweeping.choose(own, budget)[mode]
-            yield f"{first}, both", sweeping.edit(own, mode, both, budget)
+            yield name, sweeping.edit(shelf, neurons[name], mode, GOOD_ONLY)
+        yield f"{first}, good", sweeping.edit(shelf, neurons[first], mode, GOOD_ONLY)
+        if sweeping.first(shelf, neurons[first]).bad is not None:
+            yield f"{first}, bad", sweeping.edit(shelf, neurons[first], mode, 0)
+            both = sweeping.choose(desk.job, shelf, neurons[first])[mode]
+            yield f"{first}, both", sweeping.edit(shelf, neurons[first], mode, both)

@@ -266,6 +266,9 @@ class Swept(OfTasks, Published):
     budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
 
 
+MATCHED_SETS = "matched random sets to compare with, from 0"
+
+
 class Common(Swept):
     """Neurons that several tasks share, edited on each task."""
 
@@ -273,6 +276,7 @@ class Common(Swept):
 
     part: Literal["common"]
     count: Count = Field(default=100, description="common neurons of each role, at least 1")
+    matched: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description=MATCHED_SETS)
 
 
 class Budgets(Swept):
@@ -297,6 +301,7 @@ class Cross(Swept):
         default_factory=dict,
         description="by task, good and bad neurons, instead of the budget and a ratio; unset: budget and ratio",
     )
+    matched: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description=MATCHED_SETS)
 
     @model_validator(mode="after")
     def _counted(self) -> Self:

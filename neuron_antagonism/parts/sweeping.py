@@ -1,24 +1,24 @@
-"""Neuron sets edited at every ratio of good and bad ones, as rows under every protocol."""
+"""Neuron sets edited at every ratio of good and bad ones: the units that it takes, and rows under every protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from neuron_antagonism.method.edits import MAKERS, Edit
-from neuron_antagonism.method.evaluate import Evaluation, evaluate_many
+from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.metrics.differences import Difference
+from neuron_antagonism.metrics.effects import METRICS
 from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.metrics.protocols import SHOWN, Cell, cells, cells_at
-from neuron_antagonism.metrics.sweeps import GOOD_ONLY, N_RATIOS, Sweep, Swept, best_ratio
+from neuron_antagonism.metrics.sweeps import GOOD_ONLY, Sweep, best_ratio
 from neuron_antagonism.parts.natural import natural_levels
+from neuron_antagonism.runs.job import Job
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 from neuron_antagonism.tasks.splits import Split
-from neuron_antagonism.units.neurons import Candidate
-
-if TYPE_CHECKING:
-    from neuron_antagonism.runs.work import Desk
+from neuron_antagonism.units.answers import Asked, Asking, every_ratio, sweep_of
+from neuron_antagonism.units.examples import Sizes
+from neuron_antagonism.units.neurons import Acting, Candidate, candidates_of
 
 EFFECT = (
     *("scorer", "mode", "protocol", "ratio", "n_good", "n_bad", "acc_before", "acc_after", "com_before", "com_after"),
@@ -26,94 +26,111 @@ EFFECT = (
 )
 """What a row holds of a cell."""
 
+SETS = ("select", "evaluate")
+"""Where a ratio is chosen, and where it is reported on."""
+
 ALONE = {"good": GOOD_ONLY, "bad": 0}
 """Protocols of a fixed ratio, in tenths: one kind of neurons by itself."""
-
-Place = tuple[int, str, int]
-"""Which of the neuron sets, mode, and ratio in tenths."""
 
 
 @dataclass(frozen=True)
 class Sweeping:
-    """Sweeps the ratio of neuron sets on a task's selection and evaluation examples.
+    """Sweeps the ratio of neuron sets on a job's examples: answers are units, shared with whoever asks the same.
 
     Args:
-        desk: what there is to work with.
-        split: the task's examples.
-        site: where the neurons are.
-        what: what is being done, for the reader.
+        sizes: the examples.
+        acting: how neurons are edited.
     """
 
-    desk: Desk
-    split: Split
-    site: str
-    what: str
+    sizes: Sizes
+    acting: Acting
 
-    def sweeps(self, candidates: Sequence[Candidate], budget: int) -> list[Sweep]:
-        """The sweep of each neuron set, at one budget."""
-        edits = self._edits(candidates, budget)
-        sides = [self._answers(name, edits) for name in ("select", "evaluate")]
-        found = []
-        for number, candidate in enumerate(candidates):
-            select, evaluate = (self._swept(*side, number) for side in sides)
-            available = np.zeros((len(MODES), N_RATIOS), dtype=bool)
-            available[:, list(candidate.tenths())] = True
-            used = np.zeros((len(MODES), N_RATIOS, 2), dtype=np.int64)
-            for (one, mode, tenths), edit in edits.items():
-                if one == number:
-                    used[MODES.index(mode), tenths] = edit.n_good or 0, edit.n_bad or 0
-            task = self.desk.job.name
-            found.append(Sweep(candidate.scorer, evaluate, select, available, used, candidate.draw, task, available))
-        return found
+    def unedited(self, job: Job, shelf: Shelf, name: str) -> Unit:
+        """A set's answers without an edit, of a job whose examples are there."""
+        unit = Asking(self.sizes, name).unit(job, shelf)
+        assert unit is not None
+        return unit
 
-    def rows(self, sweeps: Sequence[Sweep], method: str) -> list[dict[str, Any]]:
-        """The rows of a task under every protocol, and of good and bad neurons by themselves.
+    def edited(self, job: Job, shelf: Shelf, name: str, neurons: Unit) -> Unit | None:
+        """A set's answers at every ratio of neurons that are there; None where the set has no ratio to choose."""
+        candidates = candidates_of(held(shelf, neurons))
+        if not candidates or (name == "select" and all(len(one.tenths()) == 1 for one in candidates)):
+            return None
+        return Asking(self.sizes, name).edited(job, shelf, self.acting, neurons, None, every_ratio(candidates))
 
-        Args:
-            sweeps: the task's.
-            method: the scorer that the protocol `paper` lets choose its ratio.
-        """
-        resamples = sweeps[0].evaluation.baseline.resamples(self.desk.job.seed)
-        read = self.split.natural.counts
-        rows = effect_rows(sweeps, ("paper", "matched", SHOWN), method=method, resamples=resamples, read=read)
-        natural = natural_levels(self.split, sweeps[0].evaluation.baseline, resamples, self.desk.job.seed)
-        return [row | {"above_chance": natural["above_chance"]} for row in rows]
+    def units(self, job: Job, shelf: Shelf, neurons: Unit, names: Sequence[str]) -> Iterator[Unit]:
+        """Some neurons, and once they are there what is asked of some sets with them, and without an edit."""
+        yield neurons
+        if shelf.has(neurons):
+            asked = [self.edited(job, shelf, name, neurons) for name in names]
+            yield from (unit for unit in asked if unit is not None)
+            yield from (self.unedited(job, shelf, name) for name in names)
 
-    def choose(self, candidate: Candidate, budget: int) -> dict[str, int]:
-        """By mode the ratio, in tenths, that the selection examples choose."""
-        swept = self._swept(*self._answers("select", self._edits([candidate], budget)), 0)
+    def sweeps(self, job: Job, shelf: Shelf, neurons: Unit) -> list[Sweep]:
+        """The sweep of each neuron set of a unit, on both sets."""
+        select, evaluate = (self._asked(job, shelf, name, neurons) for name in SETS)
+        every = candidates_of(held(shelf, neurons))
+        return [sweep_of(one.scorer, one.draw, job.name, evaluate, select) for one in every]
+
+    def choose(self, job: Job, shelf: Shelf, neurons: Unit) -> dict[str, int]:
+        """By mode the ratio, in tenths, that the selection examples choose of a unit's first neuron set."""
+        candidate, asked = self.first(shelf, neurons), self._asked(job, shelf, "select", neurons)
+        if asked is None:
+            (only,) = candidate.tenths()
+            return dict.fromkeys(MODES, only)
+        swept = asked.swept(candidate.draw)[0]
         return {mode: best_ratio(swept, mode, candidate.tenths()) for mode in MODES}
 
-    def edit(self, candidate: Candidate, mode: str, tenths: int, budget: int) -> Edit:
-        """A candidate's edit at one ratio."""
-        how: dict[str, Any] = {"budget": budget, "ratio": tenths / 10, "site": self.site}
-        return MAKERS[mode](candidate.good, candidate.bad, **how)
+    def first(self, shelf: Shelf, neurons: Unit) -> Candidate:
+        """The first neuron set of a unit that is there."""
+        return candidates_of(held(shelf, neurons))[0]
 
-    def _edits(self, candidates: Sequence[Candidate], budget: int) -> dict[Place, Edit]:
-        return {
-            (number, mode, tenths): self.edit(candidate, mode, tenths, budget)
-            for number, candidate in enumerate(candidates)
-            for mode in MODES
-            for tenths in candidate.tenths()
-        }
+    def edit(self, shelf: Shelf, neurons: Unit, mode: str, tenths: int) -> Edit:
+        """The edit of a unit's first neuron set at one ratio."""
+        return self.acting.editor(held(shelf, neurons), None).edit(0, mode, tenths)
 
-    def _answers(self, name: str, edits: Mapping[Place, Edit]) -> tuple[Evaluation, dict[Place, Evaluation]]:
-        told = self.desk.told(f"{self.what}, {name}")
-        examples = getattr(self.split, name)
-        base, *found = evaluate_many(
-            self.desk.model, examples, [None, *edits.values()], seed=self.desk.job.seed, progress=told
-        )
-        return base, dict(zip(edits, found, strict=True))
+    def baseline(self, job: Job, shelf: Shelf, name: str) -> Asked:
+        """A set without an edit."""
+        return Asked(held(shelf, self.unedited(job, shelf, name)))
 
-    def _swept(self, base: Evaluation, answers: Mapping[Place, Evaluation], candidate: int) -> Swept:
-        shape = (len(MODES), N_RATIOS, base.outcomes.n_examples)
-        right, surprise = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.float32)
-        for (number, mode, tenths), answer in answers.items():
-            if number == candidate:
-                outcomes = answer.outcomes
-                right[MODES.index(mode), tenths] = outcomes.right
-                surprise[MODES.index(mode), tenths] = outcomes.cross_entropy
-        return Swept(right, surprise, base.outcomes)
+    def _asked(self, job: Job, shelf: Shelf, name: str, neurons: Unit) -> Asked | None:
+        unit = self.edited(job, shelf, name, neurons)
+        return None if unit is None else Asked(self.baseline(job, shelf, name).unedited, held(shelf, unit))
+
+
+def held(shelf: Shelf, unit: Unit | None) -> Payload:
+    """What a unit holds that must be there by now."""
+    payload = None if unit is None else shelf.get(unit)
+    assert payload is not None, unit
+    return payload
+
+
+def swept_rows(sweeps: Sequence[Sweep], method: str, split: Split, seed: int) -> list[dict[str, Any]]:
+    """The rows of a task under every protocol, and of good and bad neurons by themselves.
+
+    Args:
+        sweeps: the task's.
+        method: the scorer that the protocol `paper` lets choose its ratio.
+        split: the task's examples.
+        seed: of the bootstrap.
+    """
+    base = sweeps[0].evaluation.baseline
+    resamples = base.resamples(seed)
+    how = {"method": method, "resamples": resamples, "read": split.natural.counts}
+    rows = effect_rows(sweeps, ("paper", "matched", SHOWN), **how)
+    above = natural_levels(split, base, resamples, seed)["above_chance"]
+    return [row | {"above_chance": above} for row in rows]
+
+
+def paired(prefix: str, found: Iterable[Difference]) -> dict[str, Any]:
+    """What a row holds of one comparison: the differences in RAC and RCC, their intervals, p not yet corrected."""
+    fields = dict.fromkeys(
+        f"{prefix}_{metric}{what}" for metric in METRICS.values() for what in ("", "_interval", "_p")
+    )
+    for one in found:
+        name = f"{prefix}_{one.metric}"
+        fields |= {name: one.difference, f"{name}_interval": one.interval, f"{name}_p": one.p_value}
+    return fields
 
 
 def effect_rows(sweeps: Sequence[Sweep], protocols: Sequence[str], **how: Any) -> list[dict[str, Any]]:

@@ -14,9 +14,10 @@ from neuron_antagonism.report.boards import board, by_task, choices
 from neuron_antagonism.report.grids import FORMS as GRID_FORMS
 from neuron_antagonism.report.grids import Grid, write_grid
 from neuron_antagonism.report.paper.cells import each, where
+from neuron_antagonism.report.paper.companions import comparisons, intervals
 from neuron_antagonism.report.paper.figures import FORMS, drawn
 from neuron_antagonism.report.paper.published import beside, of_model
-from neuron_antagonism.report.paper.tables import TABLES
+from neuron_antagonism.report.paper.tables import LAYOUTS, TABLES
 from neuron_antagonism.report.rows import Row, write_rows
 
 Models = Sequence[Mapping[str, Any]]
@@ -43,6 +44,24 @@ def grids(part: Mapping[str, Any], rows: Sequence[Row], models: Models) -> Itera
         for label, grid in _own(part, own):
             title = f"{grid.title} ({name})" if name else grid.title
             yield f"{file_name(label)}{suffix}", replace(grid, title=title)
+
+
+def companions(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[str, Grid]]:
+    """Name and table of what stands beside a part's tables of the paper: intervals, and paired differences.
+
+    Args:
+        part: its spec, as a suite's file states it.
+        rows: the part's.
+    """
+    for name, suffix, own in _by_model(rows):
+        for number in part.get("tables", ()):
+            if number not in LAYOUTS:
+                continue
+            layout = LAYOUTS[number](own)
+            for label, grid in (("intervals", intervals(layout)), ("differences", comparisons(layout))):
+                if grid is not None:
+                    title = f"{grid.title} ({name})" if name else grid.title
+                    yield f"table{number}-{label}{suffix}", replace(grid, title=title)
 
 
 def _own(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[str, Grid]]:
@@ -72,7 +91,7 @@ def write_tables(out: Path, suite: Mapping[str, Any], parts: Mapping[str, Sequen
         if not rows:
             continue
         if part.get("tables") or part["part"] in OWN:
-            for name, grid in grids(part, rows, models):
+            for name, grid in (*grids(part, rows, models), *companions(part, rows)):
                 (out / "tables").mkdir(exist_ok=True)
                 write_grid(out / "tables", name, grid)
         for _, suffix, own in _by_model(rows):
@@ -99,7 +118,8 @@ def tables_there(out: Path, suite: Mapping[str, Any], parts: Mapping[str, Sequen
     names = []
     for part in suite["parts"]:
         rows = parts[part["name"]]
-        names += [out / "tables" / f"{name}.{form}" for name, _ in grids(part, rows, models) for form in GRID_FORMS]
+        every = (*grids(part, rows, models), *companions(part, rows))
+        names += [out / "tables" / f"{name}.{form}" for name, _ in every for form in GRID_FORMS]
         names += [
             out / "figures" / f"figure{number}{suffix}.csv"
             for _, suffix, _ in _by_model(rows)

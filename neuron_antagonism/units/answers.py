@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.keys import key_of
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 from neuron_antagonism.units.examples import Sizes
-from neuron_antagonism.units.neurons import Acting
+from neuron_antagonism.units.neurons import Acting, Candidate
 
 if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit
@@ -99,17 +99,21 @@ class Asking:
         for (sizes, name, max_tokens), asked in together.items():
             examples = getattr(sizes.at(desk).split, name)
             edits = [recipe._edits(desk) for _, recipe in asked]
+            # scorers may agree in all edits of a set; only whole sets are shared: rounding depends on what is in one
+            contents = [tuple(map(_content, own)) for own in edits]
+            distinct = dict(zip(contents, edits, strict=True))
             answers = evaluate_sets(
                 desk.model,
                 examples,
-                edits,
+                list(distinct.values()),
                 seed=desk.job.seed,
                 engine=sizes.engine,
                 max_tokens=max_tokens,
                 progress=desk.told(name),
             )
-            for (unit, recipe), own, found in zip(asked, edits, answers, strict=True):
-                desk.shelf.put(unit, recipe._packed(found, own))
+            found = dict(zip(distinct, answers, strict=True))
+            for (unit, recipe), content, own in zip(asked, contents, edits, strict=True):
+                desk.shelf.put(unit, recipe._packed(found[content], own))
 
     def _edits(self, desk: Desk) -> list[Edit | None]:
         if self.acting is None or self.neurons is None:
@@ -144,6 +148,23 @@ class Asking:
                 arrays["strata"] = first.strata.astype(np.uint8)
             meta["letter_mass"] = float(answers[0].letter_mass.mean())
         return Payload(meta, arrays)
+
+
+def _content(edit: Edit | None) -> Hashable:
+    """Equal for edits that do the same: the same factors, or one and the same intervention, on the same neurons."""
+    if edit is None:
+        return None
+    parts = frozenset(
+        (one.scale, None if one.scale is not None else id(one), frozenset(part.neurons))
+        for part in edit.parts
+        for one in (part.intervention,)
+    )
+    return edit.positions, edit.site, parts
+
+
+def every_ratio(candidates: Sequence[Candidate]) -> list[Where]:
+    """Every edit that sweeping the ratio of some neuron sets takes."""
+    return [(one.draw, mode, tenths) for one in candidates for mode in MODES for tenths in one.tenths()]
 
 
 @dataclass(frozen=True)

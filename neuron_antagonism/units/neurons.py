@@ -120,10 +120,11 @@ class Choosing:
                 settings = replace(recipe.scoring.settings, seed=desk.job.seed, progress=None)
                 found += attribute_each(desk.model, examples, [one for one in further if one is not None], settings)
             draws = recipe.scorer.draws
-            desk.shelf.put(unit, _packed([candidate_of(a, recipe.budget, i, draws=draws) for i, a in enumerate(found)]))
+            desk.shelf.put(unit, packed([candidate_of(a, recipe.budget, i, draws=draws) for i, a in enumerate(found)]))
 
 
-def _packed(candidates: Sequence[Candidate]) -> Payload:
+def packed(candidates: Sequence[Candidate]) -> Payload:
+    """A unit that holds the neuron sets of every draw, from which `candidates_of` makes them again."""
     arrays: dict[str, Any] = {}
     for candidate in candidates:
         for role, neurons in candidate.sets:

@@ -38,41 +38,31 @@ def mean(rows: Sequence[Row], name: str) -> float | None:
     return None if not values or any(value is None for value in values) else math.fsum(values) / len(values)
 
 
-def cell(rows: Sequence[Row]) -> str:
-    """RAC/RCC of one cell: of one row, or the mean over seeds."""
-    if not rows:
-        return "-"
-    rac, rcc = mean(rows, "rac"), mean(rows, "rcc")
-    shown = f"{_number(rac)}/{_number(rcc)}"
-    if any(row["above_chance"] is False for row in rows):
-        return f"{shown}°"
-    return "Fail" if fails(rac, rcc) else shown
-
-
-def by_task(rows: Sequence[Row], tasks: Sequence[str], name: str = "task") -> list[str]:
-    """A cell for each task, and their average."""
-    cells = [where(rows, **{name: task}) for task in tasks]
-    return [*(cell(own) for own in cells), average(cells)]
-
-
 def average(cells: Sequence[Sequence[Row]]) -> str:
-    """The average over tasks of the means over seeds; by the paper's rule, failed cells count with their values."""
+    """RAC/RCC of one cell: the average over tasks of the means over seeds; of one task that task's.
+
+    By the paper's rule, failed cells count with their values.
+    """
     if not cells or not all(cells):
         return "-"
-    means = [[mean(own, name) for own in cells] for name in ("rac", "rcc")]
-    rac, rcc = (None if None in values else math.fsum(filter(None, values)) / len(values) for values in means)
+    rac, rcc = (_average(cells, name) for name in ("rac", "rcc"))
     shown = f"{_number(rac)}/{_number(rcc)}"
     if any(row["above_chance"] is False for own in cells for row in own):
         return f"{shown}°"
     return "Fail" if fails(rac, rcc) else shown
 
 
-def signed(rows: Sequence[Row]) -> str:
-    """RAC/RCC with their signs, never `Fail`."""
-    if not rows:
+def signed(cells: Sequence[Sequence[Row]]) -> str:
+    """The same with its signs, never `Fail`."""
+    if not cells or not all(cells):
         return "-"
-    chance = "°" if any(row["above_chance"] is False for row in rows) else ""
-    return f"{_number(mean(rows, 'rac'))}/{_number(mean(rows, 'rcc'))}{chance}"
+    chance = "°" if any(row["above_chance"] is False for own in cells for row in own) else ""
+    return f"{_number(_average(cells, 'rac'))}/{_number(_average(cells, 'rcc'))}{chance}"
+
+
+def _average(cells: Sequence[Sequence[Row]], name: str) -> float | None:
+    means = [mean(own, name) for own in cells]
+    return None if None in means else math.fsum(filter(None, means)) / len(means)
 
 
 def notes(rows: Sequence[Row], *more: str, protocols: Iterable[str] = ()) -> list[str]:

@@ -5,82 +5,80 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from neuron_antagonism.report.grids import Grid, Section
-from neuron_antagonism.report.paper.cells import (
-    MODES,
-    PROTOCOLS,
-    average,
-    by_task,
-    cell,
-    each,
-    mean,
-    notes,
-    signed,
-    where,
-)
+from neuron_antagonism.report.paper.cells import MODES, PROTOCOLS, each, mean, notes, signed, where
+from neuron_antagonism.report.paper.layout import Layout, Line
 from neuron_antagonism.report.rows import Row
 
 
-def table1(rows: Sequence[Row]) -> Grid:
+def _by(rows: Sequence[Row], name: str, values: Sequence[str]) -> dict[str, list[list[Row]]]:
+    """A cell for each value of a field."""
+    return {value: [where(rows, **{name: value})] for value in values}
+
+
+def _over_tasks(rows: Sequence[Row], tasks: Sequence[str]) -> list[list[Row]]:
+    """One cell, the average over tasks."""
+    return [where(rows, task=task) for task in tasks]
+
+
+def table1(rows: Sequence[Row]) -> Layout:
     """All scorers on all tasks, under each protocol."""
     tasks, scorers = each(rows, "task"), each(rows, "scorer")
-    sections = []
     there = [name for name in PROTOCOLS if where(rows, protocol=name)]
-    for protocol in there:
-        for mode, short in MODES.items():
-            own = where(rows, protocol=protocol, mode=mode)
-            lines = [[scorer, *by_task(where(own, scorer=scorer), tasks)] for scorer in scorers]
-            sections.append(Section(f"{short}, {protocol}", lines))
-    return Grid("Table 1: scorers side by side", ["Scorer", *tasks, "Average"], sections, notes(rows, protocols=there))
+    sections = {
+        f"{short}, {protocol}": [
+            Line(scorer, _by(where(rows, protocol=protocol, mode=mode, scorer=scorer), "task", tasks))
+            for scorer in scorers
+        ]
+        for protocol in there
+        for mode, short in MODES.items()
+    }
+    told = notes(rows, protocols=there)
+    return Layout("Table 1: scorers side by side", "Scorer", "Task", sections, told, tasks, averaged=True)
 
 
-def table2(rows: Sequence[Row]) -> Grid:
+def table2(rows: Sequence[Row]) -> Layout:
     """The other scorers with good neurons only, and with bad ones too; averages over tasks."""
     tasks, first = each(rows, "task"), method(rows)
     scorers = [name for name in each(where(rows, protocol="bad"), "scorer") if name not in (first, "random")]
-    sections = []
-    for protocol in ("matched", "held-out"):
-        lines = []
-        for scorer in scorers:
-            own = where(rows, scorer=scorer)
-            line = [scorer]
-            for mode in MODES:
-                for kind in ("good", protocol):
-                    there = where(own, mode=mode, protocol=kind)
-                    line.append(average([where(there, task=task) for task in tasks]))
-            lines.append(line)
-        sections.append(Section(protocol, lines))
+    sections = {
+        protocol: [
+            Line(
+                scorer,
+                {
+                    f"{short} {name}": _over_tasks(where(rows, scorer=scorer, mode=mode, protocol=kind), tasks)
+                    for mode, short in MODES.items()
+                    for name, kind in (("original", "good"), ("enabled", protocol))
+                },
+            )
+            for scorer in scorers
+        ]
+        for protocol in ("matched", "held-out")
+    }
     columns = [f"{short} {kind}" for short in MODES.values() for kind in ("original", "enabled")]
-    return Grid(
-        "Table 2: other scorers enabled by bad neurons, means over tasks",
-        ["Scorer", *columns],
-        sections,
-        notes(rows, _ENABLED, protocols=("matched", "held-out")),
-    )
+    told = notes(rows, _ENABLED, protocols=("matched", "held-out"))
+    title = "Table 2: other scorers enabled by bad neurons, means over tasks"
+    return Layout(title, "Scorer", "Neurons", sections, told, columns)
 
 
 _ENABLED = "Original: good neurons only; enabled: good and bad ones."
 
 
-def table3(rows: Sequence[Row]) -> Grid:
+def table3(rows: Sequence[Row]) -> Layout:
     """The first scorer's good neurons, its bad ones, and both; averages over tasks."""
-    own = where(rows, scorer=method(rows))
-    lines = [[short, *_kinds(where(own, mode=mode))] for mode, short in MODES.items()]
-    columns = ["Mode", "Good", "Bad", "Both", "Both, held-out"]
-    about = "Both: at its best ratio on the evaluation set; held-out: chosen on other examples."
-    return Grid(
-        f"Table 3: {method(rows)}'s good and bad neurons, means over tasks",
-        columns,
-        [Section("", lines)],
-        notes(rows, about),
-    )
-
-
-def _kinds(rows: Sequence[Row]) -> list[str]:
-    tasks = each(rows, "task")
-    return [
-        average([where(rows, protocol=kind, task=task) for task in tasks])
-        for kind in ("good", "bad", "matched", "held-out")
+    own, tasks = where(rows, scorer=method(rows)), each(rows, "task")
+    lines = [
+        Line(
+            short,
+            {name: _over_tasks(where(own, mode=mode, protocol=kind), tasks) for kind, name in _KINDS.items()},
+        )
+        for mode, short in MODES.items()
     ]
+    title = f"Table 3: {method(rows)}'s good and bad neurons, means over tasks"
+    return Layout(title, "Mode", "Neurons", {"": lines}, notes(rows, _BOTH), list(_KINDS.values()))
+
+
+_KINDS = {"good": "Good", "bad": "Bad", "matched": "Both", "held-out": "Both, held-out"}
+_BOTH = "Both: at its best ratio on the evaluation set; held-out: chosen on other examples."
 
 
 def table4(rows: Sequence[Row]) -> Grid:
@@ -113,31 +111,29 @@ def _percent(value: float | None) -> str:
     return "n/a" if value is None else f"{100 * value:.1f}"
 
 
-def table5(rows: Sequence[Row]) -> Grid:
+def table5(rows: Sequence[Row]) -> Layout:
     """Common neurons edited on each task."""
     tasks, several = each(rows, "task"), len(each(rows, "scorer")) > 1
-    sections = []
     # of one set there is no other scorer that could choose differently: `paper` and `matched` are the same
-    for protocol in ("matched", "held-out"):
-        own = where(rows, protocol=protocol)
-        lines = [
-            [f"{scorer}, {short}" if several else short, *by_task(where(own, scorer=scorer, mode=mode), tasks)]
-            for scorer in each(own, "scorer")
+    sections = {
+        protocol: [
+            Line(
+                f"{scorer}, {short}" if several else short,
+                _by(where(rows, protocol=protocol, scorer=scorer, mode=mode), "task", tasks),
+            )
+            for scorer in each(where(rows, protocol=protocol), "scorer")
             for mode, short in MODES.items()
         ]
-        sections.append(Section(protocol, lines))
+        for protocol in ("matched", "held-out")
+    }
     depth = "; ".join(
         f"{scorer}: {_range(own, f'common_{role}')} common {role} neurons, down to place {_range(own, f'depth_{role}')}"
         for scorer in each(rows, "scorer")
         for role in ("good", "bad")
         if (own := [row for row in where(rows, scorer=scorer) if row[f"common_{role}"] is not None])
     )
-    return Grid(
-        "Table 5: common neurons",
-        ["Mode", *tasks, "Average"],
-        sections,
-        notes(rows, f"{depth}.", protocols=("matched", "held-out")),
-    )
+    told = notes(rows, f"{depth}.", protocols=("matched", "held-out"))
+    return Layout("Table 5: common neurons", "Mode", "Task", sections, told, tasks, averaged=True)
 
 
 def _range(rows: Sequence[Row], name: str) -> str:
@@ -145,65 +141,64 @@ def _range(rows: Sequence[Row], name: str) -> str:
     return "no" if not values else str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
-def table6(rows: Sequence[Row]) -> Grid:
+def table6(rows: Sequence[Row]) -> Layout:
     """Good neurons, bad ones and both, of every scorer that has both, on every task."""
     tasks = each(rows, "task")
-    kinds = {"good": "Good", "bad": "Bad", "matched": "Both", "held-out": "Both, held-out"}
-    sections = []
-    for scorer in (name for name in each(where(rows, protocol="bad"), "scorer") if name != "random"):
-        for mode, short in MODES.items():
-            own = where(rows, scorer=scorer, mode=mode)
-            lines = [[name, *by_task(where(own, protocol=kind), tasks)] for kind, name in kinds.items()]
-            sections.append(Section(f"{scorer}, {short}", lines))
-    about = "Both: at its best ratio on the evaluation set; held-out: chosen on other examples."
-    return Grid(
-        "Table 6: good neurons, bad neurons, both", ["Neurons", *tasks, "Average"], sections, notes(rows, about)
-    )
+    sections = {
+        f"{scorer}, {short}": [
+            Line(name, _by(where(rows, scorer=scorer, mode=mode, protocol=kind), "task", tasks))
+            for kind, name in _KINDS.items()
+        ]
+        for scorer in each(where(rows, protocol="bad"), "scorer")
+        if scorer != "random"
+        for mode, short in MODES.items()
+    }
+    title = "Table 6: good neurons, bad neurons, both"
+    return Layout(title, "Neurons", "Task", sections, notes(rows, _BOTH), tasks, averaged=True)
 
 
-def table7(rows: Sequence[Row]) -> Grid:
+def table7(rows: Sequence[Row]) -> Layout:
     """Budgets."""
     scorers, tasks = each(rows, "scorer"), each(rows, "task")
-    sections = []
+    sections = {}
     for task in tasks:
         for protocol in ("paper", "held-out"):
             for mode, short in MODES.items():
                 own = where(rows, task=task, protocol=protocol, mode=mode)
-                lines = [
-                    [
+                name = f"{short}, {protocol}"
+                sections[f"{task}, {name}" if len(tasks) > 1 else name] = [
+                    Line(
                         f"{budget} ({_share(where(own, budget=budget))})",
-                        *(cell(where(own, budget=budget, scorer=scorer)) for scorer in scorers),
-                    ]
+                        _by(where(own, budget=budget), "scorer", scorers),
+                    )
                     for budget in each(own, "budget")
                 ]
-                name = f"{short}, {protocol}"
-                sections.append(Section(f"{task}, {name}" if len(tasks) > 1 else name, lines))
-    about = "In brackets: the budget's share of all neurons."
-    told = f"Table 7: budgets, {tasks[0]}" if len(tasks) == 1 else "Table 7: budgets"
-    return Grid(told, ["Budget", *scorers], sections, notes(rows, about, protocols=("paper", "held-out")))
+    told = notes(rows, "In brackets: the budget's share of all neurons.", protocols=("paper", "held-out"))
+    title = f"Table 7: budgets, {tasks[0]}" if len(tasks) == 1 else "Table 7: budgets"
+    return Layout(title, "Budget", "Scorer", sections, told, scorers)
 
 
 def _share(rows: Sequence[Row]) -> str:
     return f"{100 * float(rows[0]['share']):.2g}%" if rows else "-"
 
 
-def table8(rows: Sequence[Row]) -> Grid:
+def table8(rows: Sequence[Row]) -> Layout:
     """Enhancers of one task's neurons on the other tasks."""
-    asked = each(rows, "asked")
-    sections, scorers = [], each(rows, "scorer")
+    asked, scorers = each(rows, "asked"), each(rows, "scorer")
+    sections = {}
     for scorer in scorers:
-        for kind in ("specific", "all"):
+        for kind, told in (("specific", "neurons that no other task shares"), ("all", "all of a task's neurons")):
             own = where(rows, neurons=kind, mode="enhance", scorer=scorer)
             lines = []
             for task in each(own, "task"):
                 there = where(own, task=task)
                 count = f"{there[0]['n_good']} good, {there[0]['n_bad']} bad, {_share(there)}"
-                lines.append([f"{task} ({count})", *(signed(where(there, asked=other)) for other in asked)])
-            name = "neurons that no other task shares" if kind == "specific" else "all of a task's neurons"
-            sections.append(Section(f"{scorer}: {name}" if len(scorers) > 1 else name, lines))
+                lines.append(Line(f"{task} ({count})", _by(there, "asked", asked)))
+            sections[f"{scorer}: {told}" if len(scorers) > 1 else told] = lines
     about = "Rows: whose neurons are edited, how many, and their share of all; columns: the task that is asked."
     plain = "RAC/RCC in % with their signs: + is an improvement. °: the model is not above chance on the task asked."
-    return Grid("Table 8: enhancers across tasks", ["Neurons of", *asked], sections, [about, plain])
+    title = "Table 8: enhancers across tasks"
+    return Layout(title, "Neurons of", "Asked", sections, [about, plain], asked, shown=signed)
 
 
 def method(rows: Sequence[Row]) -> str:
@@ -211,14 +206,23 @@ def method(rows: Sequence[Row]) -> str:
     return str(rows[0]["scorer"])
 
 
-TABLES: Mapping[int, Callable[[Sequence[Row]], Grid]] = {
+LAYOUTS: Mapping[int, Callable[[Sequence[Row]], Layout]] = {
     1: table1,
     2: table2,
     3: table3,
-    4: table4,
     5: table5,
     6: table6,
     7: table7,
     8: table8,
 }
-"""By the paper's number."""
+"""By the paper's number, the tables of edits."""
+
+
+def _as_printed(number: int) -> Callable[[Sequence[Row]], Grid]:
+    return lambda rows: LAYOUTS[number](rows).grid()
+
+
+TABLES: Mapping[int, Callable[[Sequence[Row]], Grid]] = {
+    number: table4 if number == 4 else _as_printed(number) for number in range(1, 9)
+}
+"""By the paper's number, each as the paper prints it."""
