@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
 from neuron_antagonism.method.edits import Edit
-from neuron_antagonism.method.evaluate import fingerprint
-from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.metrics.interaction import example_log_odds
-from neuron_antagonism.metrics.judges import detectable, matched_random
+from neuron_antagonism.metrics.judges import detectable
 from neuron_antagonism.metrics.outcomes import MODES, sign
-from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
+from neuron_antagonism.parts.matching import matched, mean_abs
 from neuron_antagonism.units.neurons import Candidate
 
 
@@ -30,7 +30,7 @@ class Control(Judge):
 
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """Every edit is a copy beside all others."""
-        active = mean_abs(at)
+        active = mean_abs(at.desk, at.identify, at.site)
         edits: list[Edit | None] = [None]
         asked: list[tuple[str, str]] = []
         rows: dict[str, list[Row]] = {}
@@ -55,31 +55,11 @@ class Control(Judge):
         return rows
 
 
-def mean_abs(at: Bench) -> Float[np.ndarray, "layer neuron"]:
-    """Mean |a| of every neuron over the identification questions."""
-    key = ("mean |a|", at.site, fingerprint(at.identify))
-    if key not in at.desk.notes:
-        sums: list[Float[np.ndarray, "layer neuron"]] = []
-
-        def see(seen: Observation) -> None:
-            sums.append(seen.values.abs().double().sum(0).numpy())
-
-        observe(at.model, at.identify, see, site=at.site)
-        at.desk.notes[key] = np.sum(sums, axis=0) / sum(len(example.proxies) for example in at.identify)
-    found: Float[np.ndarray, "layer neuron"] = at.desk.notes[key]
-    return found
-
-
 def _matched(found: Candidate, own: Edit, active: Float[np.ndarray, "layer neuron"], at: Bench) -> list[Candidate]:
     """Random neurons in the place of those that the edit touches."""
-    good, bad = found.good.top(own.n_good or 0), (found.bad or NeuronSet.of([], at.site)).top(own.n_bad or 0)
-    rng = np.random.default_rng([at.seed, 1])
-    drawn = []
-    for _ in range(at.spec.matched):
-        sets = matched_random([good, bad], active, rng)
-        one, two = (NeuronSet.of([(int(a), int(b)) for a, b in rows], at.site) for rows in sets)
-        drawn.append(Candidate(found.scorer, 0, one, None if found.bad is None else two))
-    return drawn
+    bad = None if found.bad is None else found.bad.top(own.n_bad or 0)
+    touched = replace(found, good=found.good.top(own.n_good or 0), bad=bad)
+    return matched(touched, active, at.spec.matched, np.random.default_rng([at.seed, 1]))
 
 
 def _rows(
