@@ -19,7 +19,9 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     form: Annotated[
         str,
-        typer.Option("--format", help="ia3 or lora (PEFT adapters), checkpoint, json, csv; lm-eval (the questions)."),
+        typer.Option(
+            "--format", help="ia3, lora (PEFT), gguf (llama.cpp), checkpoint, json, csv; lm-eval (the questions)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="A new or empty directory.")],
     task: Annotated[str | None, typer.Option(help="Whose edit; needed where the run has several tasks.")] = None,
@@ -86,7 +88,7 @@ def _print(done: Export) -> None:
     elif done.unverified:
         print(f"NOT VERIFIED: {done.unverified}")
     if done.ranks:
-        _print_ranks(done.ranks)
+        _print_ranks(done.ranks, done.format)
     if done.format in ("ia3", "lora"):
         print("use:")
         print("  from peft import PeftModel; from transformers import AutoModelForCausalLM as Auto")
@@ -103,11 +105,11 @@ def _print_questions(path: Path, questions: dict[str, Any]) -> None:
     print("  # ,peft=ADAPTER at the end of the --model_args measures an exported adapter")
 
 
-def _print_ranks(ranks: dict[int, int]) -> None:
+def _print_ranks(ranks: dict[int, int], form: str) -> None:
     from neuron_antagonism.exports.lora import limits
 
     print(f"rank {max(ranks.values())} at most, one a scaled column: {sum(ranks.values())} in all")
-    for line in limits(ranks):
+    for line in limits(ranks) if form == "lora" else ():
         print(f"  {line}")
 
 

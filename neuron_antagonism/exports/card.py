@@ -18,6 +18,7 @@ RUN_FILE = "run.yaml"
 TITLES = {
     "ia3": "(IA)³ adapter",
     "lora": "LoRA",
+    "gguf": "LoRA for llama.cpp",
     "checkpoint": "Checkpoint",
     "neurons": "Neurons",
     "results": "Results",
@@ -42,8 +43,8 @@ class Base:
 
 def head(kind: str, base: Base) -> dict[str, Any]:
     """What stands in the card for machines."""
-    adapter = kind in ("ia3", "lora")
-    library = {"ia3": "peft", "lora": "peft", "checkpoint": "transformers"}.get(kind)
+    adapter = kind in ("ia3", "lora", "gguf")
+    library = {"ia3": "peft", "lora": "peft", "gguf": "gguf", "checkpoint": "transformers"}.get(kind)
     relation = {"base_model_relation": "adapter" if adapter else "finetune"} if library and base.repo else {}
     stated = {
         "license": base.licence,
@@ -192,6 +193,8 @@ def _side_effects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _use(kind: str, repo: str, base: Base) -> list[str]:
     if kind == "neurons":
         return ["```python", "import neuron_antagonism as na", "", f'neurons = na.NeuronSet.load("hub:{repo}")', "```"]
+    if kind == "gguf":
+        return ["```bash", "llama-cli -m BASE.gguf --lora adapter.gguf", "```"]
     auto = "from transformers import AutoModelForCausalLM"
     if kind == "checkpoint":
         return ["```python", auto, "", f'model = AutoModelForCausalLM.from_pretrained("{repo}")', "```"]

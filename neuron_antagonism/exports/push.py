@@ -36,7 +36,7 @@ class Pushed:
 
     Attributes:
         repo: the repository's id.
-        kind: "ia3", "lora", "checkpoint", "neurons" or "results".
+        kind: "ia3", "lora", "gguf", "checkpoint", "neurons" or "results".
         path: the folder, where it was kept.
         files: bytes of each file.
         url: where it is on the Hub; "" where it was not sent.
