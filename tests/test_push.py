@@ -84,7 +84,9 @@ def test_an_export(ran, hub, base, tmp_path, form):
     stated, text = card(there)
     assert stated["license"] == "apache-2.0"
     assert "base_model" not in stated
-    assert stated.get("library_name") == {"checkpoint": "transformers", "gguf": "gguf", "neurons": None}.get(kind, "peft")
+    assert stated.get("library_name") == {"checkpoint": "transformers", "gguf": "gguf", "neurons": None}.get(
+        kind, "peft"
+    )
     assert stated["tags"] == ["neuron_antagonism", "interpretability", kind]
     effect = made.effect or ran.results["tasks"]["mine"]["at_all"][1]
     assert f"| accuracy | {effect['acc_before']:.1%} | {effect['acc_after']:.1%} | " in text
