@@ -104,15 +104,15 @@ def test_it_works_away_from_the_checkout(installed, checkpoint, tmp_path):
     assert called(*program, "--version", cwd=tmp_path, **env).strip().endswith(__version__)
     where = (
         "import json, importlib.metadata as m, neuron_antagonism as na\n"
+        "from neuron_antagonism.demo import directory\n"
         "found = [p for p in m.entry_points(group='neuron_antagonism') if p.dist.name == 'neuron-antagonism']\n"
         "files = {p.load().__file__ for p in found}\n"
         "homes = [str(p.dist.locate_file('')) for p in found]\n"
-        "print(json.dumps([na.__file__, sorted(files), homes, na.load_model('demo').name]))"
+        "print(json.dumps([na.__file__, sorted(files), homes, str(directory())]))"
     )
     package, plugins, homes, demo = json.loads(called("-c", where, cwd=tmp_path, **env))
-    assert all(Path(file).is_relative_to(installed) for file in (package, *plugins))
+    assert all(Path(file).is_relative_to(installed) for file in (package, demo, *plugins))
     assert {Path(home) for home in homes} == {installed}
-    assert demo == "demo"
     assert len(plugins) == len(list((ROOT / PLUGINS).glob("[!_]*.py")))
     sizes = ["--identify", "1", "--select", "2", "--evaluate", "2", "--budget", "12"]
     words = ["run", "--model", str(checkpoint), "--task", "ner", "--scorer", "grad-x-act", *sizes, "--out", "run"]

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 Data = Mapping[str, tuple[str, str | None]]
 
 
-@dataclass
+@dataclass(repr=False)
 class BenchResult:
     """What a suite measured.
 
@@ -77,6 +77,12 @@ class BenchResult:
         """What results.json holds."""
         shown = {"schema": BENCH_SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
         return shown | ({"failed": self.failed} if self.failed else {})
+
+    def __repr__(self) -> str:
+        """How much was measured; the figures are in `frame`."""
+        rows = ", ".join(f"{name}: {len(rows)} rows" for name, rows in self.parts.items())
+        failed = f", {len(self.failed)} jobs failed" if self.failed else ""
+        return f"BenchResult({rows}{failed}{'' if self.path is None else f', {str(self.path)!r}'})"
 
     def _repr_html_(self) -> str:
         """The first rows of every part, for a notebook."""
