@@ -515,6 +515,7 @@ class TestCommand:
             "(measured at all positions on 4 examples)",
             "verified: loaded in a fresh process",
             "PeftModel.from_pretrained(",
+            "dtype='float32')",
             "written to x",
         ):
             assert expected in out

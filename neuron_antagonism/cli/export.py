@@ -89,11 +89,16 @@ def _print(done: Export) -> None:
         print(f"NOT VERIFIED: {done.unverified}")
     if done.ranks:
         _print_ranks(done.ranks, done.format)
-    if done.format in ("ia3", "lora"):
+    if done.format in ("ia3", "lora", "checkpoint") and done.loading is not None:
+        from neuron_antagonism.exports.recipe import recipe
+
         print("use:")
-        print("  from peft import PeftModel; from transformers import AutoModelForCausalLM as Auto")
-        print(f"  model = PeftModel.from_pretrained(Auto.from_pretrained({done.base!r}), {str(done.path)!r})")
-        print("  with model.disable_adapter(): ...  # the edit is off in here; model.merge_and_unload() folds it in")
+        for line in recipe(done.format, done.base, str(done.path), done.loading):
+            print(f"  {line}")
+        if done.format != "checkpoint":
+            print(
+                "  with model.disable_adapter(): ...  # the edit is off in here; model.merge_and_unload() folds it in"
+            )
     print(f"written to {done.path}")
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.exports import verify as verifying
-from neuron_antagonism.exports.adapter import base_of
 from neuron_antagonism.exports.checkpoint import check_shard_size, write_checkpoint
 from neuron_antagonism.exports.choose import Chosen, base_model, check_foldable, choose
 from neuron_antagonism.exports.gguf import ADAPTER, write_gguf
@@ -18,6 +17,7 @@ from neuron_antagonism.exports.ia3 import write_ia3
 from neuron_antagonism.exports.lora import ranks, write_lora
 from neuron_antagonism.exports.neurons import PROVENANCE, provenance, write_csv, write_provenance
 from neuron_antagonism.exports.place import check_free, placed, sizes
+from neuron_antagonism.exports.recipe import base_name, loading_of
 from neuron_antagonism.files import expanded
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
@@ -47,6 +47,7 @@ class Export:
         base: the model that it is for, as Hugging Face's loaders know it; empty where none was given.
         names: task, scorer and mode of a run's edit.
         ranks: of a LoRA by layer, before zeros fill it up for llama.cpp; None for other formats.
+        loading: the options that the base was loaded with, beside its name; None where there was none.
         questions: of lm-eval: how many, the run's own accuracies on them, and the command that measures them.
     """
 
@@ -61,6 +62,7 @@ class Export:
     names: dict[str, str] | None = None
     ranks: dict[int, int] | None = None
     questions: dict[str, Any] | None = None
+    loading: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -135,11 +137,14 @@ def export(
             if not unverified:
                 difference = verifying.verify(folder, base, chosen.edit)
                 stages.done()
-    source = base_of(base) if base is not None else ""
+    source = base_name(base) if base is not None else ""
+    loading = loading_of(base) if base is not None else None
     files = sizes(out)
     names = chosen.names or None
     by_layer = ranks(chosen.edit, base.n_neurons) if base is not None and format in ("lora", LLAMA) else None
-    return Export(out, format, files, chosen.edit, difference, unverified, chosen.effect, source, names, by_layer)
+    return Export(
+        out, format, files, chosen.edit, difference, unverified, chosen.effect, source, names, by_layer, loading=loading
+    )
 
 
 def _questions(what: object, out: Path, task: str | None, choices: list[str]) -> Export:

@@ -12,6 +12,7 @@ from typing import Any
 import neuron_antagonism
 from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.exports.choose import Chosen
+from neuron_antagonism.exports.recipe import loading_of
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
 
@@ -50,6 +51,7 @@ def provenance(chosen: Chosen, model: HookedModel | None, form: str) -> dict[str
         base = {
             "name": model.source or model.name,
             "revision": model.loading.revision,
+            "loading": loading_of(model),
             "architecture": model.architecture,
             "layers": model.n_layers,
             "neurons_per_layer": model.n_neurons,

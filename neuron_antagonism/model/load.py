@@ -143,7 +143,7 @@ def _examined(
     here = Path(place)
     source = str(here.resolve()) if place != "demo" and here.is_dir() else place
     label = name if adapter is None else f"{name} + {adapter}"
-    return _hook(loaded, own, label, source, loading=base, chat=chat_template)
+    return _hook(loaded, own, label, source, loading=replace(loading, adapter=adapter), chat=chat_template)
 
 
 def _check_pair(hf_model: Any, tokenizer: Any) -> None:
