@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,10 @@ REFUSED = [
     ({"more": {"split.count": 3}}, r"is one of 3 parts; accepted: one file \(llama-gguf-split --merge\)"),
     ({"more": {"llama.rope.scaling.type": "yarn"}}, "states llama.rope.scaling.type = 'yarn', which .* does not take"),
     ({"more": {"llama.rope.scaling.factor": 4.0}}, "states llama.rope.scaling.factor = 4.0, which"),
+    (
+        {"more": {"llama.rope.scaling.short_factor": [1.0, 2.0]}},
+        r"states llama.rope.scaling.short_factor = \[1.0, 2.0\]",
+    ),
     ({"more": {"llama.attention.sliding_window": 8}}, "states llama.attention.sliding_window = 8, which"),
     ({"more": {"llama.attention.value_length": 8}}, "states llama.attention.value_length = 8, which"),
     ({"tensors": {"rope_freqs.weight": np.ones(2, np.float32)}}, "holds 1 tensors .* rope_freqs.weight among them"),
@@ -180,6 +185,22 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path):
         file.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(na.ModelError, match="can't read"):
             na.load_model(file)
+
+
+def test_a_cache_that_can_not_be_written(llama, tmp_path, monkeypatch):
+    """One line that names the place; nothing half-made is taken for whole later."""
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(na.UsageError, match="can't write to .*gguf.*accepted: a directory that can be written"):
+        na.load_model(llama)
+    monkeypatch.setenv(CACHE, str(tmp_path / "other"))
+    monkeypatch.setattr("transformers.PreTrainedTokenizerBase.save_pretrained", full)
+    with pytest.raises(na.UsageError, match="No space left on device; accepted"):
+        na.load_model(llama)
+    assert not list((tmp_path / "other").rglob("config.json"))
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_without_the_package(tmp_path, monkeypatch):

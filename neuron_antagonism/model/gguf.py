@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from neuron_antagonism.errors import AntagonismWarning, ModelError, UsageError
 from neuron_antagonism.files import CACHE, expanded, read_text, unwritable
@@ -67,8 +69,8 @@ def converted(file: Path) -> Path:
             with FileLock(f"{target}.lock"):
                 if not (target / "config.json").is_file():
                     _convert(file, target)
-        except OSError as error:
-            raise unwritable(target, error.strerror or str(error)) from None
+        except (OSError, SafetensorError) as error:
+            raise unwritable(target, getattr(error, "strerror", None) or str(error)) from None
     if (target / RULE).is_file():
         warnings.warn(
             f"{file} names a rule for cutting texts into words, {read_text(target / RULE, 'its name')!r}, that "
@@ -117,7 +119,8 @@ def _header(file: Path) -> tuple[dict[str, Any], set[str]]:
     try:
         reader = gguf.GGUFReader(file)
         fields = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
-        short = {name: field for name, field in fields.items() if len(field.data) == 1}
+        # a vocabulary's lists are long, and read by transformers
+        short = {name: field for name, field in fields.items() if len(field.data) == 1 or "tokenizer." not in name}
         return {name: field.contents() for name, field in short.items()}, {tensor.name for tensor in reader.tensors}
     # the reader maps the file's bytes, and raises whatever they lead it to
     except Exception as error:
@@ -186,9 +189,9 @@ def _check_taken(file: Path, stated: Mapping[str, Any], tensors: set[str], model
         if own == key:
             continue
         taken = held.get(STATED.get(own, ""))
-        same = {"none": "default"}.get(value, value) if isinstance(value, str) else value
         # files hold float32, of which a config has the same number
-        if taken != same and not (isinstance(taken, float) and abs(taken - same) <= 1e-6 * abs(same)):
+        close = isinstance(value, float) and isinstance(taken, float | int) and math.isclose(value, taken, rel_tol=1e-6)
+        if not close and taken != ("default" if value == "none" else value):
             raise ModelError(
                 f"{file} states {key} = {value!r:.60}, which transformers does not take over; accepted: a file without "
                 "it, or the model's Hugging Face directory or Hub id"
@@ -209,13 +212,12 @@ def _head_dim(config: Any) -> int:
 
 def _unknown_rule(stated: Mapping[str, Any]) -> str | None:
     """How the file cuts texts into words, where transformers does it in another way."""
-    rule = str(stated.get("tokenizer.ggml.pre", "default"))
-    try:
+    rule, known = str(stated.get("tokenizer.ggml.pre", "default")), {"gpt-2"}
+    # earlier versions have no table
+    with suppress(ImportError):
         from transformers.integrations.gguf import gguf_tokenizer_mapping as mapping
-    # earlier versions, which know one
-    except ImportError:
-        mapping = None
-    known = {"gpt-2", *getattr(mapping, "GGUF_PRE_TOKENIZER_SPLITS", {})}
+
+        known |= set(getattr(mapping, "GGUF_PRE_TOKENIZER_SPLITS", ()))
     return rule if stated.get("tokenizer.ggml.model") == "gpt2" and rule not in known else None
 
 
