@@ -190,7 +190,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path):
 def test_a_cache_that_can_not_be_written(llama, tmp_path, monkeypatch):
     """One line that names the place; nothing half-made is taken for whole later."""
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(na.UsageError, match="can't write to .*gguf.*accepted: a directory that can be written"):
+    with pytest.raises(na.UsageError, match=r"can't write to .*gguf.*accepted: a directory that can be written"):
         na.load_model(llama)
     monkeypatch.setenv(CACHE, str(tmp_path / "other"))
     monkeypatch.setattr("transformers.PreTrainedTokenizerBase.save_pretrained", full)
