@@ -213,6 +213,14 @@ def test_without_the_package(tmp_path, monkeypatch):
         na.load_model(file)
 
 
+def test_a_file_that_is_not_there(tmp_path):
+    """It is no Hub id, and nobody is asked for it."""
+    with pytest.raises(
+        na.ModelError, match=r"there is no file .*tiny\.gguf; accepted: 'demo'.*, a GGUF file, or a Hub id"
+    ):
+        na.load_model(tmp_path / "tiny.gguf")
+
+
 def test_a_file_has_no_revision(tmp_path):
     """Revisions are the Hub's."""
     file = ggufs.written(tmp_path / "tiny.gguf", ggufs.hf())

@@ -151,5 +151,5 @@ def test_the_shortest_task_file(tmp_path):
     assert {option for example in split.evaluate for option in example.proxies[0].options} == set(labels)
     assert "Text: text number" in split.evaluate[0].proxies[0].prompt
     (tmp_path / "reviews.csv").write_text("\n".join([*rows, "another text,not sure"]) + "\n", encoding="utf-8")
-    with pytest.raises(na.DataError, match="line 26.*'not sure'.*positive"):
+    with pytest.raises(na.DataError, match=r"line 26.*'not sure'.*positive"):
         na.load_task(tmp_path / "task.yaml").split(identify=2, select=3, evaluate=6)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from neuron_antagonism.errors import AntagonismWarning, ModelError, UsageError
 from neuron_antagonism.files import CACHE, expanded, read_text, unwritable
-from neuron_antagonism.model.checkpoint import check_whole
+from neuron_antagonism.model.checkpoint import ACCEPTED, check_whole
 from neuron_antagonism.model.source import file_sha256, is_gguf
 
 READ = ("llama", "qwen2", "qwen3")
@@ -241,6 +241,8 @@ def opened(name: str, revision: str | None) -> str:
     """
     file = Path(name)
     if not is_gguf(file):
+        if file.suffix.lower() == ".gguf" and not file.exists():
+            raise ModelError(f"there is no file {name}; accepted: {ACCEPTED}")
         return name
     if revision is not None:
         raise UsageError(f"revision {revision!r} was given for {name}, a file; accepted: for a Hub id")
