@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import neuron_antagonism as na
+from neuron_antagonism.exports import verify as verifying
 from neuron_antagonism.files import CACHE
 from neuron_antagonism.model import gguf as reading
 from neuron_antagonism.model.load import load_pair
@@ -130,6 +133,21 @@ def test_a_run_takes_a_file(tmp_path, monkeypatch):
     assert (tmp_path / "run" / "results.json").read_bytes() == written
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's own
+def test_an_export_names_the_file(llama, tmp_path):
+    """It is verified on the copy that is kept, and says, also on the Hub, which file its base is."""
+    folder = tmp_path / "x"
+    model = na.load_model(llama, device="cpu")
+    done = na.export(edit(), model=model, format="lora", out=folder, verify=False)
+    assert done.base == model.source
+    assert json.loads((folder / "neuron_antagonism.json").read_text())["base"]["name"] == str(llama)
+    assert verifying.compare(folder, None, None)["same"]
+    na.push(folder, repo="me/mine", dry_run=True, out=tmp_path / "y")
+    card = (tmp_path / "y" / "README.md").read_text(encoding="utf-8")
+    assert "Base: tiny.gguf" in card
+    assert str(llama) not in card
+
+
 def test_no_bars_where_none_are_wanted(llama, monkeypatch, capsys):
     """On the command line, which shows progress of its own, transformers shows none."""
     reading.converted(llama)
@@ -168,9 +186,31 @@ def test_what_is_not_read_wholly_is_refused(how, message, tmp_path, kept):
     assert not [path for path in kept.iterdir() if path.is_dir()]
 
 
-@pytest.mark.parametrize("data", [b"", b"GGUF", b"GGUF" + bytes(200), b"no such thing" * 20])
+def header(tensors: int, fields: int, rest: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, fields) + rest
+
+
+def listing(kind: int, length: int) -> bytes:
+    """A field that is a list of so many values."""
+    return struct.pack("<Q", 3) + b"a.b" + struct.pack("<IIQ", 9, kind, length)
+
+
+DAMAGED = {
+    "empty": b"",
+    "short": b"GGUF",
+    "zeros": b"GGUF" + bytes(200),
+    "another": b"no such thing" * 20,
+    "many fields": header(0, 2**60),
+    "many tensors": header(2**60, 0),
+    "long list": header(0, 1, listing(0, 2**60)),
+    "long list of texts": header(0, 1, listing(8, 2**60)),
+    "lists of lists": header(0, 1, listing(9, 1) + struct.pack("<IQ", 9, 1) * 5000),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_files_are_refused(data, tmp_path):
-    """A file that is no GGUF, or ends too early."""
+    """A file that is no GGUF, that ends too early, or that states more than it could hold; at once."""
     file = tmp_path / "tiny.gguf"
     file.write_bytes(data)
     with pytest.raises(na.ModelError, match=r"can't read .*tiny.gguf: .*accepted: a GGUF file"):

@@ -15,6 +15,7 @@ from neuron_antagonism.exports.choose import Chosen
 from neuron_antagonism.exports.recipe import loading_of
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.source import is_gguf
 
 SCHEMA = 1
 PROVENANCE = "neuron_antagonism.json"
@@ -49,7 +50,8 @@ def provenance(chosen: Chosen, model: HookedModel | None, form: str) -> dict[str
     base = ran.get("model")
     if model is not None:
         base = {
-            "name": model.source or model.name,
+            # of a GGUF file the name that it has, not where its copy is kept
+            "name": model.name if is_gguf(Path(model.name)) else model.source or model.name,
             "revision": model.loading.revision,
             "loading": loading_of(model),
             "architecture": model.architecture,

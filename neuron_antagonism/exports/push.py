@@ -181,7 +181,7 @@ def _base(stated: Mapping[str, Any]) -> Base:
     name = str(stated.get("name") or "")
     if name == "demo":
         return Base("the demonstration model of neuron_antagonism", None, "mit")
-    if _is_path(name) or Path(name).is_dir():
+    if _is_path(name) or Path(name).is_dir() or name.lower().endswith(".gguf"):
         return Base(Path(name).name, None, _licence(Path(name).expanduser() / CARD))
     return Base(name, name or None, _licence(_cached(name)))
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 from safetensors import SafetensorError
 
@@ -116,8 +117,18 @@ def _header(file: Path) -> tuple[dict[str, Any], set[str]]:
     """What a file states, without its long lists, and the names of its tensors."""
     import gguf
 
+    class Bounded(gguf.GGUFReader):  # type: ignore[misc]
+        """Reads no list that is longer than the file: a few bytes could ask for all memory."""
+
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type == gguf.GGUFValueType.ARRAY:
+                (length,) = self._get(orig_offs + 4, np.uint64)
+                if length > len(self.data):
+                    raise ValueError(f"a list of {length} values")
+            return super()._get_field_parts(orig_offs, raw_type)
+
     try:
-        reader = gguf.GGUFReader(file)
+        reader = Bounded(file)
         fields = {name: field for name, field in reader.fields.items() if not name.startswith("GGUF.")}
         # a vocabulary's lists are long, and read by transformers
         short = {name: field for name, field in fields.items() if len(field.data) == 1 or "tokenizer." not in name}
