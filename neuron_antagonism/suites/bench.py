@@ -38,6 +38,7 @@ from neuron_antagonism.suites.directory import (
 )
 from neuron_antagonism.suites.plan import listed, once
 from neuron_antagonism.suites.spec import Suite, find_suite
+from neuron_antagonism.suites.told import told
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
 from neuron_antagonism.tasks.wording import Wording
 from neuron_antagonism.types import whole
@@ -171,7 +172,7 @@ def bench(
     cache: str | Path | None = None,
     backend: str = "serial",
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> BenchResult:
     """Measure a suite on a grid of models, tasks and seeds.
 
@@ -189,7 +190,7 @@ def bench(
             words, see `LoadedTask.split`; default: the suite's.
         out: the directory for results; None = nothing is written.
         cache, backend, workers: as in `run`.
-        progress: called with what is being done, how much is done and how much there is.
+        progress: called with what is being done, how much is done and how much there is; or whether a bar is shown.
 
     Raises:
         AntagonismError: something asked for is wrong; nothing has been created then.
@@ -197,7 +198,8 @@ def bench(
     """
     plan = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, form=form, shots=shots)
     where = None if out is None else expanded(out)
-    return carry_bench(plan, where, cache=cache, backend=backend, workers=workers, progress=progress)
+    with told(progress) as tell:
+        return carry_bench(plan, where, cache=cache, backend=backend, workers=workers, progress=tell)
 
 
 def plan_bench(
