@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import nbformat
 import notebooks
 import pytest
 
-MACHINE = ("/home/", "/root/", "/tmp/", "/usr/", "/work/", "site-packages", "C:\\")
+MACHINE = ("/home/", "/root/", "/tmp/", "/usr/", "site-packages", "C:\\", str(notebooks.FOLDER.parents[2]), sys.prefix)
 
 
 def code(notebook: Any) -> list[Any]:

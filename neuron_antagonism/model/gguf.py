@@ -117,7 +117,7 @@ def _header(file: Path) -> tuple[dict[str, Any], set[str]]:
     """What a file states, without its long lists, and the names of its tensors."""
     import gguf
 
-    class Bounded(gguf.GGUFReader):  # type: ignore[misc]
+    class Bounded(gguf.GGUFReader):
         """Reads no list that is longer than the file: a few bytes could ask for all memory."""
 
         def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
