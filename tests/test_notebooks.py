@@ -9,7 +9,7 @@ import nbformat
 import notebooks
 import pytest
 
-MACHINE = ("/home/", "/root/", "/tmp/", "/usr/", "site-packages", "C:\\", str(notebooks.FOLDER.parents[2]), sys.prefix)
+MACHINE = ("/home/", "/root/", "/tmp/", "/usr/", "site-packages", "C:\\", str(notebooks.FOLDER.parents[1]), sys.prefix)
 
 
 def code(notebook: Any) -> list[Any]:
