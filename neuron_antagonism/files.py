@@ -8,6 +8,9 @@ from pathlib import Path
 
 from neuron_antagonism.errors import DataError, UsageError
 
+CACHE = "NEURON_ANTAGONISM_CACHE"
+"""The environment variable that names a cache where none is given."""
+
 WRITTEN = 2**18
 """Bytes of a document that somebody writes by hand (a run file, a suite, an adapter's config), at most."""
 TABLE = 2**26

@@ -104,3 +104,17 @@ def test_lists_of_questions():
     for given in (pd.DataFrame({"q": asked}), {"q": asked}, "text", asked[0], 3):
         with pytest.raises(na.DataError, match=rf"examples are given as a {type(given).__name__}; accepted: a list"):
             na.evaluate(model, given)
+
+
+@pytest.mark.parametrize("progress", [True, False, None])
+def test_progress_as_a_bar_or_none(progress, checkpoint, capsys):
+    """`na.run` takes what `na.leaderboard` takes."""
+    sizes = {"identify": 1, "select": 2, "evaluate": 2, "budget": 4}
+    na.run(str(checkpoint), ["ner"], ["act"], progress=progress, **sizes)
+    assert ("ner: " in capsys.readouterr().err) is bool(progress)
+
+
+def test_progress_that_is_none_of_it():
+    """One line; nothing is loaded."""
+    with pytest.raises(na.UsageError, match="progress is 'bar'; accepted: a function of three arguments, True"):
+        na.run("demo", ["ner"], ["act"], progress="bar")

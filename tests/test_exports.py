@@ -515,6 +515,7 @@ class TestCommand:
             "(measured at all positions on 4 examples)",
             "verified: loaded in a fresh process",
             "PeftModel.from_pretrained(",
+            "dtype='float32')",
             "written to x",
         ):
             assert expected in out
@@ -547,7 +548,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["--format", "onnx"], "unknown format 'onnx'; accepted: checkpoint, csv, ia3, json, lm-eval, lora"),
+            (["--format", "onnx"], "unknown format 'onnx'; accepted: checkpoint, csv, gguf, ia3, json, lm-eval, lora"),
             (["--format", "ia3"], "the run has 2 tasks and none was chosen; accepted: sentiment, ner"),
             (["--format", "ia3", "--task", "nerr"], "unknown task of this run 'nerr'; did you mean 'ner'?"),
             (["--format", "ia3", "--task", "ner"], "the run has 2 scorers and none was chosen; accepted: act, ace"),

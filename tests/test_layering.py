@@ -147,9 +147,10 @@ def test_figures_and_tables_need_no_model(module):
 WRITERS = {
     *("files", "tensors", "neurons", "tasks.splits", "runs.lock", "suites.run", "suites.directory", "report.rows"),
     *("report.grids", "report.written"),
-    *("parts.distributions", "suites.pages", "exports", "scaffold"),
+    *("parts.distributions", "suites.pages", "exports", "scaffold", "model.gguf"),
 }
-"""What writes files: of a run the store (by `tensors`) and the entry points; and what users ask to be saved."""
+"""What writes files: of a run the store (by `tensors`) and the entry points; what users ask to be saved; what is kept
+of a model that takes minutes to read."""
 
 
 def test_who_writes():

@@ -124,6 +124,7 @@ def test_the_command(ran, tmp_path, monkeypatch, capsys):
     ("changed", "said"),
     [
         ({"form": "words"}, "asks in words, of which it compares first tokens and lm-eval whole options; accepted"),
+        ({"quantize": "8bit"}, r"quantizes its weights \(8bit\), which lm-eval's command line can't ask for; accepted"),
         ({"chat_template": True}, "puts its prompts into a chat template, which lm-eval fills in its own way"),
     ],
 )
@@ -132,6 +133,14 @@ def test_runs_that_lm_eval_would_ask_otherwise(ran, tmp_path, changed, said):
     with pytest.raises(na.UsageError, match=said):
         na.export(other, format="lm-eval", task="ner", out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_the_command_loads_the_model_alike(ran, tmp_path):
+    """Trust in its code, a spread over devices and an adapter are asked for again."""
+    options = {"trust_remote_code": True, "device_map": "auto", "adapter": "me/adapter", "revision": None}
+    other = replace(ran, manifest={**ran.manifest, "config": {**ran.manifest["config"], **options}})
+    command = na.export(other, format="lm-eval", task="ner", out=tmp_path / "x").questions["command"]
+    assert ",dtype=float32,peft=me/adapter,trust_remote_code=True,parallelize=True --tasks" in command
 
 
 def test_wrong_choices(ran, tmp_path):

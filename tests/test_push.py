@@ -72,7 +72,7 @@ def everything(folder: Path) -> str:
     return "".join(path.read_text(encoding="utf-8", errors="replace") for path in folder.iterdir() if path.is_file())
 
 
-@pytest.mark.parametrize("form", ["lora", "ia3", "checkpoint", "json"])
+@pytest.mark.parametrize("form", ["lora", "ia3", "gguf", "checkpoint", "json"])
 def test_an_export(ran, hub, base, tmp_path, form):
     """The files, a card of what was edited, measured and run, and neurons that others load from there."""
     made = na.export(ran, scorer="ace", mode="degrade", format=form, out=tmp_path / "x", verify=False)
@@ -84,7 +84,9 @@ def test_an_export(ran, hub, base, tmp_path, form):
     stated, text = card(there)
     assert stated["license"] == "apache-2.0"
     assert "base_model" not in stated
-    assert stated.get("library_name") == {"checkpoint": "transformers", "neurons": None}.get(kind, "peft")
+    assert stated.get("library_name") == {"checkpoint": "transformers", "gguf": "gguf", "neurons": None}.get(
+        kind, "peft"
+    )
     assert stated["tags"] == ["neuron_antagonism", "interpretability", kind]
     effect = made.effect or ran.results["tasks"]["mine"]["at_all"][1]
     assert f"| accuracy | {effect['acc_before']:.1%} | {effect['acc_after']:.1%} | " in text

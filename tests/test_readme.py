@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import public_names
+import pytest
 
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import app
@@ -124,8 +125,8 @@ def test_every_dependency_says_why():
 
 
 def test_the_task_file_for_labelled_texts(tmp_path):
-    """The README's task file reads labelled texts without a line of column names, and their classes."""
-    (block,) = blocks("yaml")
+    """The guide's second task file reads labelled texts without a line of column names, and their classes."""
+    _, block = blocks("yaml")
     (tmp_path / "news.yaml").write_text(block, encoding="utf-8")
     for part in ("train", "test"):
         rows = [f'"{n % 4 + 1}","Title {n}","{part} text number {n}"' for n in range(24)]
@@ -137,3 +138,18 @@ def test_the_task_file_for_labelled_texts(tmp_path):
             c for c in split.concepts for _ in range(3)
         ]
         assert "test text number" in split.evaluate[0].proxies[0].prompt.rsplit("Title", 1)[-1]
+
+
+def test_the_shortest_task_file(tmp_path):
+    """The guide's first: a CSV file with a line of column names; a label that is not listed is refused."""
+    first, _ = blocks("yaml")
+    (tmp_path / "task.yaml").write_text(first, encoding="utf-8")
+    labels = ("positive", "negative", "neutral")
+    rows = ["text,label", *(f"text number {n},{labels[n % 3]}" for n in range(24))]
+    (tmp_path / "reviews.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    split = na.load_task(tmp_path / "task.yaml").split(identify=2, select=3, evaluate=6)
+    assert {option for example in split.evaluate for option in example.proxies[0].options} == set(labels)
+    assert "Text: text number" in split.evaluate[0].proxies[0].prompt
+    (tmp_path / "reviews.csv").write_text("\n".join([*rows, "another text,not sure"]) + "\n", encoding="utf-8")
+    with pytest.raises(na.DataError, match=r"line 26.*'not sure'.*positive"):
+        na.load_task(tmp_path / "task.yaml").split(identify=2, select=3, evaluate=6)

@@ -532,6 +532,8 @@ class TestNotebook:
             shown = Parsed(thing._repr_html_())
             assert "table" in {tag for tag, _ in shown.tags}
             assert shown.scripts == []
+        for thing in (result, attribution, attribution.good(5), suite):
+            assert len(repr(thing)) < 300
         assert MARKUP in Parsed(suite._repr_html_()).text
         assert "No verdict" not in result._repr_html_()
         assert "no verdict: unedited the model is not above chance" in result._repr_html_()

@@ -459,7 +459,10 @@ class TestWrongTaskFiles:
                 "data: d.csv\ncolumns:\n  text: [q]\n  answer: k\n",
                 r", line 3, field columns.text: found \['q'\]; accepted: the column of the text",
             ),
-            ("data: d.csv\n" + COLUMNS + "}", ", line 2, field columns: found 'none'; accepted: one of columns.distr"),
+            (
+                "data: d.csv\n" + COLUMNS + "}",
+                ", line 2, field columns: found 'no wrong answers'; accepted: one of col",
+            ),
             (
                 "data: d.csv\nlabels: [a, b, c, d]\n" + OPTIONS,
                 ", line 3, field columns: found 'columns.options and labels'; accepted: one of ",

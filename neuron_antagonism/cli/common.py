@@ -18,10 +18,6 @@ from neuron_antagonism.progress import note
 Json = Annotated[bool, panels.output("--json", help="Print one JSON document on stdout; everything else on stderr.")]
 Quiet = Annotated[bool, panels.output("--quiet", "-q", help="No progress.")]
 Debug = Annotated[bool, panels.output("--debug", help="Show a traceback for errors.")]
-Device = Annotated[str | None, panels.model(help="cpu, cuda, cuda:1, …")]
-TrustRemoteCode = Annotated[
-    bool, panels.model("--trust-remote-code", help="Run the Python code that the checkpoint brings along.")
-]
 Data = Annotated[
     list[str] | None,
     panels.data("--data", metavar="TASK=EVAL[,TRAIN]", help="A task's own files, or hub:ID; repeatable."),

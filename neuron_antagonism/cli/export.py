@@ -8,26 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuron_antagonism.cli.common import Debug, Device, Json, Quiet, TrustRemoteCode, print_json, quiet_libraries
+from neuron_antagonism.cli.common import Debug, Json, Quiet, print_json, quiet_libraries
+from neuron_antagonism.cli.options import takes
 from neuron_antagonism.progress import note
 
 if TYPE_CHECKING:
     from neuron_antagonism.exports.export import Export
 
 
+@takes("device", "trust_remote_code")
 def export(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     form: Annotated[
         str,
-        typer.Option("--format", help="ia3 or lora (PEFT adapters), checkpoint, json, csv; lm-eval (the questions)."),
+        typer.Option(
+            "--format", help="ia3, lora (PEFT), gguf (llama.cpp), checkpoint, json, csv; lm-eval (the questions)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="A new or empty directory.")],
     task: Annotated[str | None, typer.Option(help="Whose edit; needed where the run has several tasks.")] = None,
     scorer: Annotated[str | None, typer.Option(help="Whose neurons; needed where it has several scorers.")] = None,
     mode: Annotated[str | None, typer.Option(help="enhance or degrade.")] = None,
     model: Annotated[str | None, typer.Option(help="Where the run's model is now. Default: where it was.")] = None,
-    device: Device = None,
-    trust_remote_code: TrustRemoteCode = False,
+    *,
+    asked: dict[str, Any],
     max_shard_size: Annotated[str, typer.Option(help="Of a checkpoint's files.")] = "5GB",
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Load it in a fresh process and compare it with the live edit.")
@@ -54,8 +58,7 @@ def export(
             mode=mode,
             verify=verify,
             max_shard_size=max_shard_size,
-            device=device,
-            trust_remote_code=trust_remote_code,
+            **asked,
             progress=progress,
         )
     if json:
@@ -86,12 +89,17 @@ def _print(done: Export) -> None:
     elif done.unverified:
         print(f"NOT VERIFIED: {done.unverified}")
     if done.ranks:
-        _print_ranks(done.ranks)
-    if done.format in ("ia3", "lora"):
+        _print_ranks(done.ranks, done.format)
+    if done.format in ("ia3", "lora", "checkpoint") and done.loading is not None:
+        from neuron_antagonism.exports.recipe import recipe
+
         print("use:")
-        print("  from peft import PeftModel; from transformers import AutoModelForCausalLM as Auto")
-        print(f"  model = PeftModel.from_pretrained(Auto.from_pretrained({done.base!r}), {str(done.path)!r})")
-        print("  with model.disable_adapter(): ...  # the edit is off in here; model.merge_and_unload() folds it in")
+        for line in recipe(done.format, done.base, str(done.path), done.loading):
+            print(f"  {line}")
+        if done.format != "checkpoint":
+            print(
+                "  with model.disable_adapter(): ...  # the edit is off in here; model.merge_and_unload() folds it in"
+            )
     print(f"written to {done.path}")
 
 
@@ -103,11 +111,11 @@ def _print_questions(path: Path, questions: dict[str, Any]) -> None:
     print("  # ,peft=ADAPTER at the end of the --model_args measures an exported adapter")
 
 
-def _print_ranks(ranks: dict[int, int]) -> None:
+def _print_ranks(ranks: dict[int, int], form: str) -> None:
     from neuron_antagonism.exports.lora import limits
 
     print(f"rank {max(ranks.values())} at most, one a scaled column: {sum(ranks.values())} in all")
-    for line in limits(ranks):
+    for line in limits(ranks) if form == "lora" else ():
         print(f"  {line}")
 
 

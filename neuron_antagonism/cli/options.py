@@ -49,7 +49,7 @@ def _map(text: str) -> Any:
 
 
 SHOWN = {
-    "model": Shown(panels.model, "'demo' (embedded), a local directory, or a Hub id."),
+    "model": Shown(panels.model, "'demo' (embedded), a local directory, a GGUF file, or a Hub id."),
     "reference": Shown(panels.model, "The model that half of the examples are understood by. Default: --model."),
     "dtype": Shown(panels.model, "float32, float16, bfloat16 or float64."),
     "device": Shown(panels.model, "cpu, cuda, cuda:1, …"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import neuron_antagonism
+from neuron_antagonism.exports.recipe import recipe
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.runs.config import RunConfig
 
@@ -18,6 +19,7 @@ RUN_FILE = "run.yaml"
 TITLES = {
     "ia3": "(IA)³ adapter",
     "lora": "LoRA",
+    "gguf": "LoRA for llama.cpp",
     "checkpoint": "Checkpoint",
     "neurons": "Neurons",
     "results": "Results",
@@ -42,8 +44,8 @@ class Base:
 
 def head(kind: str, base: Base) -> dict[str, Any]:
     """What stands in the card for machines."""
-    adapter = kind in ("ia3", "lora")
-    library = {"ia3": "peft", "lora": "peft", "checkpoint": "transformers"}.get(kind)
+    adapter = kind in ("ia3", "lora", "gguf")
+    library = {"ia3": "peft", "lora": "peft", "gguf": "gguf", "checkpoint": "transformers"}.get(kind)
     relation = {"base_model_relation": "adapter" if adapter else "finetune"} if library and base.repo else {}
     stated = {
         "license": base.licence,
@@ -73,7 +75,7 @@ def card_of_edit(kind: str, repo: str, stated: Mapping[str, Any], base: Base) ->
         *_side_effects([stated["side_effects"]] if stated.get("side_effects") else []),
         "## Use",
         "",
-        *_use(kind, repo, base),
+        *_use(kind, repo, base, (stated["base"] or {}).get("loading")),
         "",
         *_made(run, kind, stated["version"]),
     ]
@@ -189,17 +191,12 @@ def _side_effects(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["Side effects of the run's edit (on text, at all positions):", "", *_table(titles, shown)]
 
 
-def _use(kind: str, repo: str, base: Base) -> list[str]:
+def _use(kind: str, repo: str, base: Base, loading: Mapping[str, Any] | None = None) -> list[str]:
     if kind == "neurons":
         return ["```python", "import neuron_antagonism as na", "", f'neurons = na.NeuronSet.load("hub:{repo}")', "```"]
-    auto = "from transformers import AutoModelForCausalLM"
-    if kind == "checkpoint":
-        return ["```python", auto, "", f'model = AutoModelForCausalLM.from_pretrained("{repo}")', "```"]
-    loaded = f'AutoModelForCausalLM.from_pretrained("{base.repo or "BASE"}")'
-    return [
-        *("```python", "from peft import PeftModel", auto, ""),
-        *(f"base = {loaded}", f'model = PeftModel.from_pretrained(base, "{repo}")', "```"),
-    ]
+    if kind == "gguf":
+        return ["```bash", "llama-cli -m BASE.gguf --lora adapter.gguf", "```"]
+    return ["```python", *recipe(kind, base.repo or "BASE", repo, loading or {}), "```"]
 
 
 def _made(run: Mapping[str, Any] | None, form: str, version: str) -> list[str]:

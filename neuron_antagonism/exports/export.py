@@ -9,14 +9,15 @@ from typing import Any
 
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.exports import verify as verifying
-from neuron_antagonism.exports.adapter import base_of
 from neuron_antagonism.exports.checkpoint import check_shard_size, write_checkpoint
 from neuron_antagonism.exports.choose import Chosen, base_model, check_foldable, choose
+from neuron_antagonism.exports.gguf import ADAPTER, write_gguf
 from neuron_antagonism.exports.harness import write_task
 from neuron_antagonism.exports.ia3 import write_ia3
 from neuron_antagonism.exports.lora import ranks, write_lora
 from neuron_antagonism.exports.neurons import PROVENANCE, provenance, write_csv, write_provenance
 from neuron_antagonism.exports.place import check_free, placed, sizes
+from neuron_antagonism.exports.recipe import base_name, loading_of
 from neuron_antagonism.files import expanded
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
@@ -24,7 +25,8 @@ from neuron_antagonism.model.plain import is_whole
 from neuron_antagonism.progress import Progress
 from neuron_antagonism.suites.result import RunResult, load_run
 
-WEIGHTS = (*verifying.ADAPTERS, "checkpoint")
+LLAMA = "gguf"
+WEIGHTS = (*verifying.ADAPTERS, "checkpoint", LLAMA)
 HARNESS = "lm-eval"
 FORMATS = (*WEIGHTS, "json", "csv", HARNESS)
 
@@ -35,7 +37,7 @@ class Export:
 
     Attributes:
         path: the directory.
-        format: "ia3", "lora", "checkpoint", "json", "csv" or "lm-eval".
+        format: "ia3", "lora", "gguf", "checkpoint", "json", "csv" or "lm-eval".
         files: bytes of each file, by its path inside the directory.
         edit: what was exported: of a run, the chosen edit at all positions; None for questions.
         difference: the largest difference between logits of the export, loaded in a fresh process, and of the live
@@ -44,7 +46,8 @@ class Export:
         effect: what the edit was measured to do in this form (`Comparison.to_json`), or None where it was not.
         base: the model that it is for, as Hugging Face's loaders know it; empty where none was given.
         names: task, scorer and mode of a run's edit.
-        ranks: of a LoRA by layer; None for other formats.
+        ranks: of a LoRA by layer, before zeros fill it up for llama.cpp; None for other formats.
+        loading: the options that the base was loaded with, beside its name; None where there was none.
         questions: of lm-eval: how many, the run's own accuracies on them, and the command that measures them.
     """
 
@@ -59,6 +62,7 @@ class Export:
     names: dict[str, str] | None = None
     ranks: dict[int, int] | None = None
     questions: dict[str, Any] | None = None
+    loading: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -91,8 +95,9 @@ def export(
 
     Args:
         what: a run's result or directory, or an edit. A run's edit is exported as it is at all positions.
-        format: "ia3" or "lora", a PEFT adapter; "checkpoint", a whole model with its tokenizer; "json" or "csv", its
-            neurons; "lm-eval", no edit but the questions that a run evaluated a task with.
+        format: "ia3" or "lora", a PEFT adapter; "gguf", llama.cpp's form of the second; "checkpoint", a whole model
+            with its tokenizer; "json" or "csv", its neurons; "lm-eval", no edit but the questions that a run evaluated
+            a task with.
         out: a new or empty directory; it appears whole or not at all.
         model: the model of an edit; of a run, where its own can't be loaded by name.
         task, scorer, mode: which of a run's edits; needed where it has several.
@@ -122,7 +127,7 @@ def export(
         base = base_model(chosen, model, device, trust_remote_code)
     if base is not None:
         chosen.edit.check(base)
-    stages = _Stages(progress, 2 if verify and format in WEIGHTS else 1)
+    stages = _Stages(progress, 2 if verify and format in (*verifying.ADAPTERS, "checkpoint") else 1)
     difference, unverified = None, ""
     with placed(out) as folder:
         _write(folder, chosen, base, format, max_shard_size)
@@ -132,11 +137,14 @@ def export(
             if not unverified:
                 difference = verifying.verify(folder, base, chosen.edit)
                 stages.done()
-    source = base_of(base) if base is not None else ""
+    source = base_name(base) if base is not None else ""
+    loading = loading_of(base) if base is not None else None
     files = sizes(out)
     names = chosen.names or None
-    by_layer = ranks(chosen.edit, base.n_neurons) if base is not None and format == "lora" else None
-    return Export(out, format, files, chosen.edit, difference, unverified, chosen.effect, source, names, by_layer)
+    by_layer = ranks(chosen.edit, base.n_neurons) if base is not None and format in ("lora", LLAMA) else None
+    return Export(
+        out, format, files, chosen.edit, difference, unverified, chosen.effect, source, names, by_layer, loading=loading
+    )
 
 
 def _questions(what: object, out: Path, task: str | None, choices: list[str]) -> Export:
@@ -159,6 +167,8 @@ def _write(folder: Path, chosen: Chosen, base: HookedModel | None, form: str, ma
         write_ia3(folder, base, chosen.edit)
     elif base is not None and form == "lora":
         write_lora(folder, base, chosen.edit)
+    elif base is not None and form == LLAMA:
+        write_gguf(folder, base, chosen.edit)
     elif base is not None and form == "checkpoint":
         write_checkpoint(folder, base, chosen.edit, max_shard_size)
     name = PROVENANCE if form in WEIGHTS else "neurons.json"
@@ -167,6 +177,11 @@ def _write(folder: Path, chosen: Chosen, base: HookedModel | None, form: str, ma
 
 def _obstacle(out: Path, base: HookedModel, form: str, verify: bool) -> str:
     """Why an export is not verified, and how it can be; empty where it is going to be."""
+    if form == LLAMA:
+        return (
+            "llama.cpp is not run here; the file was read back and holds the edit's change of the weights. On the base "
+            f"in the same format: llama-cli -m BASE.gguf --lora {out / ADAPTER}"
+        )
     command = f"python -m {verifying.__name__} {out}"
     if base.source is None:
         command += " --base (the model's directory)"

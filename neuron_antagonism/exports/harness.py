@@ -11,6 +11,7 @@ from typing import Any
 from neuron_antagonism import demo
 from neuron_antagonism.errors import UsageError
 from neuron_antagonism.files import file_name
+from neuron_antagonism.model.gguf import opened
 from neuron_antagonism.suites.choose import chosen_task
 from neuron_antagonism.suites.result import RunResult
 from neuron_antagonism.types import Question
@@ -51,6 +52,11 @@ def _check(config: Mapping[str, Any]) -> None:
         raise UsageError(
             "the run asks in words, of which it compares first tokens and lm-eval whole options; accepted by lm-eval: "
             "a run by letters"
+        )
+    if config["quantize"]:
+        raise UsageError(
+            f"the run quantizes its weights ({config['quantize']}), which lm-eval's command line can't ask for; "
+            "accepted by lm-eval: a run without --quantize"
         )
     if config["chat_template"]:
         raise UsageError(
@@ -93,7 +99,15 @@ def _accuracies(result: RunResult, task: str) -> dict[str, float]:
 
 def _command(name: str, config: Mapping[str, Any], dtype: str) -> str:
     base = str(demo.directory()) if config["model"] == "demo" else config["model"]
-    given = {"pretrained": base, "dtype": dtype, "revision": config["revision"], "peft": config["adapter"]}
+    given = {
+        "pretrained": base if base != config["model"] else opened(base, config["revision"]),
+        "dtype": dtype,
+        "revision": config["revision"],
+        "peft": config["adapter"],
+        "trust_remote_code": config["trust_remote_code"] or None,
+        # its way to say that the blocks are spread
+        "parallelize": None if config["device_map"] is None else True,
+    }
     args = ",".join(f"{key}={value}" for key, value in given.items() if value is not None)
     return f"lm_eval --model hf --model_args {shlex.quote(args)} --tasks {name} --include_path ."
 

@@ -40,8 +40,8 @@ def limits(found: Mapping[int, int]) -> list[str]:
         said.append(f"vLLM takes rank {default} unless told otherwise: {way} (layers of more columns: {wide})")
     if len(set(found.values())) > 1:
         said.append(
-            'llama.cpp knows one rank for all layers: convert a copy with "lora_alpha": 0 in adapter_config.json, '
-            "which leaves every layer's factor at 1"
+            'llama.cpp knows one rank for all layers: format gguf, or convert a copy with "lora_alpha": 0 in '
+            "adapter_config.json, which leaves every layer's factor at 1"
         )
     return said
 
@@ -51,6 +51,32 @@ def write_lora(folder: Path, model: HookedModel, edit: Edit) -> None:
 
     A module has A of shape [rank, neuron], whose rows choose the edited neurons, and B of shape [width, rank], whose
     columns are theirs in the output projection times (scale − 1). Alpha is the rank everywhere: the factor is 1.
+
+    Raises:
+        UsageError, ModelError: as in `factors`.
+    """
+    found = factors(model, edit, "lora")
+    tensors = {name: _as_stored(pair, model) for name, (_, pair) in found.items()}
+    by_module = {name: len(a) for name, (a, _) in tensors.items()}
+    largest = max(by_module.values())
+    smaller = {name: rank for name, rank in sorted(by_module.items()) if rank < largest}
+    config = {
+        "alpha_pattern": smaller,
+        "bias": "none",
+        "fan_in_fan_out": any(place.fan_in_fan_out for place, _ in found.values()),
+        "init_lora_weights": True,
+        "lora_alpha": largest,
+        "lora_dropout": 0.0,
+        "r": largest,
+        "rank_pattern": smaller,
+        "use_dora": False,
+        "use_rslora": False,
+    }
+    write_adapter(folder, model, "LORA", config, tensors)
+
+
+def factors(model: HookedModel, edit: Edit, form: str) -> dict[str, tuple[Projection, tuple[Tensor, Tensor]]]:
+    """The projections that an edit changes, by name, each with A and B of its change.
 
     Raises:
         ModelError: quantized weights, or a projection that several modules share.
@@ -63,26 +89,10 @@ def write_lora(folder: Path, model: HookedModel, edit: Edit) -> None:
         )
     places = {layer: projection(model, layer) for layer in ranks(edit, model.n_neurons)}
     if not places:
-        raise UsageError("the edit scales every neuron by 1; accepted by lora: an edit that changes some")
+        raise UsageError(f"the edit scales every neuron by 1; accepted by {form}: an edit that changes some")
     _check_alone(model, places)
-    factors = scales(edit, model.n_neurons)
-    tensors = {place.name: _as_stored(factored(place, factors[layer]), model) for layer, place in places.items()}
-    by_module = {name: len(a) for name, (a, _) in tensors.items()}
-    largest = max(by_module.values())
-    smaller = {name: rank for name, rank in sorted(by_module.items()) if rank < largest}
-    config = {
-        "alpha_pattern": smaller,
-        "bias": "none",
-        "fan_in_fan_out": any(place.fan_in_fan_out for place in places.values()),
-        "init_lora_weights": True,
-        "lora_alpha": largest,
-        "lora_dropout": 0.0,
-        "r": largest,
-        "rank_pattern": smaller,
-        "use_dora": False,
-        "use_rslora": False,
-    }
-    write_adapter(folder, model, "LORA", config, tensors)
+    by_layer = scales(edit, model.n_neurons)
+    return {place.name: (place, factored(place, by_layer[layer])) for layer, place in places.items()}
 
 
 def factored(

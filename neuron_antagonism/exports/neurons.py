@@ -12,8 +12,10 @@ from typing import Any
 import neuron_antagonism
 from neuron_antagonism.csvs import csv_text
 from neuron_antagonism.exports.choose import Chosen
+from neuron_antagonism.exports.recipe import loading_of
 from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.model.hooked import HookedModel
+from neuron_antagonism.model.source import is_gguf
 
 SCHEMA = 1
 PROVENANCE = "neuron_antagonism.json"
@@ -48,8 +50,10 @@ def provenance(chosen: Chosen, model: HookedModel | None, form: str) -> dict[str
     base = ran.get("model")
     if model is not None:
         base = {
-            "name": model.source or model.name,
+            # of a GGUF file the name that it has, not where its copy is kept
+            "name": model.name if is_gguf(Path(model.name)) else model.source or model.name,
             "revision": model.loading.revision,
+            "loading": loading_of(model),
             "architecture": model.architecture,
             "layers": model.n_layers,
             "neurons_per_layer": model.n_neurons,

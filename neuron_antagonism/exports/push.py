@@ -36,7 +36,7 @@ class Pushed:
 
     Attributes:
         repo: the repository's id.
-        kind: "ia3", "lora", "checkpoint", "neurons" or "results".
+        kind: "ia3", "lora", "gguf", "checkpoint", "neurons" or "results".
         path: the folder, where it was kept.
         files: bytes of each file.
         url: where it is on the Hub; "" where it was not sent.
@@ -181,7 +181,7 @@ def _base(stated: Mapping[str, Any]) -> Base:
     name = str(stated.get("name") or "")
     if name == "demo":
         return Base("the demonstration model of neuron_antagonism", None, "mit")
-    if _is_path(name) or Path(name).is_dir():
+    if _is_path(name) or Path(name).is_dir() or name.lower().endswith(".gguf"):
         return Base(Path(name).name, None, _licence(Path(name).expanduser() / CARD))
     return Base(name, name or None, _licence(_cached(name)))
 

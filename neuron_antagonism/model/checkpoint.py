@@ -14,7 +14,7 @@ from neuron_antagonism.model.source import directory
 if TYPE_CHECKING:
     from neuron_antagonism.model.loading import Loading
 
-ACCEPTED = "'demo' (the embedded model), a local directory, or a Hub id"
+ACCEPTED = "'demo' (the embedded model), a local directory, a GGUF file, or a Hub id"
 
 REASONS = {
     "trust_remote_code=True": (
@@ -62,7 +62,7 @@ def read_checkpoint(name: str, loading: Loading) -> tuple[Any, Any]:
             raise _unknown(name, "the Hub can't be reached and the model is not in the local cache") from None
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"can't load the model {name}: {type(error).__name__}: {reason}") from None
-    _check_whole(name, found, tokenizer)
+    check_whole(name, found, tokenizer)
     if model.is_custom_code():
         _restore_computed(model)
     return model if target is None else model.to(target), tokenizer
@@ -95,7 +95,7 @@ def _read(source: str, loading: Loading, arguments: dict[str, Any], *, here: boo
     return model, tokenizer, found
 
 
-def _check_whole(name: str, found: dict[str, Any], tokenizer: Any) -> None:
+def check_whole(name: str, found: dict[str, Any], tokenizer: Any) -> None:
     """Refuse what transformers fills up by itself: with random weights, and a tokenizer that knows no words."""
     if found["mismatched_keys"]:
         key, stored, wanted = min(found["mismatched_keys"])
@@ -171,4 +171,4 @@ def _on_hub(name: str, revision: str | None) -> bool:
 
 
 def _unknown(name: str, reason: str) -> ModelError:
-    return ModelError(f"{unknown('model', name, ['demo'])}, a local directory, or a Hub id ({reason})")
+    return ModelError(f"{unknown('model', name, ['demo'])}, a local directory, a GGUF file, or a Hub id ({reason})")

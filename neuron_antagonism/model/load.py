@@ -17,6 +17,7 @@ from neuron_antagonism.files import TABLE, read_text
 from neuron_antagonism.model.adapters import is_adapted, merged, with_adapter
 from neuron_antagonism.model.agreement import Proof
 from neuron_antagonism.model.checkpoint import ACCEPTED, read_checkpoint
+from neuron_antagonism.model.gguf import opened
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.model.loading import Loading, checked_device, checked_dtype
 from neuron_antagonism.model.proofs import given_logits, probe, prove, refuse
@@ -54,7 +55,8 @@ def load_model(
     tokens, and nothing for a checkpoint that was proved in this process already.
 
     Args:
-        name: "demo", a local Hugging Face directory, an adapter's directory that names its base, or a Hub id.
+        name: "demo", a local Hugging Face directory, an adapter's directory that names its base, a GGUF file (extra
+            `gguf`; converted once, into a cache), or a Hub id.
         hf_model: a loaded Hugging Face causal language model instead. It is taken over: TransformerLens replaces
             parts of it in place, it is put in evaluation mode, and its parameters stop requiring gradients. Of one with
             adapters (a `peft.PeftModel`, or after `add_adapter`) a copy is taken, with those that are active merged.
@@ -133,14 +135,15 @@ def _examined(
         )
     name, adapter = base_and_adapter(str(name), loading.adapter)
     base = replace(loading, adapter=None)
-    loaded, own = read_checkpoint(name, base)
+    place = opened(name, loading.revision)
+    loaded, own = read_checkpoint(place, base)
     if adapter is not None:
         loaded = with_adapter(loaded, adapter)
     # a directory by its full path: the working directory may be another one by the time it is loaded again
-    here = Path(name)
-    source = str(here.resolve()) if name != "demo" and here.is_dir() else name
+    here = Path(place)
+    source = str(here.resolve()) if place != "demo" and here.is_dir() else place
     label = name if adapter is None else f"{name} + {adapter}"
-    return _hook(loaded, own, label, source, loading=base, chat=chat_template)
+    return _hook(loaded, own, label, source, loading=replace(loading, adapter=adapter), chat=chat_template)
 
 
 def _check_pair(hf_model: Any, tokenizer: Any) -> None:
@@ -171,7 +174,8 @@ def load_pair(
     name: str, *, dtype: str | torch.dtype | None = None, device: str | torch.device | None = None, **loading: Any
 ) -> tuple[Any, Any]:
     """The Hugging Face model and tokenizer of a name, not hooked yet; arguments and errors as in `load_model`."""
-    return read_checkpoint(name, Loading(dtype, device, **loading))
+    asked = Loading(dtype, device, **loading)
+    return read_checkpoint(opened(name, asked.revision), asked)
 
 
 def _placed(hf_model: Any, loading: Loading) -> Any:

@@ -29,6 +29,11 @@ def directory(name: str) -> Path:
     return demo.directory() if name == "demo" else Path(name)
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a name leads to a GGUF file."""
+    return path.suffix.lower() == ".gguf" and path.is_file()
+
+
 def base_and_adapter(name: str, adapter: str | None) -> tuple[str, str | None]:
     """The model and the adapter that are loaded: an adapter's directory stands for the base that it names.
 
@@ -49,9 +54,10 @@ def source_identity(name: str, revision: str | None = None, adapter: str | None 
     """What identifies the checkpoint that `load_model` would load, without loading it and without the network.
 
     Of a directory, and of "demo", the SHA-256 of each file that loading may read, by its name there: the same wherever
-    the directory lies. Of a Hub id {"commit": …}, where the local cache has the revision; a branch may have moved on
-    since, and loading asks the Hub, so that only what is asked again after loading says what was loaded. An adapter's
-    entries begin with "adapter:". A file that keeps its size and its time of change is read once in a process.
+    the directory lies. Of a GGUF file {"gguf": its SHA-256}. Of a Hub id {"commit": …}, where the local cache has the
+    revision; a branch may have moved on since, and loading asks the Hub, so that only what is asked again after loading
+    says what was loaded. An adapter's entries begin with "adapter:". A file that keeps its size and its time of change
+    is read once in a process.
 
     Args:
         name: as `load_model` takes it; a `Path` as a string.
@@ -70,6 +76,8 @@ def source_identity(name: str, revision: str | None = None, adapter: str | None 
     if here.exists():
         whole = here.is_dir() and (here / "config.json").is_file() and revision is None
         found = _contents(here) if whole else None
+        if is_gguf(here) and revision is None:
+            found = {"gguf": file_sha256(here)}
     else:
         found = _commit(name, revision)
         # transformers takes the weights of an adapter's repository from wherever it says
@@ -101,8 +109,7 @@ def weight_bytes(name: str, revision: str | None = None) -> int | None:
 def _contents(folder: Path) -> dict[str, str]:
     found = {}
     for path in _read(folder):
-        stat = path.stat()
-        found[path.relative_to(folder).as_posix()] = _sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+        found[path.relative_to(folder).as_posix()] = file_sha256(path)
     return dict(sorted(found.items()))
 
 
@@ -111,6 +118,12 @@ def _read(folder: Path) -> Iterator[Path]:
         described = path.suffix.lower() in UNREAD or path.stem.upper() in ("README", "LICENSE", "NOTICE")
         if path.is_file() and not described and not path.name.startswith("."):
             yield path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file; one that keeps its size and its time of change is read once in a process."""
+    stat = path.stat()
+    return _sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 @cache

@@ -11,11 +11,8 @@ from pathlib import Path
 
 from neuron_antagonism import tensors
 from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
-from neuron_antagonism.files import expanded, there, unwritable
+from neuron_antagonism.files import CACHE, expanded, there, unwritable
 from neuron_antagonism.runs.unit import Payload, Unit
-
-CACHE = "NEURON_ANTAGONISM_CACHE"
-"""The environment variable that names a cache where none is given."""
 
 SMALL = 2**20
 """Payloads of at most so many bytes are kept in memory once read."""

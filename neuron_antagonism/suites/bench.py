@@ -38,6 +38,7 @@ from neuron_antagonism.suites.directory import (
 )
 from neuron_antagonism.suites.plan import listed, once
 from neuron_antagonism.suites.spec import Suite, find_suite
+from neuron_antagonism.suites.told import told
 from neuron_antagonism.tasks.load import LoadedTask, load_task, make_task
 from neuron_antagonism.tasks.wording import Wording
 from neuron_antagonism.types import whole
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 Data = Mapping[str, tuple[str, str | None]]
 
 
-@dataclass
+@dataclass(repr=False)
 class BenchResult:
     """What a suite measured.
 
@@ -77,6 +78,12 @@ class BenchResult:
         """What results.json holds."""
         shown = {"schema": BENCH_SCHEMA, "notes": self.notes, "left_out": self.left_out, "parts": self.parts}
         return shown | ({"failed": self.failed} if self.failed else {})
+
+    def __repr__(self) -> str:
+        """How much was measured; the figures are in `frame`."""
+        rows = ", ".join(f"{name}: {len(rows)} rows" for name, rows in self.parts.items())
+        failed = f", {len(self.failed)} jobs failed" if self.failed else ""
+        return f"BenchResult({rows}{failed}{'' if self.path is None else f', {str(self.path)!r}'})"
 
     def _repr_html_(self) -> str:
         """The first rows of every part, for a notebook."""
@@ -165,7 +172,7 @@ def bench(
     cache: str | Path | None = None,
     backend: str = "serial",
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> BenchResult:
     """Measure a suite on a grid of models, tasks and seeds.
 
@@ -183,7 +190,7 @@ def bench(
             words, see `LoadedTask.split`; default: the suite's.
         out: the directory for results; None = nothing is written.
         cache, backend, workers: as in `run`.
-        progress: called with what is being done, how much is done and how much there is.
+        progress: called with what is being done, how much is done and how much there is; or whether a bar is shown.
 
     Raises:
         AntagonismError: something asked for is wrong; nothing has been created then.
@@ -191,7 +198,8 @@ def bench(
     """
     plan = plan_bench(suite, model, tasks=tasks, data=data, text=text, seed=seed, form=form, shots=shots)
     where = None if out is None else expanded(out)
-    return carry_bench(plan, where, cache=cache, backend=backend, workers=workers, progress=progress)
+    with told(progress) as tell:
+        return carry_bench(plan, where, cache=cache, backend=backend, workers=workers, progress=tell)
 
 
 def plan_bench(

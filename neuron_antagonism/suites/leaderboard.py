@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from neuron_antagonism.progress import Progress
 from neuron_antagonism.suites.bench import BenchResult, Data, bench
 from neuron_antagonism.suites.plan import listed
 from neuron_antagonism.suites.spec import Suite, find_suite
+from neuron_antagonism.suites.told import told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ def leaderboard(
     cache: str | Path | None = None,
     backend: str = "serial",
     workers: int = 1,
-    progress: Progress | bool = True,
+    progress: Progress | bool | None = True,
     **fields: Any,
 ) -> Leaderboard:
     """Score every neuron with every scorer, and judge the scores by causal truth.
@@ -117,14 +117,8 @@ def leaderboard(
     }
     how: dict[str, Any] = {"data": data, "seed": seeds, "out": out, "cache": cache, "backend": backend}
     how |= {"form": form, "shots": shots}
-    with _reported(progress) as told:
-        return Leaderboard(bench(Suite.of(spec, NAME), model, workers=workers, progress=told, **how))
+    with told(progress) as tell:
+        return Leaderboard(bench(Suite.of(spec, NAME), model, workers=workers, progress=tell, **how))
 
 
 _OURS = {"part", "name", "tasks", "scorers", "judges", "options"}
-
-
-def _reported(progress: Progress | bool) -> Any:
-    from neuron_antagonism.report.progress import reporter
-
-    return reporter(quiet=not progress) if isinstance(progress, bool) else nullcontext(progress)

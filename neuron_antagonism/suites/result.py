@@ -37,7 +37,7 @@ Fetch = Callable[[Mapping[str, str]], Payload]
 """What a unit holds that a manifest names by kind, file and key."""
 
 
-@dataclass
+@dataclass(repr=False)
 class RunResult:
     """What a run found.
 
@@ -111,6 +111,12 @@ class RunResult:
         from neuron_antagonism.suites.pages import sources_of
 
         return Plots([RunSource("run", self.manifest, self.results)] if self.path is None else sources_of([self.path]))
+
+    def __repr__(self) -> str:
+        """What was run; the figures are in `table`."""
+        of = self.manifest["config"]
+        where = "" if self.path is None else f", {str(self.path)!r}"
+        return f"RunResult({of['model']!r}, tasks {', '.join(of['tasks'])}, scorers {', '.join(of['scorers'])}{where})"
 
     def _repr_html_(self) -> str:
         """The answer and the cells of the shown protocol, for a notebook."""

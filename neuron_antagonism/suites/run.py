@@ -35,6 +35,7 @@ from neuron_antagonism.suites.directory import (
 )
 from neuron_antagonism.suites.plan import Plan, listed, make_plan, plain
 from neuron_antagonism.suites.result import RunResult, finished, load_run
+from neuron_antagonism.suites.told import told
 
 if TYPE_CHECKING:
     from neuron_antagonism.model.hooked import HookedModel
@@ -58,7 +59,7 @@ def run(
     backend: str = "serial",
     workers: int = 1,
     reference: str | HookedModel | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> RunResult:
     """Find the good and bad neurons of tasks, edit them, and measure the effect.
@@ -77,7 +78,7 @@ def run(
         backend: "serial", "processes" or "ray": where tasks are carried out.
         workers: how many tasks at a time.
         reference: the model whose understanding stratifies the sets, a name or loaded; default: the model itself.
-        progress: called with what is being done, how much is done and how much there is.
+        progress: called with what is being done, how much is done and how much there is; or whether a bar is shown.
         options: further fields of `RunConfig`: data, options, budget, seed, identify, select, evaluate, engine, …
 
     Raises:
@@ -101,7 +102,8 @@ def run(
     asked = _config(given, config, directory if resume else None, scorers)
     loaded = None if isinstance(model, str) else model
     plan = make_plan(asked, model=loaded, tasks=tasks or (), scorers=scorers or (), reference=reference)
-    return carry(plan, directory, cache=cache, backend=backend, workers=workers, progress=progress)
+    with told(progress) as tell:
+        return carry(plan, directory, cache=cache, backend=backend, workers=workers, progress=tell)
 
 
 def _config(

@@ -182,9 +182,8 @@ def check(spec: Spec, where: Where) -> None:
         if value
     ]
     if len(given) != 1:
-        raise malformed(
-            where("columns"), " and ".join(given) or "none", "one of columns.distractors, columns.options and labels"
-        )
+        accepted = "one of columns.distractors, columns.options, and labels (the classes, where answers are classes)"
+        raise malformed(where("columns"), " and ".join(given) or "no wrong answers", accepted)
     used = [name for name in (columns.text, columns.answer, columns.labels) if name is not None]
     used += [*columns.distractors, *columns.options]
     if marked(spec):

@@ -181,7 +181,8 @@ class Ray:
         import torch
 
         # what no node has would be waited for without an end
-        most = max((int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+        nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+        most = max((int(node["Resources"].get("memory", 0)) for node in nodes if node["Alive"]), default=0)
         wanted: dict[str, Any] = {"num_cpus": _threads(), "num_gpus": 1 if torch.cuda.is_available() else 0}
         wanted["memory"] = min(self._memory, most)
         held = _Held(ray.remote(Actor).options(max_restarts=0, **wanted).remote(_threads()))
