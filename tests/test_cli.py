@@ -128,7 +128,7 @@ class TestRefused:
             (["--task", "sentiment"], "task 'sentiment' was given twice"),
             (
                 ["--model", "demoo"],
-                "unknown model 'demoo'; did you mean 'demo'? accepted: demo, a local directory, or a",
+                "unknown model 'demoo'; did you mean 'demo'? accepted: demo, a local directory, a GGUF file, or a",
             ),
             (["--model", "no/such-model"], "unknown model 'no/such-model'"),
             (["--model", "empty"], "the model empty is a file"),
