@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,6 +23,8 @@ from neuron_antagonism import tensors
 from neuron_antagonism.method.evaluate import fingerprint
 from neuron_antagonism.method.shared import common, specific
 from neuron_antagonism.metrics.outcomes import MODES
+from neuron_antagonism.parts import cross
+from neuron_antagonism.parts.sharing import Sharing
 from neuron_antagonism.report.grids import FORMS, Grid, Section
 from neuron_antagonism.report.paper.cells import average
 from neuron_antagonism.report.paper.companions import comparisons, intervals
@@ -31,6 +34,7 @@ from neuron_antagonism.report.paper.tables import LAYOUTS, TABLES
 from neuron_antagonism.runs.unit import Payload
 from neuron_antagonism.suites.spec import Suite, find_suite, joined
 from neuron_antagonism.units import answers
+from neuron_antagonism.units.examples import Prepared
 from neuron_antagonism.units.neurons import Candidate, candidates_of
 
 one_thread = tiny.one_thread
@@ -561,6 +565,39 @@ def test_what_has_no_match_is_told(tmp_path):
     whole = one(found, "counted", asked="ner", neurons="all")
     assert (whole["matched_draws"], whole["matched_rac"], whole["beyond_rac_p"]) == (0, None, None)
     assert any("ner: ace, all: no matched neurons: layer" in note for note in found.notes)
+
+
+def test_other_tasks_are_read_where_their_own_answers_are(tmp_path, monkeypatch):
+    """Before and after an edit answers are read at the same place, whoever's neurons are edited."""
+    real, asked = cross.evaluate_many, []
+
+    def heard(model: Any, examples: Any, *args: Any, **how: Any) -> Any:
+        asked.append((fingerprint(examples), json.loads(json.dumps(model.letters.told()))))
+        return real(model, examples, *args, **how)
+
+    monkeypatch.setattr(cross, "evaluate_many", heard)
+    part = {"part": "cross", "name": "counted", "counts": {"ner": [7, 12], "sentiment": [3, 3]}, **SIZES}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        na.bench(Suite.of({"name": "s", "tasks": TASKS, "parts": [part]}, "s"), "demo", out=tmp_path / "out")
+    drawn = [tensors.read(file)[1] for file in (tmp_path / "out" / "examples").iterdir()]
+    told = {fingerprint(Prepared(Payload(meta)).split.evaluate): meta["letters"] for meta in drawn}
+    assert len(asked) == 4
+    assert all(letters == told[examples] for examples, letters in asked)
+
+
+def test_what_is_common_in_both_roles_is_left_out():
+    """Good for two tasks and bad for two others: no edit could strengthen and weaken it at once."""
+    good = {"a": [(0, 1), (0, 2)], "b": [(0, 1), (0, 2)], "c": [(1, 1)], "d": [(1, 2)]}
+    bad = {"a": [(2, 1)], "b": [(2, 1)], "c": [(0, 1)], "d": [(0, 1)]}
+    ranked = {
+        role: {task: na.NeuronSet.of(pairs) for task, pairs in own.items()}
+        for role, own in (("good", good), ("bad", bad))
+    }
+    part: Any = SimpleNamespace(rankings=lambda *_: ranked)
+    (found,) = candidates_of(Sharing(part, (), "ace", 2, 2)._chosen(part))
+    assert found.bad is not None
+    assert (list(found.good), list(found.bad)) == ([(0, 2)], [(2, 1)])
 
 
 def test_a_table_that_was_deleted_comes_back(measured, monkeypatch):

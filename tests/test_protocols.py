@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neuron_antagonism.errors import DataError, UsageError
 from neuron_antagonism.metrics.bootstrap import Resamples, holm
 from neuron_antagonism.metrics.compare import compare
-from neuron_antagonism.metrics.differences import corrected, differences, net_effects
+from neuron_antagonism.metrics.differences import corrected, differences, gains, net_effects
 from neuron_antagonism.metrics.outcomes import MODES, Outcomes
 from neuron_antagonism.metrics.protocols import PROTOCOLS, Cell, averages, cells, cells_at
 from neuron_antagonism.metrics.sweeps import Sweep, Swept, best_ratio
@@ -341,6 +341,16 @@ def test_differences_against_draws():
     assert found["degrade", "rac"].p_value == 1.0
     (cell,) = [c for c in cells(sweeps, "held-out") if (c.scorer, c.mode) == ("random", "enhance")]
     assert cell.population_acc is None
+
+
+def test_gains_are_of_those_that_choose():
+    """Both kinds of neurons against one: nothing is told of a scorer with one ratio, against itself."""
+    before = [2] * 6
+    both = Sweep("ace", swept(before, {10: [1] * 6, 5: [3] * 6}), swept(before, {5: [3] * 6, 10: [1] * 6}))
+    found = gains([both, fixed_ratio("act", [3] * 6, before)], 10)
+    assert {d.method for d in found} == {"ace"}
+    d = next(d for d in found if (d.mode, d.metric) == ("enhance", "rac"))
+    assert (d.difference, d.points) == (100.0, pytest.approx(200 / 3))
 
 
 def test_differences_with_nothing_before_are_na():

@@ -25,10 +25,14 @@ from neuron_antagonism import demo
 from neuron_antagonism.method import attribute as attribute_module
 from neuron_antagonism.model.hooked import HookedModel
 from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
+from neuron_antagonism.runs.unit import Memory, Payload
 from neuron_antagonism.suites import result as result_module
 from neuron_antagonism.suites.cost import Estimate
 from neuron_antagonism.suites.plan import make_plan
 from neuron_antagonism.units import steps as steps_module
+from neuron_antagonism.units.answers import Asking
+from neuron_antagonism.units.examples import Sizes
 
 one_thread = tiny.one_thread
 
@@ -508,6 +512,20 @@ class TestAgain:
         monkeypatch.setenv("NEURON_ANTAGONISM_JSONL", str(tmp_path / "events.jsonl"))
         na.run(model, out=where(alone), **ALONE)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_sets_of_other_strata_are_other_answers(model):
+    """Answers without an edit hold the strata: of equal examples each reference's are a unit of their own."""
+    job, shelf, keys = Job(ModelSource.of(model, {}), TaskSource.of("sentiment", 0), 0), Memory(), []
+    for number, understood in enumerate((True, False, None), start=2):
+        sizes = Sizes(number, 0, 1, stratified=understood is not None)
+        row = {"set": "evaluate", "understood": understood, "item": None, "proxies": []}
+        about = {"rows": [row], "hashes": {"evaluate": "the same"}, "engine": {"name": "replay"}}
+        shelf.put(sizes.unit(job), Payload(about))
+        unit = Asking(sizes, "evaluate").unit(job, shelf)
+        assert unit is not None
+        keys.append(unit.key)
+    assert len(set(keys)) == 3
 
 
 CHAIN = {"scores", "neurons", "answers", "text", "described"}

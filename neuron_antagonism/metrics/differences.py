@@ -113,8 +113,8 @@ def net_effects(sweeps: Sequence[Sweep], protocol: str, *, resamples: Resamples 
 def gains(sweeps: Sequence[Sweep], tenths: int, *, resamples: Resamples | None = None) -> list[Difference]:
     """Every scorer without draws at the ratio that `held-out` chooses against itself at a given one, in tenths.
 
-    By mode and metric; a scorer that was not evaluated at the given ratio is left out. `resamples` and errors are those
-    of `protocols.cells`.
+    By mode and metric; a scorer that was not evaluated at the given ratio, or has no ratio to choose, is left out.
+    `resamples` and errors are those of `protocols.cells`.
     """
     resamples = prepared(sweeps, resamples)
     rule = rule_of(sweeps, SHOWN, sweeps[0].scorer, ())
@@ -122,7 +122,7 @@ def gains(sweeps: Sequence[Sweep], tenths: int, *, resamples: Resamples | None =
     for group in groups_of(sweeps).values():
         fixed = {} if len(group) > 1 else {one.mode: one for one in derive(group, "fixed", at_ratio(tenths), None)}
         for cell in derive(group, SHOWN, rule, None) if fixed else ():
-            if cell.mode in fixed:
+            if cell.mode in fixed and cell.chosen_on:
                 found += [_against(cell, fixed[cell.mode], group, group, metric, resamples) for metric in METRICS]
     return found
 

@@ -25,10 +25,10 @@ class CommonRows(GroupRows):
     """The part `common`: a row for each task, protocol, scorer and direction.
 
     A neuron is common where it is among the `count` good neurons of at least two tasks, or among the bad ones; lists
-    are deepened until there are `count` of a role. A row holds what a row of the part `effects` does of the edit, how
-    many common neurons there were of each role, and how deep one had to go. `matched_…` is what random neurons of the
-    same layers and activity do in their place under the protocols `matched` and `held-out`, `beyond_…` how much further
-    the common ones get.
+    are deepened until there are `count` of a role; what is common in both roles is left out of both. A row holds what a
+    row of the part `effects` does of the edit, how many common neurons there were of each role, and how deep one had to
+    go. `matched_…` is what random neurons of the same layers and activity do in their place under the protocols
+    `matched` and `held-out`, `beyond_…` how much further the common ones get.
     """
 
     kind = "common"

@@ -112,10 +112,10 @@ class CrossRows(GroupRows):
         for other in group if cases else ():
             if self.spec.counts and other.name not in self.spec.counts:
                 continue
-            there = self.split_of(desk, other)
             told = desk.told(f"{self.name}, {other.name}")
             edits, seed = [edit for case in cases for edit in (case.edit, *case.matched)], desk.job.seed
-            after = iter(evaluate_many(desk.model, there.evaluate, edits, seed=seed, progress=told))
+            with self.asking(desk, other) as there:
+                after = iter(evaluate_many(desk.model, there.evaluate, edits, seed=seed, progress=told))
             unedited = Asking(self.sizes, "evaluate").unit(other, desk.shelf)
             base = Asked(held(desk.shelf, unedited)).baseline
             resamples, read = base.resamples(seed), there.natural.counts

@@ -34,7 +34,7 @@ KIND = MATCHED = "matched"
 """What such neurons are called where a scorer's name stands."""
 
 SHOWN_OF_MATCHED = ("rac", "rac_interval", "rcc", "rcc_interval", "population_acc", "population_acc_interval")
-"""What a row holds of the cell of matched sets: means over their draws, and what 95 % of them span."""
+"""What a row holds of the cell of matched sets: means over draws, and their spread (2.5 and 97.5 % percentiles)."""
 
 
 def mean_abs(desk: Desk, examples: Sequence[Example], site: str) -> Float[np.ndarray, "layer neuron"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,23 @@ class TaskRows(Rows):
 
     def split_of(self, desk: Desk, job: Job) -> Split:
         """The examples of any job of the group."""
+        return self._prepared(desk, job).split
+
+    @contextmanager
+    def asking(self, desk: Desk, job: Job) -> Iterator[Split]:
+        """The same to be asked: the model reads answers where it does in that job, as the job's own answers do."""
+        prepared, letters = self._prepared(desk, job), desk.model.letters
+        before = letters.told()
+        letters.recall(prepared.payload.meta["letters"])
+        try:
+            yield prepared.split
+        finally:
+            letters.recall(before)
+
+    def _prepared(self, desk: Desk, job: Job) -> Prepared:
         payload = desk.shelf.get(self.sizes.unit(job))
         assert payload is not None
-        return Prepared(payload).split
+        return Prepared(payload)
 
 
 class GroupRows(TaskRows):

@@ -63,6 +63,10 @@ class Sharing:
             shared = {role: common(tasks, self.count, self.count) if tasks else None for role, tasks in ranked.items()}
             sets = {role: None if one is None else one.neurons for role, one in shared.items()}
             about = {f"depth_{role}": None if one is None else one.depth for role, one in shared.items()}
-        assert sets["good"] is not None
-        found = packed([Candidate(self.scorer, 0, sets["good"], sets["bad"])])
+        good, bad = sets["good"], sets["bad"]
+        assert good is not None
+        if bad is not None:
+            # what helps two tasks and hinders two others can't be strengthened and weakened at once
+            good, bad = good - bad, bad - good
+        found = packed([Candidate(self.scorer, 0, good, bad)])
         return Payload(dict(found.meta) | about, found.arrays)

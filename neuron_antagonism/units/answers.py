@@ -83,8 +83,9 @@ class Asking:
         prepared = self.sizes.of(job, shelf)
         if prepared is None:
             return None
-        # ties are broken by the seed
-        what = [job.model.id, prepared.set_hash(self.name), prepared.engine["name"], job.seed, edits]
+        # ties are broken by the seed; answers without an edit hold the strata, which are a reference's, not the set's
+        edited = prepared.strata(self.name) if edits is None else edits
+        what = [job.model.id, prepared.set_hash(self.name), prepared.engine["name"], job.seed, edited]
         needs = [self.sizes.unit(job), *(unit for unit in (self.neurons, self.fits) if unit is not None)]
         return Unit(KIND, label, key_of(KIND, *what), self, needs=tuple(needs))
 

@@ -155,6 +155,10 @@ class Prepared:
             raise UsageError(f"{self.model['name']} has no site {site!r}; accepted: {', '.join(map(repr, there))}")
         return int(there[site] * self.model["layers"])
 
+    def strata(self, name: str) -> list[bool | None]:
+        """Of each example of a set, whether the reference understands it; None where there is no reference."""
+        return [row["understood"] for row in self.payload.meta["rows"] if row["set"] == name]
+
     def set_hash(self, name: str, first: int | None = None) -> str:
         """A hash of a set, or of its first examples: of their items and questions, and of nothing else."""
         if first is None:

@@ -20,14 +20,15 @@ COMPARED = {"method": "{method} − this", "both": "both − this", "beyond": "t
 
 FIGURES_NOTE = (
     "RAC, RCC: in %, signed: + is what the edit is for. As it comes: accuracy after less before, in points, where "
-    "understood examples are as frequent as in the data. [..]: 95 % interval over texts (of random draws, over draws), "
-    "for this choice of identification examples; none where the ratio was chosen on the evaluation set itself. "
+    "understood examples are as frequent as in the data. [..]: 95 % interval over texts, for this choice of "
+    "identification examples; none where the ratio was chosen on the evaluation set itself. Of random draws, whatever "
+    "the protocol, their spread: the 2.5 and 97.5 % percentiles, of a few draws nearly the least and the greatest. "
     "Edited: good:bad neurons. Averages over tasks are in the paper's form of this table, without an interval: that "
     "takes the resamples of all tasks together, which rows do not hold."
 )
 MATCHED_NOTE = (
     "× matched: means over draws of random neurons in their place, as many of each layer and about as active, edited "
-    "alike; where a ratio is chosen, of three."
+    "alike; where each set chooses its ratio, they choose of three, the others of eleven."
 )
 SEEDS_NOTE = "Of several seeds: each by itself, then their mean (smallest to largest, standard deviation)."
 COMPARED_NOTES = {
@@ -36,7 +37,8 @@ COMPARED_NOTES = {
     "both": "both − this: how much further the same scorer gets with good and bad neurons, at the ratio that it chose "
     "on other examples, than with this kind alone.",
     "beyond": "this − matched: how much further these neurons get than random ones in their place, as many of each "
-    "layer and about as active, on average over draws.",
+    "layer and about as active, on average over draws; where each set chooses its ratio, they choose of three and "
+    "these of eleven.",
 }
 TESTS_NOTE = (
     "In % of the unedited level, + = the first does more of what is wanted. [..]: 95 % interval over texts, and over "
