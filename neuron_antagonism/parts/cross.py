@@ -114,7 +114,7 @@ class CrossRows(GroupRows):
                 continue
             told = desk.told(f"{self.name}, {other.name}")
             edits, seed = [edit for case in cases for edit in (case.edit, *case.matched)], desk.job.seed
-            with self.asking(desk, other) as there:
+            with self.reading(desk, other) as there:
                 after = iter(evaluate_many(desk.model, there.evaluate, edits, seed=seed, progress=told))
             unedited = Asking(self.sizes, "evaluate").unit(other, desk.shelf)
             base = Asked(held(desk.shelf, unedited)).baseline

@@ -99,7 +99,7 @@ class GatingRows(TaskRows):
     def _answers(self, desk: Desk, job: Job, edits: Sequence[Edit]) -> list[Evaluation]:
         """Unedited, then under each edit, what the model answers to a job's questions."""
         told = desk.told(f"{self.name}, {job.name}")
-        with self.asking(desk, job) as split:
+        with self.reading(desk, job) as split:
             return evaluate_many(desk.model, split.evaluate, [None, *edits], seed=desk.job.seed, progress=told)
 
     def _about(self, case: _Case) -> dict[str, Any]:

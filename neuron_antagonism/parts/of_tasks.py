@@ -116,7 +116,7 @@ class TaskRows(Rows):
         return self._prepared(desk, job).split
 
     @contextmanager
-    def asking(self, desk: Desk, job: Job) -> Iterator[Split]:
+    def reading(self, desk: Desk, job: Job) -> Iterator[Split]:
         """The same to be asked: the model reads answers where it does in that job, as the job's own answers do."""
         prepared, letters = self._prepared(desk, job), desk.model.letters
         before = letters.told()
