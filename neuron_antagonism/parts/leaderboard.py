@@ -16,7 +16,7 @@ from neuron_antagonism.parts.judging.agreement import CEILING, ablated, ceiling,
 from neuron_antagonism.parts.judging.bench import Bench
 from neuron_antagonism.parts.judging.every import EVERY
 from neuron_antagonism.parts.rows import Rows
-from neuron_antagonism.parts.specs import Judging
+from neuron_antagonism.parts.specs import Judging, usual_acts
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import as_target, run_check
 from neuron_antagonism.runs.job import Job
@@ -155,7 +155,7 @@ class LeaderboardRows(Rows):
         """A unit for each judge and scorer."""
         prepared = self.sizes.of(job, shelf)
         assert prepared is not None
-        asked = self.spec.model_dump(mode="json")
+        asked, acts = self.spec.model_dump(mode="json"), [identity(one) for one in usual_acts()]
         for judge in self.judges:
             kind = EVERY[judge]
             fields = {name: asked[name] for name in kind.fields}
@@ -164,7 +164,7 @@ class LeaderboardRows(Rows):
             first = None if judge == "stability" else self.spec.identify
             sets = [prepared.set_hash("identify", first), prepared.set_hash("evaluate")]
             for name, unit in scores.items():
-                what: list[Any] = [judge, fields, target, sets, [need.key for need in needs], unit.key]
+                what: list[Any] = [judge, fields, target, acts, sets, [need.key for need in needs], unit.key]
                 # no other judge's figures are other ones for it
                 what += [kind.points] if kind.points else []
                 key = key_of(KIND, job.model.id, job.seed, self.classes.site, what)

@@ -71,7 +71,7 @@ def matched(
     for draw in range(count):
         drawn = matched_random([own.good, bad], active, rng)
         one, two = (NeuronSet.of([(int(a), int(b)) for a, b in pairs], own.good.site) for pairs in drawn)
-        found.append(Candidate(MATCHED, draw, one, None if own.bad is None else two, draws=True))
+        found.append(Candidate(MATCHED, draw, one, None if own.bad is None else two))
     return found
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.rows import Rows
-from neuron_antagonism.parts.specs import Antagonism, Choices, Gating, Layers, Swept
+from neuron_antagonism.parts.specs import Antagonism, Choices, Gating, Layers, Swept, usual_acts
 from neuron_antagonism.parts.sweeping import Sweeping
-from neuron_antagonism.plugin.base import Intervention, Scorer
+from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.job import Job
@@ -88,10 +88,9 @@ class TaskRows(Rows):
 
     def sweeping(self, job: Job, shelf: Shelf, budget: int) -> Sweeping:
         """Edits of a budget as a run makes them where nothing else is asked for, of a job whose examples are there."""
-        usual = RunConfig()
-        strengthen, weaken = (registry().make(Intervention, name) for name in (usual.strengthen, usual.weaken))
+        strengthen, weaken = usual_acts()
         choosing = Choosing(self._scoring(job, shelf), budget)
-        return Sweeping(self.sizes, Acting(choosing, strengthen, weaken, usual.positions, self.classes.site))
+        return Sweeping(self.sizes, Acting(choosing, strengthen, weaken, RunConfig().positions, self.classes.site))
 
     def neurons_of(self, job: Job, shelf: Shelf, name: str, budget: int) -> Unit:
         """A scorer's good and bad neurons, of a job whose scores are there."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.plugin.base import Configurable, Intervention, Scorer, Target
 from neuron_antagonism.plugin.manager import as_target, registry
 from neuron_antagonism.plugin.scorers import own_target
-
-if TYPE_CHECKING:
-    from neuron_antagonism.runs.config import RunConfig
+from neuron_antagonism.runs.config import RunConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Tau = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -163,6 +161,11 @@ class Antagonism(OfTasks):
         return [*super().plugins(), *(registry().make(Intervention, name) for name in (self.strengthen, self.weaken))]
 
 
+def usual_acts() -> list[Intervention]:
+    """What is done to neurons that should act more and to those that should act less, where nothing else is asked."""
+    return [registry().make(Intervention, RunConfig.model_fields[name].default) for name in ("strengthen", "weaken")]
+
+
 JUDGES = ("agreement", "faithfulness", "control", "dose", "interaction", "stability", "planted", "cost")
 """By what scorers can be judged."""
 
@@ -265,8 +268,19 @@ class Swept(OfTasks, Published):
     )
     budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
 
+    def plugins(self) -> list[Configurable]:
+        """The scorers, and what is done to neurons."""
+        return [*super().plugins(), *usual_acts()]
 
-MATCHED_SETS = "matched random sets to compare with, from 0"
+
+def _none_or_several(count: int) -> int:
+    if count == 1:
+        raise ValueError("one draw has no spread")
+    return count
+
+
+Draws = Annotated[int, Field(strict=True, ge=0), AfterValidator(_none_or_several)]
+MATCHED_SETS = "matched random sets to compare with, 0 or at least 2"
 
 
 class Common(Swept):
@@ -276,7 +290,7 @@ class Common(Swept):
 
     part: Literal["common"]
     count: Count = Field(default=100, description="common neurons of each role, at least 1")
-    matched: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description=MATCHED_SETS)
+    matched: Draws = Field(default=0, description=MATCHED_SETS)
 
 
 class Budgets(Swept):
@@ -301,7 +315,7 @@ class Cross(Swept):
         default_factory=dict,
         description="by task, good and bad neurons, instead of the budget and a ratio; unset: budget and ratio",
     )
-    matched: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description=MATCHED_SETS)
+    matched: Draws = Field(default=0, description=MATCHED_SETS)
 
     @model_validator(mode="after")
     def _counted(self) -> Self:
@@ -428,8 +442,6 @@ class Run(OfTasks, Published):
     @field_validator("options")
     @classmethod
     def _of_a_run(cls, options: dict[str, Any]) -> dict[str, Any]:
-        from neuron_antagonism.runs.config import RunConfig
-
         for name in options:
             if name not in OF_A_RUN:
                 raise ValueError(f"options name {name!r}; accepted: {', '.join(OF_A_RUN)}")
@@ -441,8 +453,6 @@ class Run(OfTasks, Published):
 
     def config(self, **of_suite: Any) -> RunConfig:
         """The run's options; the suite says where units are, and how questions are answered."""
-        from neuron_antagonism.runs.config import RunConfig
-
         sizes = {"identify": self.identify, "select": self.select, "evaluate": self.evaluate}
         asked = {"scorers": self.scorers, "protocols": self.protocols}
         return RunConfig.of(**self.options, **sizes, **asked, **of_suite)

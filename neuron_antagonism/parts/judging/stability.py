@@ -16,6 +16,7 @@ from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
 from neuron_antagonism.types import Example
 from neuron_antagonism.units.neurons import Candidate, candidate_of
+from neuron_antagonism.units.scores import draws_of
 
 
 class Stability(Judge):
@@ -83,7 +84,7 @@ class Stability(Judge):
     ) -> dict[str, Attribution]:
         # what draws its scores draws others each time
         chosen = [at.scorers[name] for name in names]
-        scorers = [one.with_options(seed=at.seed + number) if one.draws else one for one in chosen]
+        scorers = [draws_of(one, at.desk.job, at.spec.draws)[number] if one.draws else one for one in chosen]
         settings = replace(at.settings, progress=at.told(self.name))
         return dict(zip(names, attribute_each(at.model, examples, scorers, settings), strict=True))
 

@@ -28,7 +28,7 @@ FIGURES_NOTE = (
 )
 MATCHED_NOTE = (
     "× matched: means over draws of random neurons in their place, as many of each layer and about as active, edited "
-    "alike; where each set chooses its ratio, they choose of three, the others of eleven."
+    "alike; where a ratio is chosen, each set chooses its own."
 )
 SEEDS_NOTE = "Of several seeds: each by itself, then their mean (smallest to largest, standard deviation)."
 COMPARED_NOTES = {
@@ -37,8 +37,7 @@ COMPARED_NOTES = {
     "both": "both − this: how much further the same scorer gets with good and bad neurons, at the ratio that it chose "
     "on other examples, than with this kind alone.",
     "beyond": "this − matched: how much further these neurons get than random ones in their place, as many of each "
-    "layer and about as active, on average over draws; where each set chooses its ratio, they choose of three and "
-    "these of eleven.",
+    "layer and about as active, on average over draws; where a ratio is chosen, each set chooses its own.",
 }
 TESTS_NOTE = (
     "In % of the unedited level, + = the first does more of what is wanted. [..]: 95 % interval over texts, and over "
