@@ -275,7 +275,7 @@ class Swept(OfTasks, Published):
 
 def _none_or_several(count: int) -> int:
     if count == 1:
-        raise ValueError("one draw has no spread")
+        raise ValueError("matched is 1, which has no spread; accepted: 0, or at least 2")
     return count
 
 
