@@ -378,3 +378,17 @@ class TestLoading:
         task.stems = ("{text} {colour}?",)
         with pytest.raises(na.DataError, match=r"has the field \{colour\}; accepted: \{text\}, plain names only"):
             na.load_task(task).split(2, 2, 2)
+
+
+def test_a_task_that_was_read_keeps_its_items():
+    """Whatever becomes of its data: the sets are those of the items that were read, and nothing is read twice."""
+    task = Listed(*items(60))
+    whole, read = na.load_task(task), na.load_task(task).read(0)
+    before = whole.split(identify=3, select=4, evaluate=6)
+    task.pool = task.pool[:20]
+    after = read.split(identify=3, select=4, evaluate=6)
+    assert texts(after.evaluate) == texts(before.evaluate)
+    assert after.report.rows == 60
+    assert texts(read.split(identify=3, select=4, evaluate=6).evaluate) == texts(before.evaluate)
+    # another seed may draw other items
+    assert read.split(identify=3, select=4, evaluate=6, seed=1).report.rows == 20

@@ -84,6 +84,7 @@ class LoadedTask:
         self.name = task.name
         self.source = source
         self.train = train
+        self._read: tuple[int, list[Item], list[Item]] | None = None
 
     def __repr__(self) -> str:
         """Name and source."""
@@ -166,8 +167,17 @@ class LoadedTask:
         report.notes += report.left_out_lines()
         return split
 
+    def read(self, seed: int) -> LoadedTask:
+        """The same with its data read: from here on it is of these items, whatever becomes of the files."""
+        other = LoadedTask(self.task, self.source, self.train)
+        other._read = seed, *self.items(seed)
+        return other
+
     def items(self, seed: int = 0) -> tuple[list[Item], list[Item]]:
         """Items of the test part and of the training part; without parts, everything is test."""
+        if self._read is not None and self._read[0] == seed:
+            _, known, learned = self._read
+            return [*known], [*learned]
         test: list[Item] = []
         train: list[Item] = []
         # a task counts what it leaves out of one reading

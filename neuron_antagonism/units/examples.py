@@ -77,11 +77,12 @@ class Sizes:
         from neuron_antagonism.engine.memory import check_fits
 
         job, model = desk.job, desk.model
-        if TaskSource.of(job.task.loaded, job.seed).id != job.task.id:
+        task = job.task.loaded.read(job.seed)
+        if TaskSource.of(task, job.seed).id != job.task.id:
             raise DataError(f"the data of task {job.name!r} is not what the run began with; accepted: the same data")
         for one in {id(one): one for one in (model, desk.reference)}.values():
             one.letters.recall([])
-        split = job.task.loaded.split(
+        split = task.split(
             self.identify,
             self.select,
             self.evaluate,
