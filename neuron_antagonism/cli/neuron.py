@@ -44,7 +44,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one neuron: scores and ranks, values by right answer, exact ablation effect, tokens it writes towards."""
-    match = re.fullmatch(r"(\d+)\.(\d+)", which)
+    match = re.fullmatch(r"([0-9]{1,99})\.([0-9]{1,99})", which)
     if match is None:
         raise UsageError(f"{which!r} names no neuron; accepted: layer and neuron, such as 3.117")
     if run is not None and model is not None:
@@ -60,9 +60,10 @@ def show(
     quiet_libraries()
     layer, index = int(match[1]), int(match[2])
     result = load_run(run) if run is not None else None
-    config = RunConfig.of(**(result.manifest["config"] if result is not None else {"model": model or "demo"}))
-    # what a finished run was allowed says nothing here
-    hooked = load_model(config.model, **config.loading(**{"trust_remote_code": False, **asked}))
+    config = RunConfig.of(
+        **(result.manifest["config"] if result is not None else {"model": "demo" if model is None else model})
+    )
+    hooked = load_model(config.model, **config.loading_again(**asked))
     check_neuron(layer, index, hooked.n_layers, hooked.n_neurons)
     if result is not None:
         for name in task or ():
