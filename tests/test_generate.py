@@ -272,6 +272,20 @@ def test_neuron_show_refuses(words, said, monkeypatch, capsys):
     assert err.count("\n") == 1
 
 
+def test_names_are_no_markup(tmp_path, monkeypatch, capsys):
+    """What a terminal would show in another way is shown as it stands: a model's name, a task's, a token."""
+    path = tiny.saved(tmp_path / "a[" / "b]")
+    task = tiny.labelled(tmp_path)
+    task.write_text(task.read_text().replace("name: mine", "name: x[red]y"))
+    sizes = {"identify": 2, "select": 4, "evaluate": 4, "stratified": False, "budget": 5}
+    run = na.run(model=str(path), tasks=[str(task)], scorers=["act"], out=tmp_path / "run", **sizes)
+    for words in (("neuron", "show", "0.0", str(run.path)), ("generate", str(run.path), "w1", "--mode", "enhance")):
+        code, out, _ = call(monkeypatch, capsys, *words, "-q")
+        assert code == 0
+        assert "x[red]y" in out
+        assert words[0] == "generate" or f"of {path}\n" in "".join(out.splitlines(keepends=True)[:2])
+
+
 def test_a_chat_tuned_model_is_asked_as_it_was_trained():
     """With a chat template the prompt is a user's message, and the continuation the reply to it."""
     words = tiny.tokenizer()

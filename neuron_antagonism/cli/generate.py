@@ -82,7 +82,7 @@ def _show(prompt: str, sides: tuple[object, ...], titles: tuple[str, str]) -> No
 
     def view() -> Columns:
         width = console.width // 2 - 2
-        panels = [Panel(Text(t), title=title, width=width) for t, title in zip(texts, titles, strict=True)]
+        panels = [Panel(Text(t), title=Text(title), width=width) for t, title in zip(texts, titles, strict=True)]
         return Columns(panels, equal=True)
 
     console.print(Text(prompt, style="dim"))

@@ -93,12 +93,13 @@ def _print(which: str, model: str, found: dict[str, tuple[dict[str, Standing], D
 
     from neuron_antagonism.report.run_table import WIDTH
 
-    console = Console(width=WIDTH)
+    # names of models and tasks, and tokens, may hold what rich would take for markup
+    console = Console(width=WIDTH, markup=False, highlight=False)
     described = next(iter(found.values()))[1]
     console.print(f"neuron {which} of {model}")
     for title, tokens in (("writes towards", described.promoted), ("writes against", described.suppressed)):
         shown = ", ".join(f"{text!r} {logit:+.2f}" for text, logit in tokens)
-        console.print(f"{title}: {shown}", markup=False, highlight=False)
+        console.print(f"{title}: {shown}")
     if any(scores for scores, _ in found.values()):
         table = Table("Task", "Scorer", "Score", "Rank", box=None, title="Scores", title_justify="left")
         for task, (scores, _) in found.items():
