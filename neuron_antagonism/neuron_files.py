@@ -54,13 +54,20 @@ def neuron_rows(path: str | Path) -> list[NeuronRow]:
 
 
 def _row(place: str, row: Any) -> NeuronRow:
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: {row!r:.80} is no neuron; accepted: {FIELDS}")
+    site = row.get("site")
+    if not isinstance(site, str | None):
+        raise DataError(f"{place}: the site {site!r:.80} is no name; accepted: a name such as post")
     try:
         layer, neuron = _index(row["layer"]), _index(row["neuron"])
         given = row.get("score")
+        if isinstance(given, bool):
+            raise ValueError(repr(given))
         score = None if given in (None, "") else float(given)
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{place}: {error!s:.200} is missing or no number; accepted: {FIELDS}") from None
-    return NeuronRow(place, layer, neuron, score, str(row.get("site") or "post"), row)
+    return NeuronRow(place, layer, neuron, score, site or "post", row)
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ import torch
 import neuron_antagonism as na
 from neuron_antagonism.cli.app import main
 from neuron_antagonism.method.describe import standing
+from neuron_antagonism.runs.config import RunConfig
 
 one_thread = tiny.one_thread
 
@@ -89,6 +90,9 @@ def test_generation_ends_at_the_context():
         (PROMPT, {"temperature": 1e-320}, "temperature is 1e-320"),
         (PROMPT, {"temperature": float("nan")}, "temperature is nan"),
         (PROMPT, {"max_new_tokens": 0}, "max_new_tokens is 0; accepted: a whole number from 1"),
+        (PROMPT, {"seed": -1}, "seed is -1; accepted: a whole number from 0"),
+        (PROMPT, {"seed": 2**63}, "seed is 9223372036854775808; accepted: a whole number from 0, below 2"),
+        (PROMPT, {"seed": 0.5}, "seed is 0.5; accepted: a whole number from 0"),
     ],
 )
 def test_what_is_refused(prompt, options, said):
@@ -237,6 +241,16 @@ def test_the_runs_own_way_of_loading_is_kept(finished, monkeypatch, capsys):
     assert seen == [("demo", "float64", "main")] * 2
 
 
+def test_what_is_said_now_goes_before_what_the_run_was_asked():
+    """A device before a spread over several, another place without a revision, and no trust that is not asked for."""
+    stored = {"device_map": "auto", "revision": "v1", "trust_remote_code": True, "dtype": "float64"}
+    config = RunConfig.of(**stored)
+    assert config.loading_again().items() >= {**stored, "trust_remote_code": False}.items()
+    assert config.loading_again(device="cpu").items() >= {"device": "cpu", "device_map": None}.items()
+    assert config.loading_again("here")["revision"] is None
+    assert config.loading_again(trust_remote_code=True)["trust_remote_code"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -246,6 +260,8 @@ def test_the_runs_own_way_of_loading_is_kept(finished, monkeypatch, capsys):
         (["0.0", "no/run"], "holds no finished run"),
         (["0.0", "no/run", "--model", "demo"], "--model demo was given beside a run"),
         (["99999999999999999999.1"], "does not exist in this model"),
+        (["9" * 5000 + ".1"], "names no neuron; accepted: layer and neuron"),
+        (["0.0", "--model", ""], "the model's name is empty; accepted: 'demo'"),
     ],
 )
 def test_neuron_show_refuses(words, said, monkeypatch, capsys):
@@ -254,6 +270,20 @@ def test_neuron_show_refuses(words, said, monkeypatch, capsys):
     assert code == 2
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_names_are_no_markup(tmp_path, monkeypatch, capsys):
+    """What a terminal would show in another way is shown as it stands: a model's name, a task's, a token."""
+    path = tiny.saved(tmp_path / "a[" / "b]")
+    task = tiny.labelled(tmp_path)
+    task.write_text(task.read_text().replace("name: mine", "name: x[red]y"))
+    sizes = {"identify": 2, "select": 4, "evaluate": 4, "stratified": False, "budget": 5}
+    run = na.run(model=str(path), tasks=[str(task)], scorers=["act"], out=tmp_path / "run", **sizes)
+    for words in (("neuron", "show", "0.0", str(run.path)), ("generate", str(run.path), "w1", "--mode", "enhance")):
+        code, out, _ = call(monkeypatch, capsys, *words, "-q")
+        assert code == 0
+        assert "x[red]y" in out
+        assert words[0] == "generate" or f"of {path}\n" in "".join(out.splitlines(keepends=True)[:2])
 
 
 def test_a_chat_tuned_model_is_asked_as_it_was_trained():

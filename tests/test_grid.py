@@ -281,6 +281,22 @@ def test_one_more_computes_its_own_alone(part, field, one, more, where, tmp_path
     assert written(tmp_path / "x") == written(tmp_path / "at once")
 
 
+def test_a_cache_without_a_directory(where, tmp_path, request):
+    """What only a cache keeps is not computed again either; another scorer computes its own alone."""
+    model, cache = str(where / "one"), tmp_path / "cache"
+    suites = [suite(where, {**TOGETHER, "scorers": names}) for names in (["act"], ["act", "kn"])]
+    first = na.bench(suites[0], model, cache=cache)
+    before = units(cache)
+    both = na.bench(suites[1], model, cache=cache)
+    assert {name: time for name, time in units(cache).items() if name in before} == before
+    asked = {"tasks": [str(where / "mine.yaml")], "scorers": ["act"], **RUN, **SIZES, "select": 2}
+    run = na.run(model=model, cache=cache, **asked)
+    request.getfixturevalue("no_model")
+    for what, expected in zip(suites, (first, both), strict=True):
+        assert na.bench(what, model, cache=cache).parts == expected.parts
+    assert na.run(model=model, cache=cache, **asked).results == run.results
+
+
 def test_plots_of_a_grid(where, tmp_path):
     """Every job has its own plot and values, which say of what they are."""
     values = {"part": "distributions", "name": "values", "share": 0.2}

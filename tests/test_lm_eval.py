@@ -39,6 +39,11 @@ print(json.dumps(found))
 """
 
 
+def as_if(run: na.RunResult, **options: Any) -> na.RunResult:
+    """The same run as if it had been asked for otherwise."""
+    return replace(run, manifest={**run.manifest, "config": {**run.manifest["config"], **options}})
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> na.RunResult:
     out = tmp_path_factory.mktemp("run") / "x"
@@ -129,18 +134,41 @@ def test_the_command(ran, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_runs_that_lm_eval_would_ask_otherwise(ran, tmp_path, changed, said):
-    other = replace(ran, manifest={**ran.manifest, "config": {**ran.manifest["config"], **changed}})
     with pytest.raises(na.UsageError, match=said):
-        na.export(other, format="lm-eval", task="ner", out=tmp_path / "x")
+        na.export(as_if(ran, **changed), format="lm-eval", task="ner", out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 def test_the_command_loads_the_model_alike(ran, tmp_path):
-    """Trust in its code, a spread over devices and an adapter are asked for again."""
-    options = {"trust_remote_code": True, "device_map": "auto", "adapter": "me/adapter", "revision": None}
-    other = replace(ran, manifest={**ran.manifest, "config": {**ran.manifest["config"], **options}})
-    command = na.export(other, format="lm-eval", task="ner", out=tmp_path / "x").questions["command"]
-    assert ",dtype=float32,peft=me/adapter,trust_remote_code=True,parallelize=True --tasks" in command
+    """A spread over devices and an adapter are asked for again; trust in its code where it is given now."""
+    other = as_if(ran, trust_remote_code=True, device_map="auto", adapter="me/adapter", revision=None)
+    for trust, said in ((False, ""), (True, "trust_remote_code=True,")):
+        made = na.export(other, format="lm-eval", task="ner", out=tmp_path / str(trust), trust_remote_code=trust)
+        assert f",dtype=float32,peft=me/adapter,{said}parallelize=True --tasks" in made.questions["command"]
+
+
+def test_the_command_is_for_the_directory_of_the_questions(ran, tmp_path, monkeypatch):
+    """It is carried out there: a model's directory, and an adapter's, are named by their whole paths."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("base", "adapter"):
+        Path(name).mkdir()
+    command = na.export(as_if(ran, model="base", adapter="adapter"), format="lm-eval", task="ner", out="x").questions
+    assert f"pretrained={tmp_path / 'base'},dtype=float32,peft={tmp_path / 'adapter'} --tasks" in command["command"]
+    made = na.export(as_if(ran, model="me/base", adapter="me/adapter"), format="lm-eval", task="ner", out="y").questions
+    assert "pretrained=me/base,dtype=float32,peft=me/adapter --tasks" in made["command"]
+
+
+def test_names_that_would_say_more_than_a_name(ran, tmp_path):
+    """A run may be somebody else's: a comma starts no argument, a line break no line of the task."""
+    other = as_if(ran, model="me/base,trust_remote_code=True")
+    with pytest.raises(na.UsageError, match=r"pretrained is 'me/base,trust_.* a comma .*accepted by lm-eval: names"):
+        na.export(other, format="lm-eval", task="ner", out=tmp_path / "x")
+    plain, odd = (
+        na.export(as_if(ran, model=name), format="lm-eval", task="ner", out=tmp_path / str(len(name))).path
+        for name in ("me/base", "me/base\nprocess_docs: x\u2028process_results: y")
+    )
+    tasks = [yaml.safe_load((folder / "neuron_antagonism_ner.yaml").read_text("utf-8")) for folder in (plain, odd)]
+    assert tasks[0] == tasks[1]
 
 
 def test_wrong_choices(ran, tmp_path):

@@ -119,6 +119,7 @@ def test_a_device_map_changes_nothing(name, tmp_path):
     [
         ({"device_map": "atuo"}, "unknown device_map 'atuo'; did you mean 'auto'?"),
         ({"device_map": {"": "gpu"}}, "device 'gpu' can't be used"),
+        ({"device_map": {}}, "device_map is empty; accepted: devices by module"),
         ({"device_map": "auto", "device": "cpu"}, "device and device_map were both given"),
         ({"revision": "v2"}, "revision 'v2' was given for .*, a directory; accepted: for a Hub id"),
         ({"load_in_8bit": True, "load_in_4bit": True}, "were both given; accepted: one of them"),

@@ -76,6 +76,8 @@ def test_a_runs_neurons_are_read_by_task_and_scorer(tmp_path):
         ("layer,neuron\n1,2\n", "a role, or a score whose sign tells it"),
         ("layer,neuron,score\n1,2,0\n", "a score other than 0"),
         ("layer,neuron,score\n1,2,nan\n", "line 2: found"),
+        ("layer,neuron,score\n1,2,1e300\n", "line 2: found 1e+300; accepted: CSV or JSON rows of layer, neuron, and"),
+        ("layer,neuron,score\n1,2,-1e-300\n", "line 2: found -1e-300; accepted: CSV or JSON rows of layer, neuron,"),
         ("layer,neuron,role\n1.7,2,good\n", "line 2: invalid literal for int() with base 10: '1.7'"),
         ("layer,neuron,score\n-1,2,3\n", "line 2: '-1' is missing or no number"),
         ("layer,neuron,score\n3,2,3\n", "neuron 3.2 does not exist in this model; accepted: layers 0 to 2"),

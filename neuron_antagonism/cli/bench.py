@@ -51,7 +51,9 @@ def bench(
     ] = False,
     model: Annotated[
         list[str] | None,
-        panels.model("--model", help="'demo' (embedded), a local directory, or a Hub id; repeatable. Default: demo."),
+        panels.model(
+            "--model", help="'demo' (embedded), a local directory, a GGUF file, or a Hub id; repeatable. Default: demo."
+        ),
     ] = None,
     asked: dict[str, Any],
     task: Annotated[

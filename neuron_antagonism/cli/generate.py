@@ -54,8 +54,7 @@ def generate(
     if positions is not None:
         edit = edit.at(positions)
     config = RunConfig.of(**result.manifest["config"])
-    # what a finished run was allowed says nothing here
-    hooked = load_model(model or config.model, **config.loading(**{"trust_remote_code": False, **asked}))
+    hooked = load_model(config.model if model is None else model, **config.loading_again(model, **asked))
     how: dict[str, Any] = {"max_new_tokens": tokens, "temperature": temperature, "seed": seed}
     sides = (pieces(hooked, text, None, **how), pieces(hooked, text, edit, **how))
     if json:
@@ -83,7 +82,7 @@ def _show(prompt: str, sides: tuple[object, ...], titles: tuple[str, str]) -> No
 
     def view() -> Columns:
         width = console.width // 2 - 2
-        panels = [Panel(Text(t), title=title, width=width) for t, title in zip(texts, titles, strict=True)]
+        panels = [Panel(Text(t), title=Text(title), width=width) for t, title in zip(texts, titles, strict=True)]
         return Columns(panels, equal=True)
 
     console.print(Text(prompt, style="dim"))

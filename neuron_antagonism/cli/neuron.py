@@ -32,7 +32,9 @@ def _group(ctx: typer.Context) -> None:
 def show(
     which: Annotated[str, typer.Argument(metavar="L.N", help="Layer and neuron, such as 3.117.")],
     run: Annotated[Path | None, typer.Argument(help="A run, for its model, its questions and its scores.")] = None,
-    model: Annotated[str | None, typer.Option(help="Without a run: 'demo', a directory, or a Hub id.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Without a run: 'demo', a directory, a GGUF file, or a Hub id.")
+    ] = None,
     task: Annotated[
         list[str] | None, typer.Option("--task", help="A task; repeatable. Default: the run's, or the four shipped.")
     ] = None,
@@ -44,7 +46,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show one neuron: scores and ranks, values by right answer, exact ablation effect, tokens it writes towards."""
-    match = re.fullmatch(r"(\d+)\.(\d+)", which)
+    match = re.fullmatch(r"([0-9]{1,99})\.([0-9]{1,99})", which)
     if match is None:
         raise UsageError(f"{which!r} names no neuron; accepted: layer and neuron, such as 3.117")
     if run is not None and model is not None:
@@ -60,9 +62,10 @@ def show(
     quiet_libraries()
     layer, index = int(match[1]), int(match[2])
     result = load_run(run) if run is not None else None
-    config = RunConfig.of(**(result.manifest["config"] if result is not None else {"model": model or "demo"}))
-    # what a finished run was allowed says nothing here
-    hooked = load_model(config.model, **config.loading(**{"trust_remote_code": False, **asked}))
+    config = RunConfig.of(
+        **(result.manifest["config"] if result is not None else {"model": "demo" if model is None else model})
+    )
+    hooked = load_model(config.model, **config.loading_again(**asked))
     check_neuron(layer, index, hooked.n_layers, hooked.n_neurons)
     if result is not None:
         for name in task or ():
@@ -92,12 +95,13 @@ def _print(which: str, model: str, found: dict[str, tuple[dict[str, Standing], D
 
     from neuron_antagonism.report.run_table import WIDTH
 
-    console = Console(width=WIDTH)
+    # names of models and tasks, and tokens, may hold what rich would take for markup
+    console = Console(width=WIDTH, markup=False, highlight=False)
     described = next(iter(found.values()))[1]
     console.print(f"neuron {which} of {model}")
     for title, tokens in (("writes towards", described.promoted), ("writes against", described.suppressed)):
         shown = ", ".join(f"{text!r} {logit:+.2f}" for text, logit in tokens)
-        console.print(f"{title}: {shown}", markup=False, highlight=False)
+        console.print(f"{title}: {shown}")
     if any(scores for scores, _ in found.values()):
         table = Table("Task", "Scorer", "Score", "Rank", box=None, title="Scores", title_justify="left")
         for task, (scores, _) in found.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
@@ -36,7 +37,8 @@ class Shown:
 
 
 def _steps(text: str) -> int | str:
-    return int(text) if text.removeprefix("-").isdecimal() else text
+    # of more digits Python makes no number at all
+    return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text
 
 
 def _map(text: str) -> Any:

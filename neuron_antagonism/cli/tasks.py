@@ -28,7 +28,10 @@ def tasks(
         str | None, typer.Argument(help="Show this one, or the one that a file like task.yaml states.")
     ] = None,
     model: Annotated[
-        str | None, panels.model("--model", help="Ask it a few dozen questions too: 'demo', a directory, or a Hub id.")
+        str | None,
+        panels.model(
+            "--model", help="Ask it a few dozen questions too: 'demo', a directory, a GGUF file, or a Hub id."
+        ),
     ] = None,
     asked: dict[str, Any],
     data: Data = None,

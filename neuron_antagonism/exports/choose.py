@@ -78,14 +78,9 @@ def base_model(chosen: Chosen, model: HookedModel | str | None, device: str | No
         raise UsageError("an edit is exported for a model; accepted: model=, the one it was made for")
     else:
         config = RunConfig.of(**manifest["config"]) if manifest else RunConfig()
-        # a run may be somebody else's: that it trusted its model says nothing here
-        loading = config.loading(trust_remote_code=trust)
-        if device is not None:
-            loading |= {"device": device, "device_map": None}
-        if model is not None:
-            loading["revision"] = None
+        loading = config.loading_again(model, trust_remote_code=trust, device=device)
         try:
-            loaded = load_model(model or config.model, **loading)
+            loaded = load_model(config.model if model is None else model, **loading)
         except ModelError as error:
             hint = "" if model else "; the run's model can also be given: model=, --model"
             raise ModelError(f"{error}{hint}") from None

@@ -117,7 +117,8 @@ def export(
     out = expanded(out)
     check_free(out)
     if format == HARNESS:
-        return _questions(what, out, task, [name for name, v in (("scorer", scorer), ("mode", mode)) if v is not None])
+        choices = [name for name, value in (("scorer", scorer), ("mode", mode)) if value is not None]
+        return _questions(what, out, task, choices, trust_remote_code)
     chosen = choose(what, task, scorer, mode)
     base: HookedModel | None = None
     if format in WEIGHTS:
@@ -147,14 +148,14 @@ def export(
     )
 
 
-def _questions(what: object, out: Path, task: str | None, choices: list[str]) -> Export:
+def _questions(what: object, out: Path, task: str | None, choices: list[str], trust: bool) -> Export:
     if choices:
         raise UsageError(f"{', '.join(choices)}: choices among edits; accepted by {HARNESS}: none of them, and a task")
     result = load_run(what) if isinstance(what, str | Path) else what
     if not isinstance(result, RunResult):
         raise UsageError(f"{what!r:.80} holds no questions; accepted by {HARNESS}: a run's result or directory")
     with placed(out) as folder:
-        found = write_task(folder, result, task)
+        found = write_task(folder, result, task, trust_remote_code=trust)
     names = {"task": found.pop("task")}
     return Export(out, HARNESS, sizes(out), None, names=names, questions=found)
 

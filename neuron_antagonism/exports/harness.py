@@ -10,7 +10,7 @@ from typing import Any
 
 from neuron_antagonism import demo
 from neuron_antagonism.errors import UsageError
-from neuron_antagonism.files import file_name
+from neuron_antagonism.files import file_name, homed
 from neuron_antagonism.model.gguf import opened
 from neuron_antagonism.suites.choose import chosen_task
 from neuron_antagonism.suites.result import RunResult
@@ -19,7 +19,7 @@ from neuron_antagonism.types import Question
 QUESTIONS = "questions.jsonl"
 
 
-def write_task(folder: Path, result: RunResult, task: str | None) -> dict[str, Any]:
+def write_task(folder: Path, result: RunResult, task: str | None, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Write a YAML file and the evaluation questions, one JSON object a line.
 
     A choice is a letter after what stands between it and the prompt where the run's model was read, so that lm-eval
@@ -29,6 +29,7 @@ def write_task(folder: Path, result: RunResult, task: str | None) -> dict[str, A
         folder: an empty directory.
         result: the run.
         task: which of its tasks; None = the only one.
+        trust_remote_code: whether the command lets the model's own Python code run, whatever the run was allowed.
 
     Returns:
         The task's name, the run's own accuracies on these questions by edit, and the command that measures them.
@@ -42,7 +43,7 @@ def write_task(folder: Path, result: RunResult, task: str | None) -> dict[str, A
     name = f"neuron_antagonism_{file_name(task)}"
     lines = list(_lines(result, task))
     (folder / QUESTIONS).write_text("".join(lines), encoding="utf-8")
-    command = _command(name, config, result.manifest["model"]["dtype"])
+    command = _command(name, config, result.manifest["model"]["dtype"], trust=trust_remote_code)
     (folder / f"{name}.yaml").write_text(_yaml(name, command), encoding="utf-8")
     return {"task": task, "questions": len(lines), "accuracies": _accuracies(result, task), "command": command}
 
@@ -97,19 +98,33 @@ def _accuracies(result: RunResult, task: str) -> dict[str, float]:
     return {"unedited": of_task["before"]["acc"], **edited}
 
 
-def _command(name: str, config: Mapping[str, Any], dtype: str) -> str:
-    base = str(demo.directory()) if config["model"] == "demo" else config["model"]
+def _command(name: str, config: Mapping[str, Any], dtype: str, *, trust: bool) -> str:
+    asked = homed(config["model"])
+    base = str(demo.directory()) if asked == "demo" else opened(asked, config["revision"])
     given = {
-        "pretrained": base if base != config["model"] else opened(base, config["revision"]),
+        "pretrained": _from_elsewhere(base),
         "dtype": dtype,
         "revision": config["revision"],
-        "peft": config["adapter"],
-        "trust_remote_code": config["trust_remote_code"] or None,
+        "peft": None if config["adapter"] is None else _from_elsewhere(config["adapter"]),
+        "trust_remote_code": trust or None,
         # its way to say that the blocks are spread
         "parallelize": None if config["device_map"] is None else True,
     }
+    for key, value in given.items():
+        # what follows would be an argument of its own
+        if "," in str(value):
+            raise UsageError(
+                f"{key} is {value!r}, and lm-eval takes a comma for the end of an argument; accepted by lm-eval: "
+                "names and paths without one"
+            )
     args = ",".join(f"{key}={value}" for key, value in given.items() if value is not None)
     return f"lm_eval --model hf --model_args {shlex.quote(args)} --tasks {name} --include_path ."
+
+
+def _from_elsewhere(name: str) -> str:
+    """A name as it is known in another directory: the command is for that of the questions."""
+    path = Path(homed(name))
+    return str(path.absolute()) if path.exists() else name
 
 
 def _yaml(name: str, command: str) -> str:
@@ -129,5 +144,7 @@ def _yaml(name: str, command: str) -> str:
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
         "metadata": {"version": 1.0},
     }
-    head = f"# in this directory, where data_files looks:\n#   {command}\n"
+    # a name may hold line breaks, after which it would be no comment
+    lines = ["in this directory, where data_files looks:", *(f"  {line}" for line in command.splitlines())]
+    head = "".join(f"# {line}\n" for line in lines)
     return head + yaml.safe_dump(task, sort_keys=False, allow_unicode=True)

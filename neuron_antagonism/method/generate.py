@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neuron_antagonism.errors import DataError, UsageError
+from neuron_antagonism.types import whole
 
 if TYPE_CHECKING:
     from neuron_antagonism.method.edits import Edit
@@ -39,13 +40,15 @@ def generate(
         seed: of the draws; the same seed gives the same text.
 
     Raises:
-        UsageError: a temperature out of bounds, or fewer than one new token.
+        UsageError: a temperature or seed out of bounds, or fewer than one new token.
         DataError: an empty prompt, or one that fills the model's context.
     """
     if temperature != 0 and not 1e-4 <= temperature <= 1e4:
         raise UsageError(f"temperature is {temperature!r}; accepted: 0 (the likeliest token), or 0.0001 to 10000")
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens is {max_new_tokens!r}; accepted: a whole number from 1")
+    if (number := whole(seed)) is None or not 0 <= number < 2**63:
+        raise UsageError(f"seed is {seed!r}; accepted: a whole number from 0, below 2^63")
     if edit is not None:
         edit.check(model)
     ids = model.letters.tokens(prompt)

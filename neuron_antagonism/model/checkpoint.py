@@ -39,6 +39,9 @@ def read_checkpoint(name: str, loading: Loading) -> tuple[Any, Any]:
         UsageError: arguments that contradict each other.
     """
     arguments, target = loading.arguments()
+    if not name:
+        # as a path it would be the working directory
+        raise UsageError(f"the model's name is empty; accepted: {ACCEPTED}")
     path = directory(name)
     if path.is_dir():
         if loading.revision is not None:

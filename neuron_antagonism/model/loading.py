@@ -118,6 +118,8 @@ def _checked_map(device_map: str | Mapping[str, int | str]) -> str | dict[str, i
         if device_map not in DEVICE_MAPS:
             raise UsageError(f"{unknown('device_map', device_map, DEVICE_MAPS)}, or a mapping of modules to devices")
         return device_map
+    if not device_map:
+        raise UsageError('device_map is empty; accepted: devices by module, such as {"": "cpu"}, for all of them')
     for where in device_map.values():
         if where != "disk":
             checked_device(torch.device("cuda", where) if isinstance(where, int) else where)

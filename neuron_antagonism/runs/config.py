@@ -83,6 +83,20 @@ class RunConfig(BaseModel):
         chosen = {name: value for name, value in given.items() if value is not None}
         return {**{name: getattr(self, name) for name in same}, **bits, **chosen}
 
+    def loading_again(self, model: str | None = None, **given: str | bool | None) -> dict[str, Any]:
+        """As `loading`, for the model of a finished run, which may be somebody else's: that it trusted says nothing.
+
+        Args:
+            model: where the model is now, which has no revision of its own; None = where it was.
+            given: what is asked for now; a device goes before a spread over several.
+        """
+        found = self.loading(**{"trust_remote_code": False, **given})
+        if given.get("device") is not None:
+            found["device_map"] = None
+        if model is not None:
+            found["revision"] = None
+        return found
+
     @classmethod
     def of(cls, **values: Any) -> Self:
         """Validate; a wrong value gives one line.

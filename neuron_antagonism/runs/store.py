@@ -12,7 +12,7 @@ from pathlib import Path
 from neuron_antagonism import tensors
 from neuron_antagonism.errors import AntagonismWarning, DataError, UsageError
 from neuron_antagonism.files import CACHE, expanded, there, unwritable
-from neuron_antagonism.runs.unit import Payload, Unit
+from neuron_antagonism.runs.unit import Memory, Payload, Unit
 
 SMALL = 2**20
 """Payloads of at most so many bytes are kept in memory once read."""
@@ -112,6 +112,17 @@ def store_of(out: str | Path, cache: str | Path | None, *, looks: bool = False) 
     """
     given = cache if cache is not None else os.environ.get(CACHE) or None
     return Store(expanded(out), None if given is None else checked_cache(given), looks)
+
+
+def shelf_of(out: Path | None, cache: str | Path | None) -> Store | Memory:
+    """Where units are kept: see `store_of`; without a directory in the cache that is given, or in memory.
+
+    Raises:
+        UsageError: the cache can't be used.
+    """
+    if out is not None:
+        return store_of(out, cache)
+    return Memory() if cache is None else Store(checked_cache(cache))
 
 
 def checked_cache(path: str | Path) -> Path:

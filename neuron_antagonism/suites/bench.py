@@ -23,7 +23,7 @@ from neuron_antagonism.runs.environment import machine, software
 from neuron_antagonism.runs.job import Job, ModelSource, TaskSource
 from neuron_antagonism.runs.keys import identity, key_of
 from neuron_antagonism.runs.lock import claimed
-from neuron_antagonism.runs.store import Store, store_of
+from neuron_antagonism.runs.store import Store, shelf_of
 from neuron_antagonism.runs.unit import Memory, Payload
 from neuron_antagonism.suites.again import Asked, asked_in, named, names_manifest
 from neuron_antagonism.suites.directory import (
@@ -188,7 +188,7 @@ def bench(
         seed: of every draw, one or several; default: the suite's.
         form, shots: how questions are answered, "letters" or "words", and how many answered examples a prompt shows in
             words, see `LoadedTask.split`; default: the suite's.
-        out: the directory for results; None = nothing is written.
+        out: the directory for results; None = nothing is written but what a cache that is given keeps.
         cache, backend, workers: as in `run`.
         progress: called with what is being done, how much is done and how much there is; or whether a bar is shown.
 
@@ -283,13 +283,13 @@ def carry_bench(
     """Carry out a plan; arguments and errors as in `bench`."""
     at = backend_of(backend, workers)
     if out is None:
-        return _Bench(plan, None, Memory(), at, progress).result()
+        return _Bench(plan, None, shelf_of(None, cache), at, progress).result()
     there = finished(out, plan.key)
     if there is not None:
         return there
-    store = store_of(out, cache)
+    shelf = shelf_of(out, cache)
     with claimed(out):
-        return _Bench(plan, out, store, at, progress).result()
+        return _Bench(plan, out, shelf, at, progress).result()
 
 
 def finished(out: Path, key: str) -> BenchResult | None:

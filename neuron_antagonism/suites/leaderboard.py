@@ -94,7 +94,7 @@ def leaderboard(
         form, shots: as in `bench`.
         options: options by scorer.
         data: by task, its own evaluation file and, or None, training file.
-        out: the directory for results; None = nothing is written.
+        out: the directory for results; None = nothing is written but what a cache that is given keeps.
         cache, backend, workers: as in `run`.
         progress: a callable, or whether a bar is shown on stderr.
         fields: further fields of the part `judging`: identify, evaluate, budget, target, baseline, rest, truth, …

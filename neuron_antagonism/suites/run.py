@@ -21,7 +21,7 @@ from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.environment import machine, software
 from neuron_antagonism.runs.lock import claimed
 from neuron_antagonism.runs.runfile import check_resumable, merged, read_run_file, resumed, stored_options
-from neuron_antagonism.runs.store import Store, store_of
+from neuron_antagonism.runs.store import Store, shelf_of
 from neuron_antagonism.runs.unit import Memory, Payload, Unit
 from neuron_antagonism.suites.directory import (
     MANIFEST,
@@ -72,7 +72,7 @@ def run(
         tasks, scorers: registered names or instances, of tasks also files that state one; default: the four tasks and
             six scorers that are shipped.
         config: a run file (see `read_run_file`), or an earlier run's manifest; what is given here goes before it.
-        out: the run's directory; None = nothing is written.
+        out: the run's directory; None = nothing is written but what a cache that is given keeps.
         resume: complete the run in `out`: its own options hold where none are given.
         cache: a directory of units that several runs share; default: what NEURON_ANTAGONISM_CACHE names, or none.
         backend: "serial", "processes" or "ray": where tasks are carried out.
@@ -128,13 +128,13 @@ def carry(
     """Carry out a plan; arguments and errors as in `run`."""
     at = backend_of(backend, workers)
     if out is None:
-        return _Run(plan, None, Memory(), at, progress).result()
+        return _Run(plan, None, shelf_of(None, cache), at, progress).result()
     there = finished(out, plan.key)
     if there is not None:
         return there
-    store = store_of(out, cache)
+    shelf = shelf_of(out, cache)
     with claimed(out):
-        return _Run(plan, out, store, at, progress).result()
+        return _Run(plan, out, shelf, at, progress).result()
 
 
 class _Run:

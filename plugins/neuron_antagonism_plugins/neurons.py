@@ -14,6 +14,8 @@ from neuron_antagonism_plugins._files import malformed
 
 ACCEPTED = "CSV or JSON rows of layer, neuron, and of role (good or bad) or a signed score"
 ROLES = {"good": 1.0, "bad": -1.0}
+SMALLEST, LARGEST = 1e-37, 1e38
+"""Sizes of scores, which are kept in single precision."""
 
 Row = tuple[int, int, float]
 
@@ -113,8 +115,8 @@ def _score(row: na.NeuronRow, by_place: float) -> float:
     role = str(row.columns.get("role") or "").lower()
     if role and role not in ROLES:
         raise malformed(row.place, role, "the role good or bad")
-    if row.score is not None and not abs(row.score) < float("inf"):
-        raise malformed(row.place, row.score, ACCEPTED)
+    if row.score is not None and row.score and not SMALLEST <= abs(row.score) <= LARGEST:
+        raise malformed(row.place, row.score, f"{ACCEPTED}, of a size from {SMALLEST} to {LARGEST}")
     if not role and row.score is None:
         raise malformed(row.place, dict(row.columns), "a role, or a score whose sign tells it")
     if row.score == 0:
