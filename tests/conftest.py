@@ -36,6 +36,11 @@ collect_ignore = ["third_party"]
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the default run first: one process carries it out, and none has to wait for it."""
+    items.sort(key=lambda item: "default_run" not in getattr(item, "fixturenames", ()))
+
+
 @dataclass(frozen=True)
 class DefaultRun:
     """What `neuron-antagonism run` without arguments printed and wrote."""

@@ -15,7 +15,6 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from transformers.utils.logging import enable_progress_bar
 
 import neuron_antagonism as na
 from neuron_antagonism.exports import verify as verifying
@@ -151,8 +150,8 @@ def test_an_export_names_the_file(llama, tmp_path):
 
 def test_no_bars_where_none_are_wanted(llama, monkeypatch, capsys):
     """On the command line, which shows progress of its own, transformers shows none."""
-    # whatever ran before in this process
-    enable_progress_bar()
+    # whatever ran before in this process, the command line for one
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
     reading.converted(llama)
     assert "Converting" in capsys.readouterr().err
     monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
