@@ -500,6 +500,11 @@ class TestOtherCommands:
             assert f"ok   {line}" in done.out
         assert re.search(r"ok   memory of the run: weights 0\.\d\d MB; a forward is planned at .* are free\n", done.out)
 
+    @pytest.mark.parametrize("words", [["--engine", "rows"], ["--budget", "5"], ["--full"], ["--scorer", "ace"]])
+    def test_what_is_of_a_run_needs_a_task(self, words, call, tmp_path):
+        """Without one nothing is estimated, so that they would do nothing."""
+        assert f"{words[0]} is of a run, and no --task was given" in refused(call, tmp_path, "doctor", *words)
+
     def test_doctor_measures_a_dtype_by_its_own_precision(self, call):
         """A healthy model in bfloat16 passes every check."""
         done = call("doctor", "--dtype", "bfloat16")

@@ -10,8 +10,8 @@ import typer
 
 from neuron_antagonism.cli import panels
 from neuron_antagonism.cli.common import Debug, Json, Quiet, print_json, quiet_libraries
-from neuron_antagonism.cli.options import LOADING, takes
-from neuron_antagonism.errors import AntagonismError
+from neuron_antagonism.cli.options import LOADING, flag_of, takes
+from neuron_antagonism.errors import AntagonismError, UsageError
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.config import RunConfig
@@ -43,6 +43,9 @@ def doctor(
     """Check the installation, the plugins and a model, and estimate a run of it. Exits with 1 when a check fails."""
     from neuron_antagonism.runs.config import FULL, RunConfig
 
+    of_a_run = ["--full"] if full else [flag_of(name) for name in ("scorers", "budget", "engine") if name in asked]
+    if of_a_run and "tasks" not in asked:
+        raise UsageError(f"{of_a_run[0]} is of a run, and no --task was given to estimate; accepted: both, or neither")
     config = RunConfig.of(**(FULL if full else {}), **asked)
     checks: list[Check] = []
     for check in _checks(config, estimated="tasks" in asked):
