@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from neuron_antagonism.errors import ExportError, ModelError, UsageError
+from neuron_antagonism.errors import ExportError, ModelError
 from neuron_antagonism.exports.lora import factors
 from neuron_antagonism.method.edits import Edit
+from neuron_antagonism.model.gguf import check_package, tensor_names
 from neuron_antagonism.model.hooked import HookedModel
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def write_gguf(folder: Path, model: HookedModel, edit: Edit) -> None:
         ModelError: an architecture that llama.cpp calls something else, or as in `write_lora`.
         ExportError: the file does not hold what was written.
     """
-    package = _package()
+    check_package()
+    import gguf
+
     config = model.bridge.original_model.config
     arch = ARCHITECTURES.get(config.model_type)
     if arch is None:
@@ -41,8 +44,7 @@ def write_gguf(folder: Path, model: HookedModel, edit: Edit) -> None:
             f"{', '.join(sorted(ARCHITECTURES))} (format lora takes any)"
         )
     found = {name: pair for name, (_, pair) in factors(model, edit, "gguf").items()}
-    kind = next(kind for kind, name in package.MODEL_ARCH_NAMES.items() if name == arch)
-    names = package.get_tensor_name_map(kind, model.n_layers)
+    names = tensor_names(arch, model.n_layers)
     rank = max(len(a) for a, _ in found.values())
     tensors: dict[str, Tensor] = {}
     for name, (a, b) in found.items():
@@ -51,7 +53,7 @@ def write_gguf(folder: Path, model: HookedModel, edit: Edit) -> None:
             raise ModelError(f"llama.cpp has no name for {name} of {model.name}; accepted: format lora")
         tensors[f"{stored}.weight.lora_a"] = torch.cat([a, a.new_zeros(rank - len(a), a.shape[1])]).float()
         tensors[f"{stored}.weight.lora_b"] = torch.cat([b, b.new_zeros(len(b), rank - b.shape[1])], dim=1).float()
-    writer = package.GGUFWriter(folder / ADAPTER, arch)
+    writer = gguf.GGUFWriter(folder / ADAPTER, arch)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(rank))
@@ -61,21 +63,13 @@ def write_gguf(folder: Path, model: HookedModel, edit: Edit) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    _check(package, folder / ADAPTER, tensors)
+    _check(folder / ADAPTER, tensors)
 
 
-def _check(package: Any, file: Path, tensors: dict[str, Tensor]) -> None:
+def _check(file: Path, tensors: dict[str, Tensor]) -> None:
     """What the file holds, read by the same package, is what was written: its tensors lie by offsets."""
-    read = {tensor.name: torch.tensor(tensor.data) for tensor in package.GGUFReader(file).tensors}
+    import gguf
+
+    read = {tensor.name: torch.tensor(tensor.data) for tensor in gguf.GGUFReader(file).tensors}
     if read.keys() != tensors.keys() or not all(torch.equal(read[name], tensor) for name, tensor in tensors.items()):
         raise ExportError(f"{file.name} does not hold what was written; nothing is left of it; accepted: another disk")
-
-
-def _package() -> Any:
-    try:
-        import gguf
-    except ImportError:
-        raise UsageError(
-            "GGUF files need the package gguf, which is not installed; accepted: pip install 'neuron-antagonism[gguf]'"
-        ) from None
-    return gguf

@@ -60,11 +60,7 @@ def converted(file: Path) -> Path:
     """
     target = _place(file)
     if not (target / "config.json").is_file():
-        if importlib.util.find_spec("gguf") is None:
-            raise UsageError(
-                "GGUF files need the package gguf, which is not installed; accepted: "
-                "pip install 'neuron-antagonism[gguf]'"
-            )
+        check_package()
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{target}.lock"):
@@ -191,8 +187,6 @@ def _quietly() -> Iterator[None]:
 
 def _check_taken(file: Path, stated: Mapping[str, Any], tensors: set[str], model: Any) -> None:
     """Refuse a file that says more of its model than was read: transformers passes over what it does not know."""
-    import gguf
-
     config, arch = model.config, stated["general.architecture"]
     held = {**vars(config), "head_dim": _head_dim(config), **(getattr(config, "rope_parameters", None) or {})}
     for key, value in stated.items():
@@ -207,14 +201,29 @@ def _check_taken(file: Path, stated: Mapping[str, Any], tensors: set[str], model
                 f"{file} states {key} = {value!r:.60}, which transformers does not take over; accepted: a file without "
                 "it, or the model's Hugging Face directory or Hub id"
             )
-    kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
-    names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
+    names = tensor_names(arch, config.num_hidden_layers)
     known = {names.get_name(name, try_suffixes=(".weight", ".bias")) for name in model.state_dict()}
     if unread := sorted(tensors - known):
         raise ModelError(
             f"{file} holds {len(unread)} tensors that transformers does not read, {unread[0]} among them; accepted: a "
             "file without them, or the model's Hugging Face directory or Hub id"
         )
+
+
+def check_package() -> None:
+    """Raise UsageError where the package gguf is missing."""
+    if importlib.util.find_spec("gguf") is None:
+        raise UsageError(
+            "GGUF files need the package gguf, which is not installed; accepted: pip install 'neuron-antagonism[gguf]'"
+        )
+
+
+def tensor_names(arch: str, n_layers: int) -> Any:
+    """llama.cpp's names of an architecture's tensors, by those of transformers."""
+    import gguf
+
+    kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
+    return gguf.get_tensor_name_map(kind, n_layers)
 
 
 def _head_dim(config: Any) -> int:

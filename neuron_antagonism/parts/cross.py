@@ -14,7 +14,7 @@ from neuron_antagonism.metrics.effects import effect
 from neuron_antagonism.metrics.outcomes import MODES, Outcomes
 from neuron_antagonism.metrics.protocols import SHOWN
 from neuron_antagonism.neurons import NeuronSet
-from neuron_antagonism.parts.matching import MATCHED, at_one_ratio, beyond, generator, matched, mean_abs
+from neuron_antagonism.parts.matching import MATCHED, at_one_ratio, beyond, generator, matched, mean_abs, touched
 from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import GroupRows
 from neuron_antagonism.parts.sharing import Sharing
@@ -47,12 +47,6 @@ class _Case:
     @property
     def scorer(self) -> str:
         return self.neurons.scorer
-
-    @property
-    def touched(self) -> Candidate:
-        """The neurons that the edit really has."""
-        one, other = self.neurons.good.top(self.edit.n_good or 0), self.neurons.bad
-        return replace(self.neurons, good=one, bad=None if other is None else other.top(self.edit.n_bad or 0))
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ class CrossRows(GroupRows):
         how: dict[str, Any] = {"budget": total, "ratio": n_good / total}
         active = mean_abs(desk, self.sizes.at(desk).split.identify, self.classes.site)
         try:
-            found = matched(case.touched, active, self.spec.matched, generator(desk.job))
+            found = matched(touched(case.neurons, case.edit), active, self.spec.matched, generator(desk.job))
         except UsageError as error:
             notes.append(f"{case.scorer}, {case.kind}: no matched neurons: {error}")
             return case

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from neuron_antagonism.errors import UsageError
+from neuron_antagonism.method.edits import Edit
 from neuron_antagonism.method.evaluate import fingerprint
 from neuron_antagonism.method.observe import Observation, observe
 from neuron_antagonism.metrics.differences import Difference, differences
@@ -50,6 +51,12 @@ def mean_abs(desk: Desk, examples: Sequence[Example], site: str) -> Float[np.nda
         desk.notes[key] = np.sum(sums, axis=0) / sum(len(example.proxies) for example in examples)
     found: Float[np.ndarray, "layer neuron"] = desk.notes[key]
     return found
+
+
+def touched(own: Candidate, edit: Edit) -> Candidate:
+    """The neurons of a set that an edit of it really has."""
+    bad = None if own.bad is None else own.bad.top(edit.n_bad or 0)
+    return replace(own, good=own.good.top(edit.n_good or 0), bad=bad)
 
 
 def matched(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from jaxtyping import Float
 
@@ -12,7 +10,7 @@ from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import detectable
 from neuron_antagonism.metrics.outcomes import MODES, sign
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
-from neuron_antagonism.parts.matching import matched, mean_abs
+from neuron_antagonism.parts.matching import matched, mean_abs, touched
 from neuron_antagonism.units.neurons import Candidate
 
 
@@ -57,9 +55,7 @@ class Control(Judge):
 
 def _matched(found: Candidate, own: Edit, active: Float[np.ndarray, "layer neuron"], at: Bench) -> list[Candidate]:
     """Random neurons in the place of those that the edit touches."""
-    bad = None if found.bad is None else found.bad.top(own.n_bad or 0)
-    touched = replace(found, good=found.good.top(own.n_good or 0), bad=bad)
-    return matched(touched, active, at.spec.matched, np.random.default_rng([at.seed, 1]))
+    return matched(touched(found, own), active, at.spec.matched, np.random.default_rng([at.seed, 1]))
 
 
 def _rows(
