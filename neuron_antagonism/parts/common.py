@@ -12,9 +12,9 @@ from neuron_antagonism.parts.matching import Matching, beyond
 from neuron_antagonism.parts.of_tasks import GroupRows
 from neuron_antagonism.parts.sharing import Sharing
 from neuron_antagonism.parts.specs import Common
-from neuron_antagonism.parts.sweeping import SETS, held, swept_rows
+from neuron_antagonism.parts.sweeping import SETS, swept_rows
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit, held
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk

@@ -19,9 +19,8 @@ from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import GroupRows
 from neuron_antagonism.parts.sharing import Sharing
 from neuron_antagonism.parts.specs import Cross
-from neuron_antagonism.parts.sweeping import held
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit, held
 from neuron_antagonism.units.answers import Asked, Asking
 from neuron_antagonism.units.neurons import ROLES, Candidate
 

@@ -23,7 +23,7 @@ from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.parts.sweeping import paired
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.keys import key_of
-from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit, held
 from neuron_antagonism.types import Example
 from neuron_antagonism.units.examples import Sizes
 from neuron_antagonism.units.neurons import Candidate, candidates_of, packed
@@ -155,9 +155,7 @@ class Matching:
         for unit in units:
             recipe = unit.recipe
             assert isinstance(recipe, Matching)
-            assert recipe.neurons is not None
-            payload = desk.shelf.get(recipe.neurons)
-            assert payload is not None
+            payload = held(desk.shelf, recipe.neurons)
             (own, *_) = candidates_of(payload)
             active = mean_abs(desk, recipe.sizes.at(desk).split.identify, recipe.site)
             try:

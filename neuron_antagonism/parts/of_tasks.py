@@ -16,7 +16,7 @@ from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry, run_check
 from neuron_antagonism.runs.config import RunConfig
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Shelf, Unit
+from neuron_antagonism.runs.unit import Shelf, Unit, held
 from neuron_antagonism.settings import Settings
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.units.examples import Prepared, Sizes
@@ -106,8 +106,7 @@ class TaskRows(Rows):
 
     def candidate(self, desk: Desk, name: str, count: int, job: Job | None = None) -> Candidate:
         """So many good and so many bad neurons of a scorer; of the desk's job, or of another one of the group."""
-        payload = desk.shelf.get(self.scores(job or desk.job, desk.shelf, name))
-        assert payload is not None
+        payload = held(desk.shelf, self.scores(job or desk.job, desk.shelf, name))
         return candidate_of(read(payload), count, draws=registry().make(Scorer, name).draws)
 
     def split_of(self, desk: Desk, job: Job) -> Split:

@@ -14,7 +14,7 @@ from neuron_antagonism.metrics.protocols import SHOWN, Cell, cells, cells_at
 from neuron_antagonism.metrics.sweeps import GOOD_ONLY, Sweep, best_ratio
 from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.runs.job import Job
-from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.runs.unit import Shelf, Unit, held
 from neuron_antagonism.tasks.splits import Split
 from neuron_antagonism.units.answers import Asked, Asking, every_ratio, sweep_of
 from neuron_antagonism.units.examples import Sizes
@@ -96,13 +96,6 @@ class Sweeping:
     def _asked(self, job: Job, shelf: Shelf, name: str, neurons: Unit) -> Asked | None:
         unit = self.edited(job, shelf, name, neurons)
         return None if unit is None else Asked(self.baseline(job, shelf, name).unedited, held(shelf, unit))
-
-
-def held(shelf: Shelf, unit: Unit | None) -> Payload:
-    """What a unit holds that must be there by now."""
-    payload = None if unit is None else shelf.get(unit)
-    assert payload is not None, unit
-    return payload
 
 
 def swept_rows(sweeps: Sequence[Sweep], method: str, split: Split, seed: int) -> list[dict[str, Any]]:

@@ -77,6 +77,13 @@ class Shelf(Protocol):
         ...
 
 
+def held(shelf: Shelf, unit: Unit | None) -> Payload:
+    """What a unit holds that must be there by now."""
+    payload = None if unit is None else shelf.get(unit)
+    assert payload is not None, unit
+    return payload
+
+
 class Memory:
     """A shelf that ends with the process.
 

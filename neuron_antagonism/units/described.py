@@ -14,7 +14,7 @@ from neuron_antagonism.method.describe import Tokens, by_letter, last_values, ou
 from neuron_antagonism.neurons import FFN_SITES
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.keys import key_of
-from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit, held
 from neuron_antagonism.types import Example, Question
 from neuron_antagonism.units.examples import Sizes
 from neuron_antagonism.units.neurons import candidates_of
@@ -79,9 +79,7 @@ class Describing:
         for unit in units:
             recipe = unit.recipe
             assert isinstance(recipe, Describing)
-            assert recipe.neurons is not None
-            payload = desk.shelf.get(recipe.neurons)
-            assert payload is not None
+            payload = held(desk.shelf, recipe.neurons)
             together.setdefault(replace(recipe, neurons=None), []).append((unit, strongest(payload)))
         for recipe, asked in together.items():
             neurons = sorted({neuron for _, own in asked for neuron in own})

@@ -20,7 +20,7 @@ from neuron_antagonism.neurons import NeuronSet
 from neuron_antagonism.plugin.base import Intervention, Scorer
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.keys import identity, key_of
-from neuron_antagonism.runs.unit import Payload, Shelf, Unit
+from neuron_antagonism.runs.unit import Payload, Shelf, Unit, held
 from neuron_antagonism.units.scores import Scoring, draws_of, read
 
 if TYPE_CHECKING:
@@ -201,9 +201,7 @@ class Acting:
         for unit in units:
             recipe = unit.recipe
             assert isinstance(recipe, Acting)
-            assert recipe.unit_of_neurons is not None
-            payload = desk.shelf.get(recipe.unit_of_neurons)
-            assert payload is not None
+            payload = held(desk.shelf, recipe.unit_of_neurons)
             examples = recipe.choosing.scoring.sizes.at(desk).split.identify
             arrays: dict[str, Any] = {}
             meta: dict[str, Any] = {}
