@@ -11,7 +11,7 @@ import tiny
 
 import neuron_antagonism as na
 from neuron_antagonism.parts.specs import CHOICES
-from neuron_antagonism.report.boards import board, choices, interval
+from neuron_antagonism.report.boards import board, choices, choices_in_all, interval
 from neuron_antagonism.suites.spec import Suite
 
 one_thread = tiny.one_thread
@@ -25,6 +25,8 @@ PART = {
     "budget": 40,
     "choices": {
         "ambiguous": ["drop", "keep"],
+        "aggregation": ["own", "mean"],
+        "target": ["letter-probability", "log-odds"],
         "steps": [1, 16],
         "examples": [1, 2, 3],
         "wordings": [1, 3],
@@ -54,6 +56,8 @@ def test_the_default_setting_is_the_standard(measured):
     """A setting that is the default says what the standard says, and goes no way beyond it."""
     for choice, setting in (
         ("ambiguous", "drop"),
+        ("aggregation", "own"),
+        ("target", "letter-probability"),
         ("steps", 16),
         ("examples", 2),
         ("wordings", 3),
@@ -89,17 +93,76 @@ def test_settings_by_the_public_functions(measured):
             assert figure(measured, choice, setting, "same")["value"] == pytest.approx(same)
 
 
+class PlainMean(na.Scorer):
+    """Integrated gradients of the letter's probability, averaged."""
+
+    name = "plain-mean"
+    target = na.target_of("letter-probability")
+
+    def aggregate(self, example_scores, question_scores):
+        return question_scores.mean(0)
+
+
+class OfLogOdds(na.Scorer):
+    """As ACE, of another target."""
+
+    name = "of-log-odds"
+    target = na.target_of("log-odds")
+
+
+def test_aggregation_and_target_by_scorers_of_ones_own(measured):
+    """The plain mean, and another target, choose the neurons of scorers that are written so."""
+    model, task = na.load_model("demo"), na.load_task("ner")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", na.AntagonismWarning)
+        split = task.split(3, 0, 6, fits=model)
+        standard = set(na.attribute(model, split.identify[:2], "ace", budget=40).good(40))
+        for choice, setting, scorer in (("aggregation", "mean", PlainMean()), ("target", "log-odds", OfLogOdds())):
+            own = set(na.attribute(model, split.identify[:2], scorer, budget=40).good(40))
+            assert own != standard
+            assert figure(measured, choice, setting, "same")["value"] == pytest.approx(
+                len(own & standard) / len(own | standard)
+            )
+
+
+def test_no_exact_ablation_where_none_is_asked_for(tmp_path, monkeypatch):
+    """With truth 0 nothing is ablated and no agreement is shown; scorers without gradients have no target to change."""
+    monkeypatch.setattr("neuron_antagonism.parts.choices.ablate", None)
+    part = PART | {"truth": 0, "scorers": ["act"], "choices": {"target": ["log-odds"], "examples": [1]}}
+    found = na.bench(Suite.of({"name": "own", "tasks": ["ner"], "parts": [part]}, "own"), "demo", out=tmp_path / "out")
+    rows = found.parts["choices"]
+    assert {row["figure"] for row in rows} == {"enhance", "degrade", "enhance-beyond", "degrade-beyond", "same"}
+    assert [row["reason"] for row in rows if row["choice"] == "target"] == [
+        "act integrates no gradients; accepted: choices without target and aggregation"
+    ]
+    assert choices("ner", rows).columns == ["Setting", "Enh", "beyond", "Deg", "beyond ", "Same"]
+
+
+def test_all_tasks_in_one_table():
+    """Means over tasks, and on how many the interval lies to one side of 0; none where a model is at chance."""
+
+    def rows(task, value, low, high, above=True):
+        about = {"task": task, "scorer": "ace", "choice": "steps", "setting": "1", "above_chance": above, "reason": ""}
+        return [row(value, low, high, figure=f"{mode}-beyond", seed=0, **about) for mode in ("enhance", "degrade")]
+
+    both = [*rows("ner", 0.5, 0.25, 0.75), *rows("sentiment", -0.25, -0.5, 0.125)]
+    grid = choices_in_all(both)
+    assert grid.title == "choices: 2 tasks, ace"
+    assert [section.rows for section in grid.sections] == [[["1", "0.12", "1/0", "0.12", "1/0"]]]
+    assert choices_in_all([*rows("ner", 0.5, 0.25, 0.75), *rows("sentiment", 1, 1, 1, above=False)]) is None
+
+
 def test_one_letter_is_the_right_one_throughout():
     """`one` turns the options until the first letter is right; `rotated` turns them once, and the answer with them."""
-    from neuron_antagonism.parts.choices import _asked
+    from neuron_antagonism.parts.variants import asked
 
     example = na.load_task("ner").split(1, 0, 1, fits=na.load_model("demo")).identify[0]
-    one = _asked(example, "letters", "one")
+    one = asked(example, "letters", "one")
     assert [q.answer for q in one.proxies] == [0, 0, 0]
     assert [q.options[0] for q in one.proxies] == [q.options[q.answer] for q in example.proxies]
-    turned = _asked(example, "order", "rotated")
+    turned = asked(example, "order", "rotated")
     assert [q.answer for q in turned.proxies] == [(q.answer + 1) % 4 for q in example.proxies]
-    assert len(_asked(example, "wordings", 1).proxies) == 1
+    assert len(asked(example, "wordings", 1).proxies) == 1
 
 
 def test_words_have_no_letters_to_turn(tmp_path):
@@ -134,6 +197,7 @@ def test_the_table(measured):
         ({"site": ["down"]}, "choices of site name 'down'; accepted: post, up"),
         ({"steps": [0]}, "choices of steps name 0; accepted: numbers above 0"),
         ({"z": ["many"]}, "choices of z name 'many'; accepted: numbers above 0"),
+        ({"target": [1]}, "choices of target name 1; accepted: names of targets"),
         ({"examples": [True]}, "choices of examples name True; accepted: numbers above 0"),
     ],
 )
@@ -143,6 +207,12 @@ def test_choices_that_there_are_not(change, said):
         Suite.of({"name": "s", "tasks": ["ner"], "parts": [PART | {"choices": change}]}, "s")
     assert said in str(error.value)
     assert set(PART["choices"]) <= set(CHOICES)
+    with pytest.raises(na.DataError) as error:
+        Suite.of({"name": "s", "tasks": ["ner"], "parts": [PART | {"truth": 1}]}, "s")
+    assert "truth is 1; accepted: at least 2 held-out examples, or 0" in str(error.value)
+    suite = Suite.of({"name": "s", "tasks": ["ner"], "parts": [PART | {"choices": {"target": ["colour"]}}]}, "s")
+    with pytest.raises(na.PluginError, match="unknown target 'colour'"):
+        na.bench(suite, "demo")
 
 
 def row(value: float | None, low: float | None = None, high: float | None = None, **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from neuron_antagonism.errors import AntagonismError, DataError
+from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.method.ablate import ablate
 from neuron_antagonism.method.attribute import attribute_each
 from neuron_antagonism.method.edits import MAKERS, Edit
@@ -18,65 +18,28 @@ from neuron_antagonism.metrics.interaction import example_log_odds
 from neuron_antagonism.metrics.judges import agreement_over_texts, jaccard, over_texts
 from neuron_antagonism.metrics.judges.means import weighted_means
 from neuron_antagonism.metrics.outcomes import MODES, sign
-from neuron_antagonism.parts.judging.agreement import question_texts
+from neuron_antagonism.parts.judging.agreement import in_turn, question_texts
 from neuron_antagonism.parts.judging.bench import figure
 from neuron_antagonism.parts.natural import natural_levels
 from neuron_antagonism.parts.of_tasks import TaskRows
 from neuron_antagonism.parts.specs import Choices
+from neuron_antagonism.parts.variants import Variant, variants
 from neuron_antagonism.plugin.base import Scorer
 from neuron_antagonism.plugin.manager import registry
 from neuron_antagonism.runs.job import Job
 from neuron_antagonism.runs.unit import Payload, Shelf, Unit
 from neuron_antagonism.settings import Settings
 from neuron_antagonism.tasks.splits import Split
-from neuron_antagonism.types import Example, Question, rotated
+from neuron_antagonism.types import Example
 from neuron_antagonism.units.examples import Sizes
 from neuron_antagonism.units.neurons import Candidate, candidate_of
 
 if TYPE_CHECKING:
     from neuron_antagonism.runs.work import Desk
 
-OPTIONS = ("ambiguous", "z")
-"""Choices that are options of the scorer."""
-
 Values = Float[np.ndarray, "layer neuron"]
 Truth = tuple[Float[np.ndarray, "question layer neuron"], Shaped[np.ndarray, " question"]]
 """Exact effects, and the text of each question."""
-
-
-@dataclass(frozen=True)
-class _Variant:
-    """One setting of one choice; or the standard, which is no setting of any.
-
-    Args:
-        choice, setting: what is changed, and to what.
-        scorer, settings, examples: how neurons are scored.
-        positions: where edits act.
-    """
-
-    choice: str
-    setting: Any
-    scorer: Scorer
-    settings: Settings
-    examples: Sequence[Example]
-    positions: str = "last"
-
-    def acting(self) -> Scorer:
-        """The scorer, with the option that is changed."""
-        return self.scorer.with_options(**{self.choice: self.setting}) if self.choice in OPTIONS else self.scorer
-
-    def asked(self) -> list[Example]:
-        """The examples, as this setting asks them.
-
-        Raises:
-            DataError: there are fewer examples or wordings than it takes, or options that can't be put elsewhere.
-        """
-        there = {"examples": len(self.examples), "wordings": min(len(one.proxies) for one in self.examples)}
-        if self.choice in there and self.setting > there[self.choice]:
-            raise DataError(f"there are {there[self.choice]} {self.choice}; accepted: at most so many")
-        if self.choice not in ("wordings", "letters", "order") or self.setting in ("balanced", "as asked"):
-            return list(self.examples)
-        return [_asked(example, self.choice, self.setting) for example in self.examples]
 
 
 @dataclass(frozen=True)
@@ -85,9 +48,10 @@ class ChoiceRows(TaskRows):
 
     Figures: `enhance`, `degrade`: change of the right letter's log-odds in nats under the edit of half good and half
     bad neurons, + what it is for; `enhance-beyond`, `degrade-beyond`: the same less that of the standard, on the same
-    questions; `spearman`, `good@100`: agreement with exact ablation at the same site; `same`: overlap of the good
-    neurons with the standard's. Intervals are over texts of the evaluation set, which is taken as it comes; what other
-    identification examples would do lies outside them. A setting that can't be had holds the reason.
+    questions; `spearman`, `good@100`: agreement with exact ablation at the same site, unless none is asked for;
+    `same`: overlap of the good neurons with the standard's. Intervals are over texts of the evaluation set, which is
+    taken as it comes; what other identification examples would do lies outside them. A setting that can't be had holds
+    the reason.
     """
 
     kind = "choices"
@@ -118,27 +82,22 @@ class ChoiceRows(TaskRows):
 
     def _rows(self, desk: Desk, split: Split, scorer: Scorer, truth: dict[str, Truth]) -> Iterator[dict[str, Any]]:
         evaluate = split.evaluate
-        standard, *variants = self._variants(desk, split.identify, scorer)
-        found: dict[int, tuple[Candidate, Values]] = {}
-        reasons: dict[int, str] = {}
-        for number, variant in enumerate([standard, *variants]):
-            try:
-                (scored,) = attribute_each(desk.model, variant.asked(), [variant.acting()], variant.settings)
-            except AntagonismError as error:
-                if variant is standard:
-                    raise
-                reasons[number] = str(error)
-                continue
-            found[number] = candidate_of(scored, self.spec.budget), scored.scores.double().numpy()
-        every = [standard, *variants]
-        edits = [self._edit(every[i], mode, candidate) for i, (candidate, _) in found.items() for mode in MODES]
+        settings = Settings(
+            site=self.classes.site, budget=self.spec.budget, seed=desk.job.seed, progress=desk.told(self.name)
+        )
+        standard = Variant("standard", "", scorer, settings, split.identify[: self.spec.identify])
+        every = [standard, *variants(standard, self.spec.choices, split.identify)]
+        found, reasons = self._scored(desk, every)
+        edits = {(i, mode): self._edit(every[i], mode, one) for i, (one, _) in found.items() for mode in MODES}
+        # settings that choose the same neurons are asked once
+        asked = {_does(edit): edit for edit in edits.values()}
         told = desk.told(f"{self.name}, {scorer.name}")
-        answers = evaluate_many(desk.model, evaluate, [None, *edits], seed=desk.job.seed, progress=told)
-        odds = np.stack([example_log_odds(one) for one in answers])
-        changes = (odds[1:] - odds[0]).reshape(len(found), len(MODES), -1)
-        by_number = dict(zip(found, changes, strict=True))
+        answers = evaluate_many(desk.model, evaluate, [None, *asked.values()], seed=desk.job.seed, progress=told)
+        odds = [example_log_odds(one) for one in answers]
+        change = {what: own - odds[0] for what, own in zip(asked, odds[1:], strict=True)}
+        by_number = {i: np.stack([change[_does(edits[i, mode])] for mode in MODES]) for i in found}
         texts = np.array([example.unit for example in evaluate])
-        for number in found:
+        for number in found if self.spec.truth else ():
             site = every[number].settings.site
             if site not in truth:
                 # the same for every scorer
@@ -154,64 +113,63 @@ class ChoiceRows(TaskRows):
             candidate, scores = found[number]
             for one in _control(by_number[number], by_number[0], texts, seed):
                 yield about | one | {"reason": ""}
-            effects, units = truth[variant.settings.site]
-            agreed = agreement_over_texts(scores, effects, units, seed=seed)
-            for name in ("spearman", "good@100"):
-                value, ends = agreed[name]
-                yield about | _figure(name, value, *ends) | {"reason": ""}
+            if self.spec.truth:
+                effects, units = truth[variant.settings.site]
+                agreed = agreement_over_texts(scores, effects, units, seed=seed)
+                for name in ("spearman", "good@100"):
+                    value, ends = agreed[name]
+                    yield about | _figure(name, value, *ends) | {"reason": ""}
             site = self.classes.site
             same = jaccard([found[0][0].good.at(site), candidate.good.at(site)])
             yield about | _figure("same", same) | {"reason": ""}
 
-    def _variants(self, desk: Desk, identify: Sequence[Example], scorer: Scorer) -> list[_Variant]:
-        site = self.classes.site
-        settings = Settings(site=site, budget=self.spec.budget, seed=desk.job.seed, progress=desk.told(self.name))
-        first = identify[: self.spec.identify]
-        standard = _Variant("standard", "", scorer, settings, first)
-        found = [standard]
-        for choice, values in self.spec.choices.items():
-            for value in values:
-                own = replace(standard, choice=choice, setting=value)
-                if choice in ("steps", "quadrature", "site"):
-                    own = replace(own, settings=replace(settings, **{choice: value}))
-                elif choice == "examples":
-                    own = replace(own, examples=identify[:value])
-                elif choice == "positions":
-                    own = replace(own, positions=value)
-                found.append(own)
-        return found
+    def _scored(
+        self, desk: Desk, every: Sequence[Variant]
+    ) -> tuple[dict[int, tuple[Candidate, Values]], dict[int, str]]:
+        """The neurons and scores of each setting, the first one's at least, and why the others have none.
 
-    def _edit(self, variant: _Variant, mode: str, candidate: Candidate) -> Edit:
+        Settings that ask the same questions in the same way share their passes.
+        """
+        passes: list[tuple[Settings, list[Example], dict[int, Scorer]]] = []
+        reasons: dict[int, str] = {}
+        for number, variant in enumerate(every):
+            try:
+                scorer, examples = variant.acting(), variant.asked()
+            except AntagonismError as error:
+                reasons[number] = str(error)
+                continue
+            alike = next((p for p in passes if p[0] == variant.settings and p[1] == examples), None)
+            if alike is None:
+                passes.append((variant.settings, examples, {number: scorer}))
+            else:
+                alike[2][number] = scorer
+        found = {}
+        for settings, examples, scorers in passes:
+            try:
+                scored = attribute_each(desk.model, examples, list(scorers.values()), settings)
+            except AntagonismError as error:
+                if 0 in scorers:
+                    raise
+                reasons |= dict.fromkeys(scorers, str(error))
+                continue
+            for number, one in zip(scorers, scored, strict=True):
+                found[number] = candidate_of(one, self.spec.budget), one.scores.double().numpy()
+        return dict(sorted(found.items())), reasons
+
+    def _edit(self, variant: Variant, mode: str, candidate: Candidate) -> Edit:
         how: dict[str, Any] = {"budget": self.spec.budget, "ratio": 0.5 if candidate.bad is not None else 1.0}
         how |= {"site": variant.settings.site, "positions": variant.positions}
         return MAKERS[mode](candidate.good, candidate.bad, **how)
 
     def _truth(self, desk: Desk, evaluate: Sequence[Example], site: str) -> Truth:
-        examples = evaluate[: self.spec.truth]
+        examples = in_turn(evaluate[: self.spec.truth], self.spec.wordings)
         found = ablate(desk.model, examples, self.spec.target, site=site, progress=desk.told(f"{self.name}, truth"))
         return found.effects.float().numpy(), question_texts(examples)
 
 
-def _asked(example: Example, choice: str, value: Any) -> Example:
-    """An identification example asked in another way."""
-    if choice == "wordings":
-        return replace(example, proxies=example.proxies[:value])
-    turns = 1 if choice == "order" else None
-    return replace(example, proxies=tuple(_turned(question, turns) for question in example.proxies))
-
-
-def _turned(question: Question, turns: int | None) -> Question:
-    """A question with its options so many letters further on; None: the right one at the first letter."""
-    count = (len(question.letters) - question.answer) % len(question.letters) if turns is None else turns
-    for _ in range(count):
-        turned = rotated(question)
-        if turned is None:
-            raise DataError(
-                "a question does not list its options after their letters, so that they can't be put in another order; "
-                "accepted: choices without letters and order"
-            )
-        question = turned
-    return question
+def _does(edit: Edit) -> tuple[Any, ...]:
+    """What an edit does to which neurons where, whatever their order."""
+    return edit.mode, edit.positions, edit.site, *(frozenset(part.neurons) for part in edit.parts)
 
 
 def _control(

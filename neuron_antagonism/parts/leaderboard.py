@@ -12,7 +12,7 @@ import numpy as np
 from neuron_antagonism.errors import AntagonismError, DataError, UsageError
 from neuron_antagonism.method.ablate import ablate
 from neuron_antagonism.neurons import check_count
-from neuron_antagonism.parts.judging.agreement import CEILING, ablated, ceiling, question_texts
+from neuron_antagonism.parts.judging.agreement import CEILING, ceiling, in_turn, question_texts
 from neuron_antagonism.parts.judging.bench import Bench
 from neuron_antagonism.parts.judging.every import EVERY
 from neuron_antagonism.parts.rows import Rows
@@ -278,7 +278,7 @@ class Truth:
             assert isinstance(recipe, Truth)
             spec, site = recipe.part.spec, recipe.part.classes.site
             split = recipe.part.sizes.at(desk).split
-            examples = ablated(split.evaluate, spec)
+            examples = in_turn(split.evaluate[: spec.truth], spec.wordings)
             how: dict[str, Any] = {"baseline": spec.baseline, "mean_of": split.identify[: spec.identify], "site": site}
             found = ablate(desk.model, examples, spec.target, **how, progress=desk.told("truth"))
             effects = found.effects.float().numpy()

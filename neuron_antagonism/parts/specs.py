@@ -352,6 +352,8 @@ class Probabilities(Swept):
 CHOICES: dict[str, tuple[Any, ...]] = {
     "ambiguous": ("drop", "keep"),
     "z": (0.005, 0.0142, 0.05, 0.2),
+    "aggregation": ("own", "mean"),
+    "target": ("letter-probability", "contrast", "probability", "log-odds"),
     "steps": (1, 2, 4, 8, 16, 32, 64),
     "quadrature": ("right", "midpoint", "gauss-legendre"),
     "examples": (1, 2, 3, 5, 10, 20),
@@ -376,8 +378,12 @@ class Choices(OfTasks):
         default_factory=lambda: dict(CHOICES), min_length=1, description=f"settings by choice: {', '.join(CHOICES)}"
     )
     budget: Count = Field(default=100, description="neurons touched by an edit, at least 1")
-    truth: Annotated[int, Field(strict=True, ge=2)] = Field(
-        default=8, description="held-out examples on which every neuron is ablated, at least 2"
+    truth: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=8, description="held-out examples on which every neuron is ablated, at least 2; 0: no exact ablation"
+    )
+    wordings: Count | None = Field(
+        default=None,
+        description="of exact ablation: wordings of each of these examples, at least 1, in turn; unset: all",
     )
     target: str = Field(default="log-odds", description="what exact ablation measures: a target's name")
 
@@ -385,12 +391,18 @@ class Choices(OfTasks):
     def _tried(self) -> Self:
         if self.truth > self.evaluate:
             raise ValueError(f"truth is {self.truth} of {self.evaluate} held-out examples; accepted: at most as many")
+        if self.truth == 1:
+            raise ValueError("truth is 1; accepted: at least 2 held-out examples, or 0 for no exact ablation")
         for name, values in self.choices.items():
             if name not in CHOICES:
                 raise ValueError(unknown("choice", name, CHOICES))
             kind = _NUMBERS.get(name)
             for value in values:
-                if kind is None and value not in CHOICES[name]:
+                if name == "target":
+                    # of any plugin: which there are, `targets` says
+                    if not isinstance(value, str):
+                        raise ValueError(f"choices of target name {value!r}; accepted: names of targets")
+                elif kind is None and value not in CHOICES[name]:
                     raise ValueError(f"choices of {name} name {value!r}; accepted: {', '.join(CHOICES[name])}")
                 if kind is not None and (not isinstance(value, kind) or isinstance(value, bool) or not value > 0):
                     raise ValueError(f"choices of {name} name {value!r}; accepted: numbers above 0")
@@ -402,8 +414,8 @@ class Choices(OfTasks):
         return max([self.identify, *map(int, self.choices.get("examples", ()))])
 
     def targets(self) -> list[Target]:
-        """What exact ablation measures."""
-        return [as_target(self.target)]
+        """What exact ablation measures, and what settings explain."""
+        return [as_target(name) for name in (self.target, *self.choices.get("target", ()))]
 
 
 OF_A_RUN = (

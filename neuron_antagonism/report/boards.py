@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from neuron_antagonism.metrics.outcomes import MODES
 from neuron_antagonism.report.grids import Grid, Section
 from neuron_antagonism.report.paper.cells import each, where
 from neuron_antagonism.report.rows import Row
@@ -73,7 +74,7 @@ def choices(task: str, rows: Sequence[Row]) -> Grid:
     for choice in each(rows, "choice"):
         own = where(rows, choice=choice)
         lines = [
-            [str(setting) or "as by default", *_setting(where(own, setting=setting))]
+            [str(setting) or "as by default", *_setting(where(own, setting=setting), _shown(rows))]
             for setting in each(own, "setting")
         ]
         sections.append(Section(str(choice), lines))
@@ -82,29 +83,84 @@ def choices(task: str, rows: Sequence[Row]) -> Grid:
     beyond = f"smallest and largest of {several} seeds" if several > 1 else "95 % interval, over texts,"
     reasons = dict.fromkeys(f"{row['choice']} {row['setting']}: {row['reason']}" for row in rows if row["reason"])
     notes = [
-        "Enh, Deg: change of the right letter's log-odds (nats) under an edit of half good and half bad neurons (good "
-        f"ones alone where there are no bad ones), + = what it is for; beyond: {beyond} of what it does beyond the "
-        "standard's on the same questions. "
-        "Truth: Spearman correlation with exact ablation; Top: overlap of the 100 best; Same: overlap of the good "
-        "neurons with the standard's.",
+        f"{_ENH_DEG}; beyond: {beyond} of what it does beyond the standard's on the same questions. "
+        f"{_of_neurons(rows)}",
         *(["The model is not above chance on this task: no verdict."] if chance else []),
         *reasons,
     ]
     mark = "°" if chance else ""
-    columns = ["Setting", "Enh", "beyond", "Deg", "beyond ", "Truth", "Top", "Same"]
+    columns = ["Setting", "Enh", "beyond", "Deg", "beyond ", *(_OF_NEURONS[name] for name in _shown(rows))]
     return Grid(f"choices: {task}{mark}, {rows[0]['scorer']}", columns, sections, notes)
 
 
-def _setting(rows: Sequence[Row]) -> list[str]:
+def choices_in_all(rows: Sequence[Row]) -> Grid | None:
+    """What each setting does beyond the standard on average over tasks and seeds, and on how many it is told from it.
+
+    Args:
+        rows: those of one scorer. Of tasks on which the model is not above chance nothing is counted.
+
+    Returns:
+        None where fewer than two tasks and seeds are left.
+    """
+    rows = [row for row in rows if row["above_chance"] is not False]
+    cells = len({(row["task"], row.get("seed")) for row in rows})
+    if cells < 2:
+        return None
+    sections = []
+    for choice in each(rows, "choice"):
+        own = where(rows, choice=choice)
+        shown = _shown(rows)
+        lines = [_in_all(str(setting), where(own, setting=setting), shown) for setting in each(own, "setting")]
+        sections += [Section(str(choice), lines)] if choice != "standard" else []
+    seeds = len({row.get("seed") for row in rows})
+    about = f"{len({row['task'] for row in rows})} tasks" + (f", {seeds} seeds" if seeds > 1 else "")
+    notes = [
+        f"{_ENH_DEG}; here the mean over {cells} tasks and seeds of what it does beyond the standard's on the same "
+        f"questions. n/k of {cells}: on n its 95 % interval over texts lies above 0, on k below. {_of_neurons(rows)}",
+    ]
+    columns = ["Setting", "Enh", "n/k", "Deg", "n/k ", *(_OF_NEURONS[name] for name in _shown(rows))]
+    return Grid(f"choices: {about}, {rows[0]['scorer']}", columns, sections, notes)
+
+
+_ENH_DEG = (
+    "Enh, Deg: change of the right letter's log-odds (nats) under an edit of half good and half bad neurons (good ones "
+    "alone where there are no bad ones), + = what it is for"
+)
+_OF_NEURONS = {"spearman": "Truth", "good@100": "Top", "same": "Same"}
+_SAID = {
+    "spearman": "Truth: Spearman correlation with exact ablation",
+    "good@100": "Top: overlap of the 100 best",
+    "same": "Same: overlap of the good neurons with the standard's",
+}
+
+
+def _shown(rows: Sequence[Row]) -> list[str]:
+    return [name for name in _OF_NEURONS if any(row["figure"] == name for row in rows)]
+
+
+def _of_neurons(rows: Sequence[Row]) -> str:
+    return "; ".join(_SAID[name] for name in _shown(rows)) + "."
+
+
+def _in_all(setting: str, rows: Sequence[Row], shown: Sequence[str]) -> list[str]:
     cells = []
-    for mode in ("enhance", "degrade"):
+    for mode in MODES:
+        there = [row for row in where(rows, figure=f"{mode}-beyond") if row["low"] is not None]
+        above, below = sum(row["low"] > 0 for row in there), sum(row["high"] < 0 for row in there)
+        cells += [_plain(there), f"{above}/{below}" if there else "-"]
+    return [setting, *cells, *(_plain(where(rows, figure=name)) for name in shown)]
+
+
+def _setting(rows: Sequence[Row], shown: Sequence[str]) -> list[str]:
+    cells = []
+    for mode in MODES:
         beyond = [row for row in where(rows, figure=f"{mode}-beyond") if row["low"] is not None]
         ends = [beyond[0]["low"], beyond[0]["high"]] if beyond else []
         if len(beyond) > 1:
             values = [row["value"] for row in beyond]
             ends = [min(values), max(values)]
         cells += [_plain(where(rows, figure=mode)), " to ".join(number(end) for end in ends) or "-"]
-    return [*cells, *(_plain(where(rows, figure=name)) for name in ("spearman", "good@100", "same"))]
+    return [*cells, *(_plain(where(rows, figure=name)) for name in shown)]
 
 
 def _plain(rows: Sequence[Row]) -> str:

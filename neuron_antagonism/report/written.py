@@ -10,7 +10,7 @@ from typing import Any
 
 from neuron_antagonism.errors import AntagonismWarning
 from neuron_antagonism.files import file_name, write_whole
-from neuron_antagonism.report.boards import board, by_task, choices
+from neuron_antagonism.report.boards import board, by_task, choices, choices_in_all
 from neuron_antagonism.report.grids import FORMS as GRID_FORMS
 from neuron_antagonism.report.grids import Grid, write_grid
 from neuron_antagonism.report.paper.cells import each, where
@@ -65,7 +65,7 @@ def companions(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[s
 
 
 def _own(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[str, Grid]]:
-    """Tables that are not the paper's, one a task."""
+    """Tables that are not the paper's: one a task, and of choices what all tasks say."""
     for task, own in by_task(rows) if part["part"] in OWN else ():
         if part["part"] == "judging":
             yield f"{part['name']}-{task}", board(part["name"], task, own)
@@ -73,6 +73,10 @@ def _own(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[str, Gr
         for scorer in each(own, "scorer"):
             label = f"{part['name']}-{task}" + (f"-{scorer}" if len(part["scorers"]) > 1 else "")
             yield label, choices(task, where(own, scorer=scorer))
+    for scorer in each(rows, "scorer") if part["part"] == "choices" else ():
+        grid = choices_in_all(where(rows, scorer=scorer))
+        if grid is not None:
+            yield part["name"] + (f"-{scorer}" if len(part["scorers"]) > 1 else ""), grid
 
 
 def write_tables(out: Path, suite: Mapping[str, Any], parts: Mapping[str, Sequence[Row]], models: Models) -> None:

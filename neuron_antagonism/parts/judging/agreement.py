@@ -10,7 +10,6 @@ from jaxtyping import Float, Shaped
 
 from neuron_antagonism.metrics.judges import FIGURES, agreement_over_texts, split_half
 from neuron_antagonism.parts.judging.bench import Bench, Judge, Row, row
-from neuron_antagonism.parts.specs import Judging
 from neuron_antagonism.types import Example
 
 CEILING = "ceiling"
@@ -30,7 +29,7 @@ class Agreement(Judge):
     def measure(self, at: Bench) -> dict[str, list[Row]]:
         """A row for each figure."""
         assert at.truth is not None
-        units = question_texts(ablated(at.evaluate, at.spec))
+        units = question_texts(in_turn(at.evaluate[: at.spec.truth], at.spec.wordings))
         found: dict[str, list[Row]] = {}
         for name, one in at.scores.items():
             if at.says_nothing(name):
@@ -54,15 +53,15 @@ def ceiling(
     return [row(f"agreement.{figure}", found[figure]) for figure in FIGURES]
 
 
-def ablated(evaluate: Sequence[Example], spec: Judging) -> list[Example]:
-    """The held-out examples on which every neuron is ablated, with the wordings that are asked.
+def in_turn(examples: Sequence[Example], wordings: int | None) -> list[Example]:
+    """Examples with so many of their wordings each, all where there are fewer or none is said.
 
-    Where not all are, each example's are the next in turn: more texts for the same work, and no wording preferred.
+    Each example's are the next in turn: more texts for the same work, and no wording preferred.
     """
     found = []
-    for number, example in enumerate(evaluate[: spec.truth]):
+    for number, example in enumerate(examples):
         there = len(example.proxies)
-        count = min(spec.wordings or there, there)
+        count = min(wordings or there, there)
         asked = tuple(example.proxies[(number * count + i) % there] for i in range(count))
         found.append(replace(example, proxies=asked))
     return found
