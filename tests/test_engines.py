@@ -59,7 +59,8 @@ def gradients(
 ):
     encoded = [Asked(model.encode(q), q.answer) for q in asked]
     path = Path.of(quadrature, steps, site)
-    return Choice(engine, "", suffix=True).engine(max_tokens).integrated_gradients(model, encoded, targets, path)
+    way = "growing" if engine == "replay" else "late"
+    return Choice(engine, "", way).engine(max_tokens).integrated_gradients(model, encoded, targets, path)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -399,29 +400,64 @@ def test_identical_prompts_keep_a_token_of_their_own():
 
 @pytest.mark.parametrize("name", tiny.CONFIGS)
 def test_starting_later_gives_the_same(name):
-    """Copies that start at any block give the logits of those that run all of them; the model is itself afterwards."""
+    """Copies that come in at any block give the logits of those that run all; the model is itself afterwards."""
     model = tiny.shared(name)
     ids = [model.encode(q).ids for q in questions((9, 9))]
     expected = model.last_logits(ids)[:, None]
+    late = [[3 * (layer >= start) for layer in range(model.n_layers)] for start in range(model.n_layers)]
+    growing = [[0, 1, 3], [2, 2, 3], [1, 2, 3], [0, 0, 3]]
+    assert model.n_layers == 3
     for kind in ("rows",) if name in NO_REPLAY else copies.KINDS:
         made = copies.Copies(model, ids, kind)
         made.clean()
-        for start in range(model.n_layers):
+        for counts in late + (growing if kind == "replay" else []):
             with torch.no_grad():
-                got = made.logits(3, lambda values, layer: values, start=start)
-            assert difference(got, expected.expand_as(got)) <= 1e-6
+                got = made.logits(3, lambda values, layer: values, counts=counts)
+            assert difference(got, expected.expand_as(got)) <= 1e-6, (kind, counts)
     assert torch.equal(model.last_logits(ids)[:, None], expected)
 
 
-def test_blocks_below_are_not_run():
-    """A forward that starts at a block calls the FFN of that one and those above."""
+def test_copies_are_not_run_below_where_they_come_in():
+    """A forward runs in each block those copies that have come in by then, and leaves out blocks without any."""
     model = tiny.shared("llama")
     made = copies.Copies(model, [model.encode(questions()[0]).ids], "replay")
     made.clean()
-    seen = []
-    with torch.no_grad():
-        made.logits(2, lambda values, layer: seen.append(layer) or values, start=2)
-    assert seen == [2]
+    for counts in ([0, 0, 2], [0, 1, 5], [2, 3, 4]):
+        seen = {}
+        with torch.no_grad():
+            made.logits(
+                counts[-1], lambda values, layer, seen=seen: seen.update({layer: values}) or values, "post", counts
+            )
+        assert {layer: values.shape[1] for layer, values in seen.items()} == {
+            layer: count for layer, count in enumerate(counts) if count
+        }
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3"])
+def test_auto_lets_copies_come_in_where_they_are_changed(name):
+    """`auto` proves that on the model at hand, and attribution by it is that of whole forwards."""
+    model = tiny.load(name)
+    assert choose(model, [model.encode(q).ids for q in questions()]).steps == "growing"
+    encoded = [Asked(model.encode(q), q.answer) for q in questions()]
+    path = Path.of("right", 4, "post")
+    whole, growing = (
+        Choice("replay", "", steps).engine().integrated_gradients(model, encoded, TARGETS, path)
+        for steps in ("all", "growing")
+    )
+    assert worst(growing, whole) <= 1e-6
+
+
+def test_auto_lets_all_come_in_at_once_where_one_by_one_fails(monkeypatch):
+    """A model whose blocks can't be given fewer copies than the forward has still starts late."""
+    model = tiny.load("llama")
+
+    def fails(value, count, total):
+        if count < total:
+            raise ValueError("not so")
+        return value
+
+    monkeypatch.setattr(suffix, "_of_first", fails)
+    assert choose(model, [model.encode(q).ids for q in questions()]).steps == "late"
 
 
 def test_blocks_come_back_after_a_failure():
@@ -436,7 +472,7 @@ def test_blocks_come_back_after_a_failure():
         raise ValueError("under way")
 
     with pytest.raises(ValueError, match="under way"):
-        made.logits(2, fail, start=1)
+        made.logits(2, fail, counts=[0, 1, 2])
     assert torch.equal(model.last_logits(ids), before)
 
 
@@ -455,7 +491,7 @@ def test_auto_runs_all_blocks_where_starting_later_is_wrong(monkeypatch):
 
     monkeypatch.setattr(copies, "recording", wrong)
     choice = choose(model, [model.encode(q).ids for q in questions()])
-    assert (choice.name, choice.suffix) == ("replay", False)
+    assert (choice.name, choice.steps) == ("replay", "all")
     assert "every forward runs all blocks" in choice.reason
     encoded = [Asked(model.encode(q), q.answer) for q in questions()]
     got = choice.engine().integrated_gradients(model, encoded, TARGETS, Path.of("right", 2, "post"))

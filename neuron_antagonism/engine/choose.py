@@ -13,7 +13,7 @@ from neuron_antagonism.engine.base import Engine
 from neuron_antagonism.engine.copies import KINDS, Copies
 from neuron_antagonism.engine.memory import is_out_of_memory, too_little
 from neuron_antagonism.engine.reference import ReferenceEngine
-from neuron_antagonism.engine.replay import CopiesEngine
+from neuron_antagonism.engine.replay import CopiesEngine, Steps
 from neuron_antagonism.errors import UsageError, unknown
 from neuron_antagonism.model.agreement import BATCHED, difference
 from neuron_antagonism.model.sharing import run_prefix
@@ -23,22 +23,25 @@ if TYPE_CHECKING:
 
     from neuron_antagonism.model.hooked import HookedModel
 
+COPIES = 3
+"""With which an engine is tried."""
+
 ENGINES = ("auto", "replay", "rows", "reference")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine that will be used, and why; and whether its forwards may start at a later block."""
+    """The engine that will be used, and why; and what its forwards may leave out."""
 
     name: str
     reason: str
-    suffix: bool = False
+    steps: Steps = "all"
 
     def engine(self, max_tokens: int | None = None) -> Engine:
         """An engine of that name; see there for `max_tokens`."""
         if self.name == "reference":
             return ReferenceEngine(max_tokens)
-        return CopiesEngine(self.name, max_tokens, suffix=self.suffix)
+        return CopiesEngine(self.name, max_tokens, self.steps)
 
 
 _proved: WeakKeyDictionary[HookedModel, dict[tuple[str, int], Choice]] = WeakKeyDictionary()
@@ -96,14 +99,13 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
     for kind in KINDS if engine == "auto" else (engine,):
         difference = _difference(model, longest, kind)
         if isinstance(difference, float) and difference <= BATCHED[model.dtype]:
-            late = _difference(model, longest, kind, start=model.n_layers // 2)
-            suffix = isinstance(late, float) and late <= BATCHED[model.dtype]
+            steps = _steps(model, longest, kind)
             refusals = "".join(f"; {line}" for line in refused)
             # the bound, not the figure, which is that of whichever prompts were asked about first
             reason = f"logits of copies agree with the full pass within {BATCHED[model.dtype]:.0e}{refusals}"
-            if not suffix:
+            if steps == "all":
                 reason += "; every forward runs all blocks, for starting at a later one does not hold here"
-            proved[key] = Choice(kind, reason, suffix)
+            proved[key] = Choice(kind, reason, steps)
             return proved[key]
         what = f"differs by {difference:.1%}" if isinstance(difference, float) else f"fails: {difference}"
         refused.append(f"{kind} {what} on {model.architecture}")
@@ -115,10 +117,27 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
     return proved[key]
 
 
-def _difference(model: HookedModel, ids: Sequence[int], kind: str, start: int = 0) -> float | str:
+def _steps(model: HookedModel, ids: Sequence[int], kind: str) -> Steps:
+    """The most that forwards may leave out: copies of which each comes in at a later block must say the same."""
+    last = model.n_layers
+    trials: dict[Steps, list[int]] = {
+        "growing": [COPIES * (layer + 1) // last for layer in range(last)],
+        "late": [COPIES * (layer >= last // 2) for layer in range(last)],
+    }
+    for steps, counts in trials.items():
+        if steps == "growing" and kind == "rows":
+            # copies that are rows come in all at once
+            continue
+        found = _difference(model, ids, kind, counts)
+        if isinstance(found, float) and found <= BATCHED[model.dtype]:
+            return steps
+    return "all"
+
+
+def _difference(model: HookedModel, ids: Sequence[int], kind: str, counts: Sequence[int] | None = None) -> float | str:
     """Largest difference of the logits from the full pass, relative to the largest logit; or the failure.
 
-    With `start`, of copies that start at that block.
+    With `counts`, of copies that come in so.
     """
     try:
         with torch.no_grad():
@@ -128,7 +147,7 @@ def _difference(model: HookedModel, ids: Sequence[int], kind: str, start: int = 
             clean = torch.cat([model.last_logits([prompt]) for prompt in prompts])
             shared = run_prefix(model, torch.tensor([ids[:first]], device=model.device))
             batches = [prompts] if kind == "replay" else [[prompt] for prompt in prompts]
-            copies = [_untouched(Copies(model, batch, kind, shared), start) for batch in batches]
+            copies = [_untouched(Copies(model, batch, kind, shared), counts) for batch in batches]
             whole = model.last_logits(prompts, shared)[:, None]
     # an architecture that can't take a cache or this mask raises whatever it likes; that is an answer here
     except Exception as error:
@@ -139,7 +158,7 @@ def _difference(model: HookedModel, ids: Sequence[int], kind: str, start: int = 
     return difference(got, clean[:, None].expand_as(got))
 
 
-def _untouched(copies: Copies, start: int) -> Tensor:
-    if start:
+def _untouched(copies: Copies, counts: Sequence[int] | None) -> Tensor:
+    if counts is not None:
         copies.clean()
-    return copies.logits(3, lambda values, layer: values, start=start)
+    return copies.logits(COPIES, lambda values, layer: values, counts=counts)

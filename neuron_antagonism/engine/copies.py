@@ -18,7 +18,7 @@ from neuron_antagonism.engine.base import Asked, by_length, longest_first
 from neuron_antagonism.engine.memory import TokenLimit
 from neuron_antagonism.model.prefix import Prefix, families, padded
 from neuron_antagonism.model.sharing import run_prefix, shared_prefix
-from neuron_antagonism.model.suffix import BlockInputs, recording, starting_at
+from neuron_antagonism.model.suffix import BlockInputs, recording, stepping
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -89,17 +89,24 @@ class Copies:
             logits = self.logits(1, read, site)[:, 0]
         return logits, [found[layer] for layer in range(self.model.n_layers)]
 
-    def logits(self, n: int, write: Write, site: str = "post", start: int = 0) -> Float[Tensor, "prompt copy vocab"]:
+    def logits(
+        self, n: int, write: Write, site: str = "post", counts: Sequence[int] | None = None
+    ) -> Float[Tensor, "prompt copy vocab"]:
         """Logits of `n` copies per prompt, float32 or wider.
 
         Args:
             n: copies per prompt.
-            write: gets each layer's values as [prompt, copy, neuron] and returns the new ones.
+            write: gets each layer's values as [prompt, copy, neuron], the first `counts[layer]` copies of them, and
+                returns the new ones.
             site: where it reads and writes.
-            start: the first block that is run; nothing may be changed below it, and `clean` must have run.
+            counts: by block, how many copies it runs, see `stepping`; a copy may be changed only where it is run, and
+                `clean` must have run. "rows" takes all copies or none. None = every block runs all.
         """
-        run = self._replay if self.kind == "replay" else self._rows
-        with self.model.computing(), starting_at(self.model, start, self._inputs):
+        side_by_side = self.kind == "replay"
+        counts = [n] * self.model.n_layers if counts is None else counts
+        steps = counts if side_by_side else [count // n for count in counts]
+        run = self._replay if side_by_side else self._rows
+        with self.model.computing(), stepping(self.model, steps, self._inputs):
             return self.model.checked(run(n, write, site))
 
     def _replay(self, n: int, write: Write, site: str) -> Tensor:

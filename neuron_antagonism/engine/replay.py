@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from einops import rearrange, repeat
@@ -29,20 +29,25 @@ if TYPE_CHECKING:
     from neuron_antagonism.plugin.base import Target
 
 
+Steps = Literal["all", "late", "growing"]
+"""What a forward leaves out of the blocks below those that it changes: nothing; all of them; or, of every copy, those
+below the block where it is changed."""
+
+
 class CopiesEngine:
     """Copies of the last token after prefixes that are run once.
 
     Args:
         kind: "replay" or "rows", see `Copies`.
         max_tokens: copies × prompts in one forward; None = planned from the free memory.
-        suffix: whether a forward starts at the first block that it changes, see `model.suffix`.
+        steps: what a forward leaves out below the blocks that it changes, see `Steps`.
     """
 
-    def __init__(self, kind: str, max_tokens: int | None = None, *, suffix: bool = True) -> None:
+    def __init__(self, kind: str, max_tokens: int | None = None, steps: Steps = "growing") -> None:
         """Remember the kind, which is the engine's name too."""
         self.name = kind
         self._max_tokens = max_tokens
-        self._suffix = suffix
+        self._steps = steps
 
     def integrated_gradients(
         self,
@@ -55,11 +60,11 @@ class CopiesEngine:
         """See `Engine`."""
         done: dict[int, _Integrated] = {}
         # a forward of few layers starts late, but a small one is slow: a quarter of them is a fair mean
-        layers = -(-model.n_layers // 4) if self._suffix else model.n_layers
+        layers = -(-model.n_layers // 4) if self._steps == "late" else model.n_layers
 
         def work(part: Sequence[int], copies: Copies, per_forward: int) -> None:
             asked = [questions[i] for i in part]
-            found = _integrated(copies, asked, targets, path, per_forward, suffix=self._suffix)
+            found = _integrated(copies, asked, targets, path, per_forward, self._steps)
             done.update(zip(part, found, strict=True))
             if progress is not None:
                 progress("gradients", len(done), len(questions))
@@ -97,7 +102,7 @@ class CopiesEngine:
                     # a question of many neurons takes minutes
                     progress("ablations", len(done) * each + len(part) * neurons, len(questions) * each)
 
-            found = _effects(copies, asked, target, site, own, per_forward, told, suffix=self._suffix)
+            found = _effects(copies, asked, target, site, own, per_forward, told, self._steps)
             done.update(zip(part, found, strict=True))
 
         each_batch(model, questions, self.name, model.units(site), work, grad=False, max_tokens=self._max_tokens)
@@ -117,8 +122,7 @@ def _integrated(
     targets: Sequence[Target],
     path: Path,
     per_forward: int,
-    *,
-    suffix: bool,
+    steps: Steps,
 ) -> list[_Integrated]:
     """Integrated gradients of a batch, `per_forward` points of the path at a time."""
     model = copies.model
@@ -130,7 +134,7 @@ def _integrated(
     points = model.n_layers * (len(path.nodes) + 1) if targets else 0
     for start in range(0, points, per_forward):
         chunk = range(start, min(start + per_forward, points))
-        _forward(copies, chunk, w, path, letters, answer, ig, zeroed, suffix=suffix)
+        _forward(copies, chunk, w, path, letters, answer, ig, zeroed, steps)
     values = wide(torch.stack([values.to(logits.device) for values in w], dim=1))
     stacked = {t: torch.stack([layer.to(logits.device) for layer in ig[t]], dim=1) for t in targets}
     return [
@@ -152,8 +156,7 @@ def _forward(
     answer: Tensor,
     ig: dict[Target, list[Tensor]],
     zeroed: dict[Target, Tensor],
-    *,
-    suffix: bool,
+    steps: Steps,
 ) -> None:
     """Add some points' share to IG, and note F where a point is a layer's zero.
 
@@ -167,6 +170,13 @@ def _forward(
         for layer, own in inside.items()
     }
 
+    counts = None
+    if steps == "late":
+        counts = _from(layers.start, len(points), len(w))
+    elif steps == "growing":
+        # a layer's points come in at its block
+        counts = [len(_overlap(points.start, len(points), range((layer + 1) * len(nodes)))) for layer in range(len(w))]
+
     def replace(values: Tensor, layer: int) -> Tensor:
         if layer not in scaled:
             return values
@@ -174,7 +184,7 @@ def _forward(
         return torch.cat([values[:, :at], scaled[layer], values[:, at + len(inside[layer]) :]], dim=1)
 
     with torch.enable_grad():
-        logits = copies.logits(len(points), replace, path.site, layers.start if suffix else 0)
+        logits = copies.logits(len(points), replace, path.site, counts)
         outputs = outputs_of(list(ig), logits, *of_copies(letters, answer, len(points)))
         leaves = list(scaled.values())
         found = [
@@ -199,8 +209,7 @@ def _effects(
     baseline: Float[Tensor, "question layer neuron"] | None,
     per_forward: int,
     told: Callable[[int], None],
-    *,
-    suffix: bool,
+    steps: Steps,
 ) -> Float[Tensor, "question layer neuron"]:
     """Ablation effects of a batch, `per_forward` neurons at a time, each forward beside an untouched copy.
 
@@ -226,7 +235,8 @@ def _effects(
             return values
 
         with torch.no_grad():
-            logits = copies.logits(len(chunk) + 1, remove, site, start // width if suffix else 0)
+            counts = _from(start // width, len(chunk) + 1, model.n_layers) if steps != "all" else None
+            logits = copies.logits(len(chunk) + 1, remove, site, counts)
         columns = of_copies(*letter_columns(questions, logits), logits.shape[1])
         f = outputs_of([target], logits, *columns)[target]
         parts.append(f[:, -1:] - f[:, :-1])
@@ -242,6 +252,11 @@ def of_copies(
         repeat(letters, "question option -> question copy option", copy=n),
         repeat(answer, "question -> question copy", copy=n),
     )
+
+
+def _from(first: int, n: int, layers: int) -> list[int]:
+    """All copies from a block on, none below."""
+    return [n if layer >= first else 0 for layer in range(layers)]
 
 
 def _overlap(start: int, size: int, chunk: range) -> range:
