@@ -447,27 +447,43 @@ def shown(row: dict[str, Any], name: str) -> str:
 
 
 def test_every_figure_has_its_interval_beside(measured):
-    """Of every cell of Tables 1 to 3 and 5 to 8 the row's figures, intervals and neurons; no average without one."""
+    """Of every cell of Tables 1 to 3 and 5 to 8 the row's figures, intervals and neurons; averages beside them."""
     for number, layout in LAYOUTS.items():
         part = next(p["name"] for p in SUITE["parts"] if number in p.get("tables", ()))
         table = layout(measured.parts[part])
         grid = intervals(table)
         cells = [rows for lines in table.sections.values() for line in lines for c in line.cells.values() for rows in c]
         told = [dict(zip(grid.columns, line, strict=True)) for section in grid.sections for line in section.rows]
-        own = [line for line in told if not line["Edited"].endswith("× matched")]
+        averages = [line for line in told if not line["Edited"]]
+        own = [line for line in told if line["Edited"] and not line["Edited"].endswith("× matched")]
         assert len(own) == sum(map(len, cells))
         figures = sorted((line["RAC %"], line["RCC %"], line["As it comes, points"]) for line in own)
         names = ("rac", "rcc", "population_acc")
         assert figures == sorted(tuple(shown(row, name) for name in names) for rows in cells for row in rows)
-        assert "Average" not in {line[column] for line in told for column in grid.columns[:2]}
-        assert any("Averages over tasks" in note for note in grid.notes)
+        assert bool(averages) == (table.averaged or "Task" in grid.columns[2:])
     grid = intervals(LAYOUTS[1](measured.parts["effects"]))
     for line in lines_of(grid, "Enh, held-out"):
+        if line["Task"] == "average":
+            continue
         row = one(measured, "effects", task=line["Task"], mode="enhance", scorer=line["Scorer"], protocol="held-out")
         assert line["RAC %"] == shown(row, "rac")
         assert line["Edited"] == ("varies" if row["n_good"] is None else f"{row['n_good']}:{row['n_bad']}")
     # what is chosen on the evaluation set itself has no interval
     assert not any("[" in line["RAC %"] for line in lines_of(grid, "Enh, paper") if line["Scorer"] == "ace")
+
+
+def test_averages_over_tasks_by_hand(measured):
+    """The mean over tasks; its ends are as far off as the root of the tasks' summed squares, over their number."""
+    own = [one(measured, "effects", task=t, mode="enhance", scorer="ace", protocol="held-out") for t in TASKS]
+    lines = lines_of(intervals(LAYOUTS[1](measured.parts["effects"])), "Enh, held-out")
+    (line,) = [x for x in lines if x["Scorer"] == "ace" and x["Task"] == "average"]
+    value = sum(row["rac"] for row in own) / len(own)
+    low, high = (sum((row["rac"] - row["rac_interval"][end]) ** 2 for row in own) ** 0.5 / len(own) for end in (0, 1))
+    expected = f"{value:.1f} [{value - low:.1f}, {value + high:.1f}]"
+    assert line["RAC %"] == re.sub(r"-0\.0(?!\d)", "0.0", expected)
+    # of random draws the spread is no interval over texts
+    (drawn,) = [x for x in lines if x["Scorer"] == "random" and x["Task"] == "average"]
+    assert "[" not in drawn["RAC %"]
 
 
 def test_seeds_stand_beside_each_other(measured):
@@ -723,12 +739,10 @@ def test_suites_together_are_one():
 
 def test_one_wording_each():
     """Where not all wordings are ablated, each example's are the next in turn."""
-    from neuron_antagonism.parts.judging.agreement import ablated
-    from neuron_antagonism.parts.specs import Judging
+    from neuron_antagonism.parts.judging.agreement import in_turn
 
     asked = [tiny.question(i) for i in range(3)]
     examples = [na.Example(None, tuple(replace(q, prompt=f"{n} {q.prompt}") for q in asked)) for n in range(4)]
-    spec = Judging(part="judging", name="j", truth=4, evaluate=4, wordings=1)
-    found = ablated(examples, spec)
+    found = in_turn(examples, 1)
     assert [one.proxies for one in found] == [(examples[n].proxies[n % 3],) for n in range(4)]
-    assert ablated(examples, spec.model_copy(update={"wordings": None})) == examples
+    assert in_turn(examples, None) == examples

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuron_antagonism.errors import DataError, UsageError
+from neuron_antagonism.metrics.averages import average
 from neuron_antagonism.metrics.bootstrap import (
     Resamples,
     holm,
@@ -373,3 +374,29 @@ def test_statistics_import_without_torch():
     code = "import sys, neuron_antagonism.metrics.differences, neuron_antagonism.metrics.compare; "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_interval_of_an_average_covers():
+    """Of four independent binomial shares, one of them near 1, with Wilson's intervals: about 95 % hold the mean."""
+    from scipy.stats import binomtest
+
+    rng, truth = np.random.default_rng(0), np.array([0.3, 0.5, 0.8, 0.97])
+    held = 0
+    for _ in range(400):
+        right = rng.binomial(40, truth)
+        found = [binomtest(int(k), 40).proportion_ci(method="wilson") for k in right]
+        value, (low, high) = average(
+            list(right / 40), [(min(c.low, k / 40), max(c.high, k / 40)) for c, k in zip(found, right, strict=True)]
+        )
+        assert low <= value <= high
+        held += low <= truth.mean() <= high
+    assert 0.93 <= held / 400 <= 0.98
+
+
+def test_the_average_of_one_is_itself_and_of_none_refused():
+    """One figure keeps its ends; equal symmetric intervals shrink by the root of their number."""
+    assert average([2.0], [(1.5, 4.0)]) == (2.0, (1.5, 4.0))
+    value, ends = average([1.0, 3.0, 5.0, 7.0], [(v - 1, v + 1) for v in (1.0, 3.0, 5.0, 7.0)])
+    assert (value, *ends) == pytest.approx((4.0, 3.5, 4.5))
+    with pytest.raises(UsageError, match="0 values have 0 intervals; accepted: one each"):
+        average([], [])

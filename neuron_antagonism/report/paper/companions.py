@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from neuron_antagonism.metrics.averages import average
 from neuron_antagonism.metrics.bootstrap import holm
 from neuron_antagonism.report.grids import Grid, Section
 from neuron_antagonism.report.paper.layout import Layout
 from neuron_antagonism.report.rows import Row
+
+AVERAGE = "average"
 
 FIGURES = {"rac": "RAC %", "rcc": "RCC %", "population_acc": "As it comes, points"}
 """What is shown of a cell, and under which heading."""
@@ -23,8 +26,11 @@ FIGURES_NOTE = (
     "understood examples are as frequent as in the data. [..]: 95 % interval over texts, for this choice of "
     "identification examples; none where the ratio was chosen on the evaluation set itself. Of random draws, whatever "
     "the protocol, their spread: the 2.5 and 97.5 % percentiles, of a few draws nearly the least and the greatest. "
-    "Edited: good:bad neurons. Averages over tasks are in the paper's form of this table, without an interval: that "
-    "takes the resamples of all tasks together, which rows do not hold."
+    "Edited: good:bad neurons."
+)
+AVERAGE_NOTE = (
+    "Average: the mean over tasks; its interval is recovered from theirs (MOVER, Zou & Donner 2008), the texts of one "
+    "task having nothing to do with another's. None of random draws, nor where a task has no figure or no interval."
 )
 MATCHED_NOTE = (
     "× matched: means over draws of random neurons in their place, as many of each layer and about as active, edited "
@@ -109,8 +115,12 @@ def intervals(layout: Layout) -> Grid:
     sections: dict[str, list[list[str]]] = {}
     for place in places:
         sections.setdefault(place.section, []).extend(_lines(about, place))
+    averages = list(_averages(layout, about))
+    for section, line in averages:
+        sections[section].append(line)
     drawn = any(row.get("matched_draws") for place in places for row in place.rows)
-    notes = [FIGURES_NOTE, *([MATCHED_NOTE] if drawn else []), *([SEEDS_NOTE] if about.seeds else [])]
+    notes = [FIGURES_NOTE, *([AVERAGE_NOTE] if averages else []), *([MATCHED_NOTE] if drawn else [])]
+    notes += [SEEDS_NOTE] if about.seeds else []
     return Grid(
         f"{layout.title}, figures with intervals",
         [*about.columns, "Edited", *FIGURES.values()],
@@ -129,6 +139,35 @@ def _lines(about: _About, place: _Place) -> Iterator[list[str]]:
         ratios = {_edited(row) for row in place.rows}
         edited = ratios.pop() if len(ratios) == 1 else "varies"
         yield [*about.cells(place, "all"), edited, *(_spread([row[name] for row in place.rows]) for name in FIGURES)]
+
+
+def _averages(layout: Layout, about: _About) -> Iterator[tuple[str, list[str]]]:
+    """Section and line of each average over tasks, seed by seed."""
+    for section, lines in layout.sections.items():
+        for line in lines:
+            cells = dict(line.cells)
+            if layout.averaged:
+                cells = {AVERAGE: [rows for cell in cells.values() for rows in cell]}
+            for column, cell in cells.items():
+                tasks = [rows for rows in cell if rows]
+                if len(tasks) < 2 or not (about.tasks or layout.averaged):
+                    continue
+                for seed in dict.fromkeys(row.get("seed", "") for rows in tasks for row in rows):
+                    own = [row for rows in tasks for row in rows if row.get("seed", "") == seed]
+                    if len(own) == len(tasks):
+                        what = [line.name, column, *([AVERAGE] * about.tasks), *([str(seed)] * about.seeds)]
+                        yield section, [*what, "", *(_average(own, name) for name in FIGURES)]
+
+
+def _average(rows: Sequence[Row], name: str) -> str:
+    """The mean over tasks, with an interval where each of them has one over its texts."""
+    values, ends = [row[name] for row in rows], [row[f"{name}_interval"] for row in rows]
+    if None in values:
+        return "n/a"
+    if None in ends or any(row["n_good"] is None for row in rows):
+        return _number(fmean(values))
+    mean, (low, high) = average(values, [(low, high) for low, high in ends])
+    return f"{_number(mean)} [{_number(low)}, {_number(high)}]"
 
 
 def _edited(row: Row) -> str:
