@@ -19,6 +19,7 @@ from neuron_antagonism.metrics.bootstrap import Resamples
 from neuron_antagonism.metrics.interaction import example_log_odds, interaction, log_odds, mean_interval, verdict
 from neuron_antagonism.parts.antagonism import PAIRS, AntagonismRows, Pair, random_pairs
 from neuron_antagonism.report.suite_tables import tables
+from neuron_antagonism.report.together import together
 from neuron_antagonism.runs.unit import Memory
 from neuron_antagonism.runs.work import Desk, Order, Wanted, Workshop, work
 from neuron_antagonism.suites.bench import parts_of, plan_bench
@@ -307,16 +308,36 @@ def test_the_table_fits_eighty_columns(task, rows):
     lines = printed(suite(task).model_dump(mode="json"), {"a": rows}).splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]
-    assert "mine, a: ace, 3 + 3 neurons, at the last position" in lines[0]
+    assert f"a: {rows[0]['task']}, ace, 3 + 3 neurons, at the last position" in lines[0]
     shown = [line.split() for line in lines if line.strip().startswith(PAIRS) and "." in line and "[" in line]
     assert len(shown) == len(rows)
     for words, row in zip(shown, rows, strict=True):
-        assert (words[0], words[-1]) == (row["pair"], row["verdict"])
-        figures = [row[name] for name in ("delta_first", "delta_second", "delta_both", "interaction")]
-        assert [float(word) for word in words[1:5]] == pytest.approx(figures, abs=0.00501)
-        assert [float(word.strip("[,]")) for word in words[5:7]] == pytest.approx(
-            row["interaction_interval"], abs=0.00501
-        )
+        assert words[0] == row["pair"]
+        names = ["delta_first", "delta_second", "delta_both", "interaction"]
+        told = [*words[1:5], *(word.strip("[,]") for word in words[5:7])]
+        expected = [*(row[name] for name in names), *row["interaction_interval"]]
+        if "ahead" in row:
+            told += [words[7], *(word.strip("[,]") for word in words[8:10])]
+            expected += [row["ahead"], *row["ahead_interval"]]
+        assert [float(word) for word in told] == pytest.approx(expected, abs=0.00501)
+
+
+def test_several_seeds_in_one_table(task, rows):
+    """Means, the smallest, the largest, and on how many seeds the interval lies on which side of 0; 80 columns."""
+    part = suite(task).model_dump(mode="json")["parts"][0]
+    (pair, *_) = (row for row in rows if row["pair"] == "2B" and row["mode"] == "degrade")
+    ahead = {"ahead": -1.25, "ahead_interval": [-1.5, -1.0], "reason": ""}
+    three = [
+        pair | ahead | {"seed": seed, "interaction": value, "interaction_interval": [value - 1, value + 1]}
+        for seed, value in enumerate((-2.0, -0.5, -0.5))
+    ]
+    grid = together(part, "ner", three)
+    ((line,),) = (section.rows for section in grid.sections)
+    assert line[4:] == ["-1.00 [-2.00, -0.50] 0/1", "-1.25 0/3"]
+    out = io.StringIO()
+    Console(file=out, width=80).print(grid.rich())
+    assert "0/3" in out.getvalue()
+    assert "…" not in out.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -40,15 +40,6 @@ EDITS = (
     "model's."
 )
 
-TOGETHER = (
-    "First, Second, Both: change of the right letter's log-odds under the edit of one set, of the other, and of both "
-    "(nats; + is what the edit is for). Interaction: Both - First - Second, with its 95 % interval over texts, of "
-    "random pairs over draws. Weak sets have little to lose: read it beside First and Second. G+B: good and "
-    "bad neurons. G+G, B+B: twice as many of one kind, dealt to two sets in turn; 2G, 2B: the strongest of these, and "
-    "the next. random: means over pairs of random sets, edited as G and B are."
-)
-
-
 RUN = (
     "Accuracy under the edit, its change where understood examples are as frequent as in the data, and that change "
     "of accuracy beyond RANDOM's mean, + where the edit does what it is for: % and points; of several seeds the median "
@@ -116,11 +107,6 @@ def _distributed(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
 
 def _gated(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
     yield _gating(part, rows)
-
-
-def _together(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
-    for scorer in dict.fromkeys((row["task"], row["scorer"]) for row in rows):
-        yield _antagonism(part, [row for row in rows if (row["task"], row["scorer"]) == scorer])
 
 
 def _effects(part: Spec, rows: Sequence[Row]) -> Iterator[Table]:
@@ -306,34 +292,6 @@ def _gating(part: Spec, rows: Sequence[Row]) -> Table:
     return table
 
 
-def _antagonism(part: Spec, rows: Sequence[Row]) -> Table:
-    task, scorer = rows[0]["task"], rows[0]["scorer"]
-    where = "at the last position" if part["positions"] == "last" else "at all positions"
-    title = f"{task}, {part['name']}: {scorer}, {part['n']} + {part['n']} neurons, {where}"
-    table = _table(title, ["Pair"], ["First", "Second", "Both", "Interaction"])
-    table.add_column("", no_wrap=True)
-    notes: dict[str, None] = {}
-    for mode in dict.fromkeys(row["mode"] for row in rows):
-        table.add_row(mode.capitalize())
-        for row in (row for row in rows if row["mode"] == mode):
-            if row["reason"]:
-                notes[f"{row['pair']}: {row['reason']}"] = None
-                table.add_row(f" {row['pair']}", *"-----")
-                continue
-            sizes = row["n_first"], row["n_second"]
-            if sizes != (part["n"], part["n"]):
-                notes[f"{row['pair']}: {sizes[0]} and {sizes[1]} neurons"] = None
-            low, high = row["interaction_interval"]
-            table.add_row(
-                f" {row['pair']}",
-                *(f"{row[f'delta_{which}']:+.2f}" for which in ("first", "second", "both")),
-                f"{row['interaction']:+.2f} [{low:.2f}, {high:.2f}]",
-                row["verdict"],
-            )
-    table.caption = Text("\n".join(notes)) if notes else None
-    return table
-
-
 def _percent(value: float | None, interval: Sequence[float] | None) -> str:
     ends = "" if interval is None else f" [{interval[0]:.0f}, {interval[1]:.0f}]"
     return "n/a" if value is None else f"{value:+.0f}{ends}"
@@ -349,7 +307,6 @@ KINDS: dict[str, tuple[Shown, Callable[[Spec], list[str]]]] = {
     "masking": (_masking, lambda part: [CLASSES, *([GRID] if _is_grid(part) else [])]),
     "distributions": (_distributed, lambda part: [SHAPES]),
     "gating": (_gated, lambda part: [EDITS]),
-    "antagonism": (_together, lambda part: [TOGETHER]),
     "effects": (_effects, lambda part: [RUN]),
     "judging": (_board, lambda part: [*(JUDGES[one] for one in part["judges"] if one in JUDGES), BOARD]),
 }

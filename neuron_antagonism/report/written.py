@@ -19,10 +19,11 @@ from neuron_antagonism.report.paper.figures import FORMS, drawn
 from neuron_antagonism.report.paper.published import beside, of_model
 from neuron_antagonism.report.paper.tables import LAYOUTS, TABLES
 from neuron_antagonism.report.rows import Row, write_rows
+from neuron_antagonism.report.together import together
 
 Models = Sequence[Mapping[str, Any]]
 
-OWN = ("judging", "choices")
+OWN = ("judging", "choices", "antagonism")
 """Parts with tables that are not the paper's."""
 
 
@@ -65,14 +66,15 @@ def companions(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[s
 
 
 def _own(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[str, Grid]]:
-    """Tables that are not the paper's: one a task, and of choices what all tasks say."""
+    """Tables that are not the paper's: one a task and scorer or board, and of choices what all tasks say."""
     for task, own in by_task(rows) if part["part"] in OWN else ():
         if part["part"] == "judging":
             yield f"{part['name']}-{task}", board(part["name"], task, own)
             continue
         for scorer in each(own, "scorer"):
             label = f"{part['name']}-{task}" + (f"-{scorer}" if len(part["scorers"]) > 1 else "")
-            yield label, choices(task, where(own, scorer=scorer))
+            of_scorer = where(own, scorer=scorer)
+            yield label, together(part, task, of_scorer) if part["part"] == "antagonism" else choices(task, of_scorer)
     for scorer in each(rows, "scorer") if part["part"] == "choices" else ():
         grid = choices_in_all(where(rows, scorer=scorer))
         if grid is not None:
