@@ -132,17 +132,18 @@ def test_no_exact_ablation_where_none_is_asked_for(tmp_path, monkeypatch):
     found = na.bench(Suite.of({"name": "own", "tasks": ["ner"], "parts": [part]}, "own"), "demo", out=tmp_path / "out")
     rows = found.parts["choices"]
     assert {row["figure"] for row in rows} == {"enhance", "degrade", "enhance-beyond", "degrade-beyond", "same"}
-    assert [row["reason"] for row in rows if row["choice"] == "target"] == [
-        "act integrates no gradients; accepted: choices without target and aggregation"
-    ]
+    (reason,) = [row["reason"] for row in rows if row["choice"] == "target"]
+    accepted = "accepted: choices without target, aggregation, steps, quadrature"
+    assert reason == f"act leaves no integrated gradients to the core; {accepted}"
     assert choices("ner", rows).columns == ["Setting", "Enh", "beyond", "Deg", "beyond ", "Same"]
 
 
 def test_all_tasks_in_one_table():
-    """Means over tasks, and on how many the interval lies to one side of 0; none where a model is at chance."""
+    """Means over tasks, and on how many the interval is beside 0; none where a model is at chance."""
 
     def rows(task, value, low, high, above=True):
         about = {"task": task, "scorer": "ace", "choice": "steps", "setting": "1", "above_chance": above, "reason": ""}
+        about |= {"n_good": None, "n_bad": None}
         return [row(value, low, high, figure=f"{mode}-beyond", seed=0, **about) for mode in ("enhance", "degrade")]
 
     both = [*rows("ner", 0.5, 0.25, 0.75), *rows("sentiment", -0.25, -0.5, 0.125)]
@@ -150,6 +151,71 @@ def test_all_tasks_in_one_table():
     assert grid.title == "choices: 2 tasks, ace"
     assert [section.rows for section in grid.sections] == [[["1", "0.12", "1/0", "0.12", "1/0"]]]
     assert choices_in_all([*rows("ner", 0.5, 0.25, 0.75), *rows("sentiment", 1, 1, 1, above=False)]) is None
+    # a setting that one task lacks is not counted there, and what rounding leaves is no side
+    other = [one | {"setting": "64"} for one in rows("ner", 1e-6, 1e-7, 1e-5)]
+    assert choices_in_all([*both, *other]).sections[0].rows[1] == ["64", "0.00", "0/0 of 1", "0.00", "0/0 of 1"]
+
+
+def test_a_setting_that_fails_loses_itself_alone(tmp_path):
+    """Where passes are shared, what one setting can't have keeps nothing from the others."""
+    part = PART | {"truth": 0, "choices": {"z": [100_000], "ambiguous": ["keep"]}}
+    found = na.bench(Suite.of({"name": "own", "tasks": ["ner"], "parts": [part]}, "own"), "demo", out=tmp_path / "out")
+    (row,) = [r for r in found.parts["choices"] if r["choice"] == "z"]
+    assert row["value"] is None
+    assert "ace.z=100000" in row["reason"]
+    assert figure(found, "ambiguous", "keep", "enhance")["value"] is not None
+
+
+def scorer_of(name: str) -> na.Scorer:
+    from neuron_antagonism.plugin.manager import registry
+
+    return registry().make(na.Scorer, name)
+
+
+class Property(na.Scorer):
+    """A target that depends on the options, and only good neurons."""
+
+    name = "of-property"
+    roles = ("good",)
+
+    @property
+    def target(self):
+        return na.target_of("letter-probability")
+
+
+def test_targets_of_every_kind_of_scorer():
+    """A target that is a property, an option or an attribute is replaced; the plain mean keeps roles and target."""
+    from neuron_antagonism.parts.variants import Variant
+
+    def acting(scorer, choice, setting):
+        return Variant(choice, setting, scorer, None, ()).acting()
+
+    odds = na.target_of("log-odds")
+    for scorer in (OfLogOdds(), Property(), scorer_of("grad-x-act")):
+        assert acting(scorer, "target", "log-odds").target == odds
+    assert Property().target == na.target_of("letter-probability")
+    mean = acting(Property(), "aggregation", "mean")
+    assert (mean.roles, mean.target) == (("good",), na.target_of("letter-probability"))
+    with pytest.raises(na.DataError, match="grad-x-act leaves no integrated gradients to the core"):
+        acting(scorer_of("grad-x-act"), "steps", 1)
+
+
+def test_wordings_are_taken_in_turn(measured):
+    """One wording of each example is not the same one of all, so that right letters stay balanced."""
+    from neuron_antagonism.parts.variants import Variant
+
+    examples = na.load_task("ner").split(3, 0, 1, fits=na.load_model("demo")).identify
+    asked = Variant("wordings", 1, OfLogOdds(), None, examples).asked()
+    assert [one.proxies for one in asked] == [(example.proxies[i],) for i, example in enumerate(examples)]
+
+
+def test_settings_that_edit_fewer_neurons_are_named(measured):
+    """Rows hold how many neurons are edited, and a note names the settings that run short of the standard."""
+    standard = figure(measured, "standard", "", "enhance")
+    assert standard["n_good"] + standard["n_bad"] == 40
+    short = [dict(one) | {"n_good": 3, "n_bad": 4} for one in measured.parts["choices"] if one["choice"] == "steps"]
+    rows = [*(one for one in measured.parts["choices"] if one["choice"] != "steps"), *short]
+    assert "steps 1: 7 neurons edited, the standard 40" in choices("ner", rows).notes
 
 
 def test_one_letter_is_the_right_one_throughout():
@@ -162,7 +228,6 @@ def test_one_letter_is_the_right_one_throughout():
     assert [q.options[0] for q in one.proxies] == [q.options[q.answer] for q in example.proxies]
     turned = asked(example, "order", "rotated")
     assert [q.answer for q in turned.proxies] == [(q.answer + 1) % 4 for q in example.proxies]
-    assert len(asked(example, "wordings", 1).proxies) == 1
 
 
 def test_words_have_no_letters_to_turn(tmp_path):

@@ -59,8 +59,7 @@ def gradients(
 ):
     encoded = [Asked(model.encode(q), q.answer) for q in asked]
     path = Path.of(quadrature, steps, site)
-    way = "growing" if engine == "replay" else "late"
-    return Choice(engine, "", way).engine(max_tokens).integrated_gradients(model, encoded, targets, path)
+    return Choice(engine, "", "growing").engine(max_tokens).integrated_gradients(model, encoded, targets, path)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -447,11 +446,51 @@ def test_auto_lets_copies_come_in_where_they_are_changed(name):
     assert worst(growing, whole) <= 1e-6
 
 
+def test_a_forward_that_was_put_on_a_block_stays():
+    """What somebody put on a block acts in copies too, and is there afterwards."""
+    model = tiny.load("llama")
+    block = model.bridge.blocks[1]
+    own = block.forward
+
+    def stronger(*args, **kwargs):
+        return own(*args, **kwargs) * 1.1
+
+    vars(block)["forward"] = stronger
+    ids = [model.encode(questions()[0]).ids]
+    expected = model.last_logits(ids)[:, None]
+    made = copies.Copies(model, ids, "replay")
+    made.clean()
+    for counts in ([3, 3, 3], [1, 2, 3], [0, 0, 3]):
+        with torch.no_grad():
+            got = made.logits(3, lambda values, layer: values, counts=counts)
+        assert difference(got, expected.expand_as(got)) <= 1e-6
+        assert vars(block)["forward"] is stronger
+
+
+def test_only_what_has_grown_with_the_copies_is_cut():
+    """Whatever the sizes: a cache as long, or of as many heads, as there are copies stays whole; the mask does not."""
+    cache, mask, angles = torch.zeros(2, 4, 4, 8), torch.zeros(2, 1, 4, 10), torch.zeros(1, 4, 4)
+    one = suffix._shapes(((cache, cache), mask[:, :, :1, :7], angles[:, :1]))
+    got = suffix._of_first(((cache, cache), mask, angles), one, 2, 4)
+    assert suffix._shapes(got) == [[(2, 4, 4, 8), (2, 4, 4, 8)], (2, 1, 2, 8), (1, 2, 4)]
+    with pytest.raises(ValueError, match="for 4 copies and"):
+        suffix._of_first(torch.zeros(2, 6), (2, 4), 2, 4)
+
+
+def test_copies_as_rows_come_in_all_at_once():
+    """Copies that are rows can't come in one by one: refused, not rounded."""
+    model = tiny.shared("llama")
+    made = copies.Copies(model, [model.encode(questions()[0]).ids], "rows")
+    made.clean()
+    with pytest.raises(na.UsageError, match="accepted: all 3 at one block"):
+        made.logits(3, lambda values, layer: values, counts=[1, 2, 3])
+
+
 def test_auto_lets_all_come_in_at_once_where_one_by_one_fails(monkeypatch):
     """A model whose blocks can't be given fewer copies than the forward has still starts late."""
     model = tiny.load("llama")
 
-    def fails(value, count, total):
+    def fails(value, one, count, total):
         if count < total:
             raise ValueError("not so")
         return value

@@ -478,12 +478,32 @@ def test_averages_over_tasks_by_hand(measured):
     lines = lines_of(intervals(LAYOUTS[1](measured.parts["effects"])), "Enh, held-out")
     (line,) = [x for x in lines if x["Scorer"] == "ace" and x["Task"] == "average"]
     value = sum(row["rac"] for row in own) / len(own)
-    low, high = (sum((row["rac"] - row["rac_interval"][end]) ** 2 for row in own) ** 0.5 / len(own) for end in (0, 1))
+
+    def half(row):
+        return (row["rac_interval"][1] - row["rac_interval"][0]) / 2
+
+    low, high = (
+        sum(max(abs(row["rac"] - row["rac_interval"][end]), half(row)) ** 2 for row in own) ** 0.5 / len(own)
+        for end in (0, 1)
+    )
     expected = f"{value:.1f} [{value - low:.1f}, {value + high:.1f}]"
     assert line["RAC %"] == re.sub(r"-0\.0(?!\d)", "0.0", expected)
     # of random draws the spread is no interval over texts
-    (drawn,) = [x for x in lines if x["Scorer"] == "random" and x["Task"] == "average"]
-    assert "[" not in drawn["RAC %"]
+    for section in ("Enh, paper", "Deg, held-out", "Enh, held-out"):
+        of_section = lines_of(intervals(LAYOUTS[1](measured.parts["effects"])), section)
+        (drawn,) = [x for x in of_section if x["Scorer"] == "random" and x["Task"] == "average"]
+        assert "[" not in drawn["RAC %"]
+
+
+def test_no_average_with_an_interval_where_a_model_is_at_chance(measured):
+    """A task at chance is marked, in its own line and in the average, which then has no interval."""
+    some = [r | {"above_chance": r["task"] != TASKS[0]} for r in measured.parts["effects"]]
+    grid = intervals(LAYOUTS[1](some))
+    lines = [x for x in lines_of(grid, "Enh, held-out") if x["Scorer"] == "ace"]
+    marked = {x["Task"]: "°" in x["RAC %"] for x in lines}
+    assert marked == {task: task == TASKS[0] for task in TASKS} | {"average": True}
+    assert "[" not in next(x["RAC %"] for x in lines if x["Task"] == "average")
+    assert any(note.startswith("°: ") for note in grid.notes)
 
 
 def test_seeds_stand_beside_each_other(measured):

@@ -118,20 +118,18 @@ def choose(model: HookedModel, prompts: Sequence[Sequence[int]], engine: str = "
 
 
 def _steps(model: HookedModel, ids: Sequence[int], kind: str) -> Steps:
-    """The most that forwards may leave out: copies of which each comes in at a later block must say the same."""
+    """The most that forwards may leave out: copies that come in at later blocks must say the same."""
     last = model.n_layers
-    trials: dict[Steps, list[int]] = {
-        "growing": [COPIES * (layer + 1) // last for layer in range(last)],
-        "late": [COPIES * (layer >= last // 2) for layer in range(last)],
-    }
-    for steps, counts in trials.items():
-        if steps == "growing" and kind == "rows":
-            # copies that are rows come in all at once
-            continue
+
+    def holds(counts: Sequence[int]) -> bool:
         found = _difference(model, ids, kind, counts)
-        if isinstance(found, float) and found <= BATCHED[model.dtype]:
-            return steps
-    return "all"
+        return isinstance(found, float) and found <= BATCHED[model.dtype]
+
+    if not holds([COPIES * (layer == last - 1) for layer in range(last)]):
+        return "all"
+    # copies that are rows come in all at once
+    one_by_one = kind == "replay" and holds([COPIES * (layer + 1) // last for layer in range(last)])
+    return "growing" if one_by_one else "late"
 
 
 def _difference(model: HookedModel, ids: Sequence[int], kind: str, counts: Sequence[int] | None = None) -> float | str:

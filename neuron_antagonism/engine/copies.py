@@ -16,6 +16,7 @@ from einops import rearrange, repeat
 
 from neuron_antagonism.engine.base import Asked, by_length, longest_first
 from neuron_antagonism.engine.memory import TokenLimit
+from neuron_antagonism.errors import UsageError
 from neuron_antagonism.model.prefix import Prefix, families, padded
 from neuron_antagonism.model.sharing import run_prefix, shared_prefix
 from neuron_antagonism.model.suffix import BlockInputs, recording, stepping
@@ -103,8 +104,11 @@ class Copies:
                 `clean` must have run. "rows" takes all copies or none. None = every block runs all.
         """
         side_by_side = self.kind == "replay"
-        counts = [n] * self.model.n_layers if counts is None else counts
-        steps = counts if side_by_side else [count // n for count in counts]
+        steps = [n] * self.model.n_layers if counts is None else counts
+        if not side_by_side:
+            if not set(steps) <= {0, n}:
+                raise UsageError(f"copies as rows come in as {sorted(set(steps))}; accepted: all {n} at one block")
+            steps = [count // n for count in steps]
         run = self._replay if side_by_side else self._rows
         with self.model.computing(), stepping(self.model, steps, self._inputs):
             return self.model.checked(run(n, write, site))

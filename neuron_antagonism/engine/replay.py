@@ -47,7 +47,8 @@ class CopiesEngine:
         """Remember the kind, which is the engine's name too."""
         self.name = kind
         self._max_tokens = max_tokens
-        self._steps = steps
+        # copies that are rows come in all at once
+        self._steps: Steps = "late" if kind == "rows" and steps == "growing" else steps
 
     def integrated_gradients(
         self,

@@ -14,7 +14,9 @@ def average(values: Sequence[float], intervals: Sequence[Interval]) -> tuple[flo
     """The mean of independent figures, and its interval by the method of variance estimates recovery.
 
     Each end's distance from the mean is the root of the summed squares of its figures' distances, over their number,
-    so that intervals need not be symmetric (Zou & Donner 2008, Statistics in Medicine 27:1693).
+    so that intervals need not be symmetric (Zou & Donner 2008, Statistics in Medicine 27:1693). A bootstrap's interval
+    of a share near 0 or 1 ends close to its value on that side; there half its width is taken, as too little would add
+    up: such averages' intervals hold the truth in more than 95 %.
 
     Args:
         values: figures of texts that have nothing to do with each other, such as those of different tasks.
@@ -25,7 +27,8 @@ def average(values: Sequence[float], intervals: Sequence[Interval]) -> tuple[flo
     """
     if not values or len(values) != len(intervals):
         raise UsageError(f"{len(values)} values have {len(intervals)} intervals; accepted: one each, at least one")
+    pairs = list(zip(values, intervals, strict=True))
     mean, n = fmean(values), len(values)
-    down = math.hypot(*(value - low for value, (low, _) in zip(values, intervals, strict=True)))
-    up = math.hypot(*(high - value for value, (_, high) in zip(values, intervals, strict=True)))
+    down = math.hypot(*(max(value - low, (high - low) / 2) for value, (low, high) in pairs))
+    up = math.hypot(*(max(high - value, (high - low) / 2) for value, (low, high) in pairs))
     return mean, (mean - down / n, mean + up / n)

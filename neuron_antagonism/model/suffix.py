@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class BlockInputs:
-    """What enters each block, by layer, and how many values a block returns (0: a tensor, no tuple)."""
+    """What one copy of a token gives to each block, by layer.
+
+    Args:
+        hidden: what enters the block.
+        returned: how many values it returns (0: a tensor, no tuple).
+        shapes: of all else that it gets, by place and by name, see `_shapes`.
+    """
 
     hidden: dict[int, Float[Tensor, "row position width"]] = field(default_factory=dict)
     returned: dict[int, int] = field(default_factory=dict)
+    shapes: dict[int, tuple[Any, dict[str, Any]]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -39,6 +46,7 @@ def recording(model: HookedModel) -> Iterator[BlockInputs]:
         def hook(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             found.hidden[layer] = (args[0] if args else kwargs["hidden_states"]).detach()
             found.returned[layer] = len(output) if isinstance(output, tuple) else 0
+            found.shapes[layer] = _shapes(args), {name: _shapes(value) for name, value in kwargs.items()}
 
         return hook
 
@@ -74,37 +82,68 @@ def stepping(model: HookedModel, counts: Sequence[int], inputs: BlockInputs) -> 
     def running(at: int, below: int, whole: Callable[..., Any]) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
             hidden = args[0] if args else kwargs.pop("hidden_states")
-            rows = hidden.shape[0] // len(inputs.hidden[at])
-            new = repeat(
-                inputs.hidden[at], "prompt 1 width -> (prompt row) copy width", row=rows, copy=counts[at] - below
-            )
-            hidden = torch.cat([hidden[:, :below], new], dim=1)
-            rest = (_of_first(value, counts[at], total) for value in args[1:])
-            return whole(hidden, *rest, **{name: _of_first(value, counts[at], total) for name, value in kwargs.items()})
+            rows, count = hidden.shape[0] // len(inputs.hidden[at]), counts[at]
+            new = repeat(inputs.hidden[at], "prompt 1 width -> (prompt row) copy width", row=rows, copy=count - below)
+            # where nothing is there yet, what was passed on may lie on another device
+            hidden = torch.cat([hidden[:, :below], new], dim=1) if below else new
+            by_place, by_name = inputs.shapes[at]
+            rest = _of_first(args[1:], by_place[1:], count, total)
+            named = {name: _of_first(value, by_name[name], count, total) for name, value in kwargs.items()}
+            return whole(hidden, *rest, **named)
 
         return forward
 
-    blocks = list(model.bridge.blocks)
-    try:
-        for at, block in enumerate(blocks):
+    with ExitStack() as stack:
+        for at, block in enumerate(model.bridge.blocks):
             below = counts[at - 1] if at else counts[0]
             if counts[at] == 0:
-                vars(block)["forward"] = passing(at)
+                stack.enter_context(_replaced(block, passing(at)))
             elif below < total:
-                vars(block)["forward"] = running(at, below, block.forward)
+                stack.enter_context(_replaced(block, running(at, below, block.forward)))
+        yield
+
+
+@contextmanager
+def _replaced(block: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within the context, a block runs another forward; one that was put there before comes back."""
+    before = vars(block).get("forward")
+    vars(block)["forward"] = forward
+    try:
         yield
     finally:
-        for block in blocks:
-            vars(block).pop("forward", None)
+        vars(block).pop("forward")
+        if before is not None:
+            vars(block)["forward"] = before
 
 
-def _of_first(value: Any, count: int, total: int) -> Any:
-    """What belongs to the first copies, of all that a block gets beside its input: masks, positions, angles."""
-    if isinstance(value, tuple | list):
-        return type(value)(_of_first(one, count, total) for one in value)
-    if not isinstance(value, Tensor) or value.ndim < 2 or count == total:
+def _shapes(value: Any) -> Any:
+    """The shapes of the tensors in nested tuples and lists; None for anything else."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    return [_shapes(one) for one in value] if type(value) in (tuple, list) else None
+
+
+def _of_first(value: Any, one: Any, count: int, total: int) -> Any:
+    """What belongs to the first copies, of all that a block gets beside its input: masks, positions, angles.
+
+    Args:
+        value: what it gets for all copies.
+        one: its shapes for a single copy: what has grown from there on has a place for each copy, the last ones last.
+        count: how many copies the block runs.
+        total: how many there are.
+
+    Raises:
+        ValueError: something has grown otherwise.
+    """
+    if count == total:
         return value
-    if value.ndim == 4 and value.shape[2] == total:
-        # a mask, in which the copies are the last keys too
-        return value[:, :, :count, : value.shape[3] - total + count]
-    return value[:, :count] if value.shape[1] == total else value
+    if type(value) in (tuple, list):
+        return type(value)(_of_first(part, own, count, total) for part, own in zip(value, one, strict=True))
+    if not isinstance(value, Tensor):
+        return value
+    for dim, (now, was) in enumerate(zip(value.shape, one, strict=True)):
+        if now - was == total - 1:
+            value = value.narrow(dim, 0, now - total + count)
+        elif now != was:
+            raise ValueError(f"a block gets {tuple(value.shape)} for {total} copies and {one} for one")
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from neuron_antagonism.errors import AntagonismError
 from neuron_antagonism.method.ablate import ablate
 from neuron_antagonism.method.attribute import attribute_each
+from neuron_antagonism.method.attribution import Attribution
 from neuron_antagonism.method.edits import MAKERS, Edit
 from neuron_antagonism.method.evaluate import evaluate_many
 from neuron_antagonism.metrics.interaction import example_log_odds
@@ -46,6 +47,7 @@ Truth = tuple[Float[np.ndarray, "question layer neuron"], Shaped[np.ndarray, " q
 class ChoiceRows(TaskRows):
     """The part `choices`: a row for each task, scorer, choice, setting and figure: value, low and high.
 
+    `n_good` and `n_bad` are the neurons that are edited: a setting that scores too few edits fewer than the budget.
     Figures: `enhance`, `degrade`: change of the right letter's log-odds in nats under the edit of half good and half
     bad neurons, + what it is for; `enhance-beyond`, `degrade-beyond`: the same less that of the standard, on the same
     questions; `spearman`, `good@100`: agreement with exact ablation at the same site, unless none is asked for;
@@ -105,12 +107,13 @@ class ChoiceRows(TaskRows):
         base, seed = answers[0].outcomes, desk.job.seed
         above = natural_levels(split, base, base.resamples(seed), seed)["above_chance"]
         for number, variant in enumerate(every):
-            about = {"task": desk.job.name, "scorer": scorer.name, "choice": variant.choice}
-            about |= {"setting": str(variant.setting), "above_chance": above}
+            about: dict[str, Any] = {"task": desk.job.name, "scorer": scorer.name, "choice": variant.choice}
+            about |= {"setting": str(variant.setting), "above_chance": above, "n_good": None, "n_bad": None}
             if number in reasons:
                 yield about | _figure("enhance", None) | {"reason": reasons[number]}
                 continue
             candidate, scores = found[number]
+            about |= {"n_good": edits[number, "enhance"].n_good, "n_bad": edits[number, "enhance"].n_bad}
             for one in _control(by_number[number], by_number[0], texts, seed):
                 yield about | one | {"reason": ""}
             if self.spec.truth:
@@ -145,16 +148,28 @@ class ChoiceRows(TaskRows):
                 alike[2][number] = scorer
         found = {}
         for settings, examples, scorers in passes:
-            try:
-                scored = attribute_each(desk.model, examples, list(scorers.values()), settings)
-            except AntagonismError as error:
-                if 0 in scorers:
-                    raise
-                reasons |= dict.fromkeys(scorers, str(error))
-                continue
-            for number, one in zip(scorers, scored, strict=True):
-                found[number] = candidate_of(one, self.spec.budget), one.scores.double().numpy()
+            for number, one in self._attributed(desk, settings, examples, scorers):
+                if isinstance(one, Attribution):
+                    found[number] = candidate_of(one, self.spec.budget), one.scores.double().numpy()
+                elif number == 0:
+                    raise one
+                else:
+                    reasons[number] = str(one)
         return dict(sorted(found.items())), reasons
+
+    @staticmethod
+    def _attributed(
+        desk: Desk, settings: Settings, examples: Sequence[Example], scorers: Mapping[int, Scorer]
+    ) -> Iterator[tuple[int, Attribution | AntagonismError]]:
+        """Attributions by shared passes; where one scorer fails each by itself, so that the others are not lost."""
+        try:
+            yield from zip(scorers, attribute_each(desk.model, examples, list(scorers.values()), settings), strict=True)
+        except AntagonismError as error:
+            if len(scorers) == 1:
+                yield from dict.fromkeys(scorers, error).items()
+                return
+            for number, scorer in scorers.items():
+                yield from ChoiceRows._attributed(desk, settings, examples, {number: scorer})
 
     def _edit(self, variant: Variant, mode: str, candidate: Candidate) -> Edit:
         how: dict[str, Any] = {"budget": self.spec.budget, "ratio": 0.5 if candidate.bad is not None else 1.0}
@@ -169,7 +184,8 @@ class ChoiceRows(TaskRows):
 
 def _does(edit: Edit) -> tuple[Any, ...]:
     """What an edit does to which neurons where, whatever their order."""
-    return edit.mode, edit.positions, edit.site, *(frozenset(part.neurons) for part in edit.parts)
+    parts = ((part.intervention.name, frozenset(part.neurons)) for part in edit.parts)
+    return edit.mode, edit.positions, edit.site, *parts
 
 
 def _control(

@@ -23,6 +23,7 @@ from neuron_antagonism.units.neurons import Acting, Candidate, candidates_of
 EFFECT = (
     *("scorer", "mode", "protocol", "ratio", "n_good", "n_bad", "acc_before", "acc_after", "com_before", "com_after"),
     *("rac", "rac_interval", "rcc", "rcc_interval", "population_acc", "population_acc_interval", "failed"),
+    "interval_over",
 )
 """What a row holds of a cell."""
 

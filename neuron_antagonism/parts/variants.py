@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from neuron_antagonism.errors import DataError
+from neuron_antagonism.parts.judging.agreement import in_turn
 from neuron_antagonism.plugin.base import Options, Scorer
 from neuron_antagonism.plugin.manager import as_target
 from neuron_antagonism.plugin.scorers import own_target, passes_of_its_own
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 OPTIONS = ("ambiguous", "z")
 """Choices that are options of the scorer."""
+
+INTEGRATED = ("target", "aggregation", "steps", "quadrature")
+"""Choices of how gradients are integrated, and what becomes of them."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,20 @@ class Variant:
         Raises:
             DataError: it has nothing of the kind.
         """
-        scorer = self.scorer
-        if self.choice in OPTIONS:
-            return scorer.with_options(**{self.choice: self.setting})
-        if self.choice not in ("target", "aggregation") or self.setting == "own":
+        scorer, choice, setting = self.scorer, self.choice, self.setting
+        if choice in OPTIONS or (choice == "target" and "target" in type(scorer.options).model_fields):
+            return scorer.with_options(**{choice: setting})
+        if choice not in INTEGRATED or setting == "own":
             return scorer
         target = own_target(scorer)
         if target is None or passes_of_its_own(scorer):
-            raise DataError(f"{scorer.name} integrates no gradients; accepted: choices without target and aggregation")
-        if self.choice == "target":
-            scorer = copy.copy(scorer)
-            scorer.target = as_target(self.setting)
-            return scorer
-        mean = Mean()
-        mean.target = target
-        return mean
+            accepted = f"accepted: choices without {', '.join(INTEGRATED)}"
+            raise DataError(f"{scorer.name} leaves no integrated gradients to the core; {accepted}")
+        if choice == "target":
+            return _with(scorer, target=as_target(setting))
+        if choice == "aggregation":
+            return _with(Mean(), target=target, roles=scorer.roles)
+        return scorer
 
     def asked(self) -> list[Example]:
         """The examples, as this setting asks them.
@@ -72,6 +75,9 @@ class Variant:
             raise DataError(f"there are {there[self.choice]} {self.choice}; accepted: at most so many")
         if self.choice not in ("wordings", "letters", "order") or self.setting in ("balanced", "as asked"):
             return list(self.examples)
+        if self.choice == "wordings":
+            # in turn, so that right letters stay balanced
+            return in_turn(self.examples, self.setting)
         return [asked(example, self.choice, self.setting) for example in self.examples]
 
 
@@ -90,6 +96,16 @@ class Mean(Scorer):
     ) -> Float[Tensor, "layer neuron"]:
         """The mean over the questions."""
         return question_scores.mean(0)
+
+
+def _with(scorer: Scorer, **attributes: Any) -> Scorer:
+    """A copy of a scorer, some attributes of its class being others."""
+    other = copy.copy(scorer)
+    # where the class has a property of that name, an instance takes no value
+    other.__class__ = type(type(scorer).__name__, (type(scorer),), attributes)
+    for name in attributes:
+        vars(other).pop(name, None)
+    return other
 
 
 def variants(standard: Variant, choices: dict[str, tuple[Any, ...]], identify: Sequence[Example]) -> Iterator[Variant]:
@@ -114,8 +130,6 @@ def variants(standard: Variant, choices: dict[str, tuple[Any, ...]], identify: S
 
 def asked(example: Example, choice: str, value: Any) -> Example:
     """An identification example asked in another way."""
-    if choice == "wordings":
-        return replace(example, proxies=example.proxies[:value])
     turns = 1 if choice == "order" else None
     return replace(example, proxies=tuple(_turned(question, turns) for question in example.proxies))
 

@@ -70,22 +70,27 @@ def choices(task: str, rows: Sequence[Row]) -> Grid:
         task: the task's name.
         rows: its rows, of one scorer.
     """
+    several = len({row.get("seed") for row in rows})
     sections = []
     for choice in each(rows, "choice"):
         own = where(rows, choice=choice)
         lines = [
-            [str(setting) or "as by default", *_setting(where(own, setting=setting), _shown(rows))]
+            [str(setting) or "as by default", *_setting(where(own, setting=setting), _shown(rows), several)]
             for setting in each(own, "setting")
         ]
         sections.append(Section(str(choice), lines))
     chance = any(row["above_chance"] is False for row in rows)
-    several = len({row.get("seed") for row in rows})
-    beyond = f"smallest and largest of {several} seeds" if several > 1 else "95 % interval, over texts,"
+    beyond = (
+        f"smallest and largest of {several} seeds, or of so many in brackets,"
+        if several > 1
+        else "95 % interval, over texts,"
+    )
     reasons = dict.fromkeys(f"{row['choice']} {row['setting']}: {row['reason']}" for row in rows if row["reason"])
     notes = [
         f"{_ENH_DEG}; beyond: {beyond} of what it does beyond the standard's on the same questions. "
         f"{_of_neurons(rows)}",
         *(["The model is not above chance on this task: no verdict."] if chance else []),
+        *_short(rows),
         *reasons,
     ]
     mark = "°" if chance else ""
@@ -110,13 +115,15 @@ def choices_in_all(rows: Sequence[Row]) -> Grid | None:
     for choice in each(rows, "choice"):
         own = where(rows, choice=choice)
         shown = _shown(rows)
-        lines = [_in_all(str(setting), where(own, setting=setting), shown) for setting in each(own, "setting")]
+        lines = [_in_all(str(setting), where(own, setting=setting), shown, cells) for setting in each(own, "setting")]
         sections += [Section(str(choice), lines)] if choice != "standard" else []
     seeds = len({row.get("seed") for row in rows})
     about = f"{len({row['task'] for row in rows})} tasks" + (f", {seeds} seeds" if seeds > 1 else "")
     notes = [
         f"{_ENH_DEG}; here the mean over {cells} tasks and seeds of what it does beyond the standard's on the same "
-        f"questions. n/k of {cells}: on n its 95 % interval over texts lies above 0, on k below. {_of_neurons(rows)}",
+        f"questions. n/k: on n of {cells} its 95 % interval over texts lies above 0, on k below; with 'of', there are "
+        f"fewer. One interval in twenty lies beside 0 by chance, and seeds of a task are no tasks. {_of_neurons(rows)}",
+        *_short(rows),
     ]
     columns = ["Setting", "Enh", "n/k", "Deg", "n/k ", *(_OF_NEURONS[name] for name in _shown(rows))]
     return Grid(f"choices: {about}, {rows[0]['scorer']}", columns, sections, notes)
@@ -124,7 +131,7 @@ def choices_in_all(rows: Sequence[Row]) -> Grid | None:
 
 _ENH_DEG = (
     "Enh, Deg: change of the right letter's log-odds (nats) under an edit of half good and half bad neurons (good ones "
-    "alone where there are no bad ones), + = what it is for"
+    "alone where there are no bad ones), + = what it is for, so that the target log-odds is judged by itself"
 )
 _OF_NEURONS = {"spearman": "Truth", "good@100": "Top", "same": "Same"}
 _SAID = {
@@ -142,24 +149,48 @@ def _of_neurons(rows: Sequence[Row]) -> str:
     return "; ".join(_SAID[name] for name in _shown(rows)) + "."
 
 
-def _in_all(setting: str, rows: Sequence[Row], shown: Sequence[str]) -> list[str]:
-    cells = []
+def _short(rows: Sequence[Row]) -> list[str]:
+    """Which settings edit fewer neurons than the standard."""
+    edited: dict[str, list[int]] = {}
+    for row in rows:
+        if row.get("n_good") is not None:
+            edited.setdefault(f"{row['choice']} {row['setting']}".strip(), []).append(row["n_good"] + row["n_bad"])
+    most = max(edited.get("standard", [0]))
+    return [
+        f"{name}: {_range(counts)} neurons edited, the standard {most}"
+        for name, counts in edited.items()
+        if min(counts) < most
+    ]
+
+
+def _range(counts: Sequence[int]) -> str:
+    return str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+LEAST = 1e-4
+"""Nats that a difference must be off 0 to be counted: what rounding leaves between equal edits lies below."""
+
+
+def _in_all(setting: str, rows: Sequence[Row], shown: Sequence[str], cells: int) -> list[str]:
+    told = []
     for mode in MODES:
         there = [row for row in where(rows, figure=f"{mode}-beyond") if row["low"] is not None]
-        above, below = sum(row["low"] > 0 for row in there), sum(row["high"] < 0 for row in there)
-        cells += [_plain(there), f"{above}/{below}" if there else "-"]
-    return [setting, *cells, *(_plain(where(rows, figure=name)) for name in shown)]
+        above, below = sum(row["low"] > LEAST for row in there), sum(row["high"] < -LEAST for row in there)
+        counted = f"{above}/{below}" + (f" of {len(there)}" if len(there) < cells else "")
+        told += [_plain(there), counted if there else "-"]
+    return [setting, *told, *(_plain(where(rows, figure=name)) for name in shown)]
 
 
-def _setting(rows: Sequence[Row], shown: Sequence[str]) -> list[str]:
+def _setting(rows: Sequence[Row], shown: Sequence[str], seeds: int) -> list[str]:
     cells = []
     for mode in MODES:
         beyond = [row for row in where(rows, figure=f"{mode}-beyond") if row["low"] is not None]
         ends = [beyond[0]["low"], beyond[0]["high"]] if beyond else []
-        if len(beyond) > 1:
+        if beyond and seeds > 1:
             values = [row["value"] for row in beyond]
             ends = [min(values), max(values)]
-        cells += [_plain(where(rows, figure=mode)), " to ".join(number(end) for end in ends) or "-"]
+        fewer = f" ({len(beyond)})" if beyond and len(beyond) < seeds else ""
+        cells += [_plain(where(rows, figure=mode)), (" to ".join(number(end) for end in ends) or "-") + fewer]
     return [*cells, *(_plain(where(rows, figure=name)) for name in shown)]
 
 

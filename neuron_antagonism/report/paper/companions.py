@@ -24,14 +24,18 @@ COMPARED = {"method": "{method} − this", "both": "both − this", "beyond": "t
 FIGURES_NOTE = (
     "RAC, RCC: in %, signed: + is what the edit is for. As it comes: accuracy after less before, in points, where "
     "understood examples are as frequent as in the data. [..]: 95 % interval over texts, for this choice of "
-    "identification examples; none where the ratio was chosen on the evaluation set itself. Of random draws, whatever "
-    "the protocol, their spread: the 2.5 and 97.5 % percentiles, of a few draws nearly the least and the greatest. "
-    "Edited: good:bad neurons."
+    "identification and selection examples; none where the ratio was chosen on the evaluation set itself. Of random "
+    "draws, whatever the protocol, their spread: the 2.5 and 97.5 % percentiles, of a few draws nearly the least and "
+    "the greatest. "
+    "Edited: good:bad neurons. Lines and columns are of the same texts: compare them by paired differences."
 )
 AVERAGE_NOTE = (
-    "Average: the mean over tasks; its interval is recovered from theirs (MOVER, Zou & Donner 2008), the texts of one "
-    "task having nothing to do with another's. None of random draws, nor where a task has no figure or no interval."
+    "Average: the mean over tasks; its interval is recovered from theirs (MOVER, Zou & Donner 2008, no end nearer "
+    "than half a task's width), taking for granted that no two tasks share texts. What tasks have in common, such as "
+    "neurons chosen from all of them, lies outside it. None of random draws, nor where a task has no figure, no "
+    "interval, or a model that is not above chance."
 )
+CHANCE_NOTE = "°: the model is not above chance on the task: no verdict."
 MATCHED_NOTE = (
     "× matched: means over draws of random neurons in their place, as many of each layer and about as active, edited "
     "alike; where a ratio is chosen, each set chooses its own."
@@ -121,6 +125,7 @@ def intervals(layout: Layout) -> Grid:
     drawn = any(row.get("matched_draws") for place in places for row in place.rows)
     notes = [FIGURES_NOTE, *([AVERAGE_NOTE] if averages else []), *([MATCHED_NOTE] if drawn else [])]
     notes += [SEEDS_NOTE] if about.seeds else []
+    notes += [CHANCE_NOTE] if any(_at_chance(row) for place in places for row in place.rows) else []
     return Grid(
         f"{layout.title}, figures with intervals",
         [*about.columns, "Edited", *FIGURES.values()],
@@ -164,10 +169,15 @@ def _average(rows: Sequence[Row], name: str) -> str:
     values, ends = [row[name] for row in rows], [row[f"{name}_interval"] for row in rows]
     if None in values:
         return "n/a"
-    if None in ends or any(row["n_good"] is None for row in rows):
-        return _number(fmean(values))
+    at_chance = any(_at_chance(row) for row in rows)
+    if None in ends or at_chance or any(row.get("interval_over", "examples") != "examples" for row in rows):
+        return _number(fmean(values)) + "°" * at_chance
     mean, (low, high) = average(values, [(low, high) for low, high in ends])
     return f"{_number(mean)} [{_number(low)}, {_number(high)}]"
+
+
+def _at_chance(row: Row) -> bool:
+    return row.get("above_chance") is False
 
 
 def _edited(row: Row) -> str:
@@ -177,8 +187,8 @@ def _edited(row: Row) -> str:
 def _figure(row: Row, name: str) -> str:
     if row[name] is None:
         return "n/a"
-    ends = row[f"{name}_interval"]
-    return _number(row[name]) + ("" if ends is None else f" [{_number(ends[0])}, {_number(ends[1])}]")
+    ends, mark = row[f"{name}_interval"], "°" * _at_chance(row)
+    return _number(row[name]) + mark + ("" if ends is None else f" [{_number(ends[0])}, {_number(ends[1])}]")
 
 
 def _spread(values: Sequence[float | None]) -> str:
