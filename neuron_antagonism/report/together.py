@@ -48,7 +48,7 @@ def _line(pair: str, rows: Sequence[Row]) -> list[str]:
     there = [row for row in rows if not row["reason"]]
     if not there:
         return [pair, *"-----"]
-    changes = [f"{fmean(row[f'delta_{which}'] for row in there):+.2f}" for which in ("first", "second", "both")]
+    changes = [_signed(fmean(row[f"delta_{which}"] for row in there)) for which in ("first", "second", "both")]
     ahead = [row for row in there if row.get("ahead") is not None]
     return [pair, *changes, _figure(there, "interaction"), _figure(ahead, "ahead", ends=len(ahead) < 2)]
 
@@ -59,10 +59,14 @@ def _figure(rows: Sequence[Row], name: str, *, ends: bool = True) -> str:
         return ""
     values, intervals = [row[name] for row in rows], [row[f"{name}_interval"] for row in rows]
     low, high = intervals[0] if len(rows) == 1 else (min(values), max(values))
-    # -0.0 is no direction
     between = f" [{round(low, 2) + 0.0:.2f}, {round(high, 2) + 0.0:.2f}]" if ends else ""
     above, below = sum(low > 0 for low, _ in intervals), sum(high < 0 for _, high in intervals)
-    return f"{fmean(values):+.2f}{between}" + (f" {above}/{below}" if len(rows) > 1 else "")
+    return f"{_signed(fmean(values))}{between}" + (f" {above}/{below}" if len(rows) > 1 else "")
+
+
+def _signed(value: float) -> str:
+    # -0.0 is no direction
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def _notes(rows: Sequence[Row], n: int) -> Iterator[str]:
