@@ -21,7 +21,7 @@ from neuron_antagonism.plugin.manager import registry
 FORMAT = 1
 """Another number makes every stored unit another one."""
 
-LIBRARIES = ("torch", "transformers", "transformer-lens")
+LIBRARIES = ("torch", "transformers", "transformer-lens", "scikit-learn")
 """Beside this package, what computes."""
 
 _UNKNOWN_CODE = uuid.uuid4().hex
