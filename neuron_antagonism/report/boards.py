@@ -118,7 +118,8 @@ def choices_in_all(rows: Sequence[Row]) -> Grid | None:
         lines = [_in_all(str(setting), where(own, setting=setting), shown, cells) for setting in each(own, "setting")]
         sections += [Section(str(choice), lines)] if choice != "standard" else []
     seeds = len({row.get("seed") for row in rows})
-    about = f"{len({row['task'] for row in rows})} tasks" + (f", {seeds} seeds" if seeds > 1 else "")
+    tasks = len({row["task"] for row in rows})
+    about = ", ".join(f"{count} {what}s" for count, what in ((tasks, "task"), (seeds, "seed")) if count > 1)
     notes = [
         f"{_ENH_DEG}; here the mean over {cells} tasks and seeds of what it does beyond the standard's on the same "
         f"questions. n/k: on n of {cells} its 95 % interval over texts lies above 0, on k below; with 'of', there are "
