@@ -99,7 +99,8 @@ def test_faithfulness_is_that_of_the_function(board, model):
     )
     for name in ("cpr", "cmd"):
         value = of(board.frame, "act", f"faithfulness.{name}").value
-        assert value == pytest.approx(getattr(found, name), rel=1e-5, nan_ok=True)
+        # batches of other sizes round differently
+        assert value == pytest.approx(getattr(found, name), rel=1e-4, nan_ok=True)
 
 
 @pytest.mark.parametrize(("ranking", "label"), [("signed", "faithfulness"), ("absolute", "faithfulness-absolute")])
