@@ -193,13 +193,15 @@ def test_frames(asked, measured):
 
 
 def test_tables(asked, measured):
-    """Each model's tables stand under its name; effects show the spread over seeds, other parts a table a seed."""
+    """Each model's tables stand under its name; effects and antagonism show seeds together, others a table a seed."""
     text = io.StringIO()
     Console(file=text, width=400).print(*tables(measured.manifest["suite"], measured.parts))
     lines = [line.strip() for line in text.getvalue().splitlines()]
     for model in asked["model"]:
         assert lines.count(f"model {model}") == 1
-        assert all(lines.count(f"model {model}, seed {seed}") == 3 for seed in (0, 1))
+        assert all(lines.count(f"model {model}, seed {seed}") == 2 for seed in (0, 1))
+        # a title is as wide as its table
+        assert " ".join(lines).count(f"2 + 2 neurons, at the last position ({model})") == 1
     assert " ".join(lines).count("; 2 seeds") == 4
     assert "nan" not in text.getvalue().lower().split()
 
