@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from averages import FIGURES, averaged, averages_grid
 from outcomes import Sample, World, samples
 
 from neuron_antagonism.metrics.bootstrap import Resamples
@@ -38,11 +40,16 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     file = asked.out / "coverage.json"
-    found: dict[str, Any] = {"repetitions": asked.repetitions, "cells": [], "random": []}
+    found: dict[str, Any] = {"repetitions": asked.repetitions, "cells": [], "random": [], "averages": []}
     if file.exists() and (before := json.loads(file.read_text(encoding="utf-8")))["repetitions"] == asked.repetitions:
         # takes the better part of an hour: what is there already is not simulated again
-        found = before
-    for kind, every, measure in (("cells", grid(), covered), ("random", random_grid(), rejected)):
+        found = {"averages": [], **before}
+    kinds = (
+        ("cells", grid(), covered),
+        ("random", random_grid(), rejected),
+        ("averages", averages_grid(), partial(averaged, truths=truths)),
+    )
+    for kind, every, measure in kinds:
         for cell in every:
             if any(all(old[name] == value for name, value in plain(cell).items()) for old in found[kind]):
                 continue
@@ -223,6 +230,17 @@ def page(found: dict[str, Any]) -> str:
     for test in found["random"]:
         shown = f"{100 * test['p05']:.1f} | {100 * test['p001']:.2f} | {100 * test['net coverage']:.1f}"
         lines.append(f"| {test['n']} | {test['draws']} | {test['sd']} | {test['repetitions']} | {shown} |")
+    lines += [
+        "",
+        "Averages over four tasks whose answers after the edit are near 0 (a degrader's), near 1 (an enhancer's), at "
+        "chance, or all of these: coverage of one task's intervals, and of the average's, recovered from them.",
+        "",
+        "| tasks | n | " + " | ".join(f"{name}: one | average" for name in FIGURES) + " |",
+        "|---" * (2 + 2 * len(FIGURES)) + "|",
+    ]
+    for cell in found["averages"]:
+        shares = " | ".join(f"{100 * cell[of][name]:.1f}" for name in FIGURES for of in ("one task", "average"))
+        lines.append(f"| {cell['tasks']} | {cell['n']} | {shares} |")
     return "\n".join(lines) + "\n"
 
 
