@@ -90,20 +90,15 @@ class ChoiceRows(TaskRows):
         standard = Variant("standard", "", scorer, settings, split.identify[: self.spec.identify])
         every = [standard, *variants(standard, self.spec.choices, split.identify)]
         found, reasons = self._scored(desk, every)
-        edits = {(i, mode): self._edit(every[i], mode, one) for i, (one, _) in found.items() for mode in MODES}
+        edits = {i: [self._edit(every[i], mode, one) for mode in MODES] for i, (one, _) in found.items()}
         # settings that choose the same neurons are asked once
-        asked = {_does(edit): edit for edit in edits.values()}
+        asked = {_does(edit): edit for both in edits.values() for edit in both}
         told = desk.told(f"{self.name}, {scorer.name}")
         answers = evaluate_many(desk.model, evaluate, [None, *asked.values()], seed=desk.job.seed, progress=told)
         odds = [example_log_odds(one) for one in answers]
         change = {what: own - odds[0] for what, own in zip(asked, odds[1:], strict=True)}
-        by_number = {i: np.stack([change[_does(edits[i, mode])] for mode in MODES]) for i in found}
+        by_number = {i: np.stack([change[_does(edit)] for edit in both]) for i, both in edits.items()}
         texts = np.array([example.unit for example in evaluate])
-        for number in found if self.spec.truth else ():
-            site = every[number].settings.site
-            if site not in truth:
-                # the same for every scorer
-                truth[site] = self._truth(desk, evaluate, site)
         base, seed = answers[0].outcomes, desk.job.seed
         above = natural_levels(split, base, base.resamples(seed), seed)["above_chance"]
         for number, variant in enumerate(every):
@@ -113,10 +108,13 @@ class ChoiceRows(TaskRows):
                 yield about | _figure("enhance", None) | {"reason": reasons[number]}
                 continue
             candidate, scores = found[number]
-            about |= {"n_good": edits[number, "enhance"].n_good, "n_bad": edits[number, "enhance"].n_bad}
+            about |= {"n_good": edits[number][0].n_good, "n_bad": edits[number][0].n_bad}
             for one in _control(by_number[number], by_number[0], texts, seed):
                 yield about | one | {"reason": ""}
             if self.spec.truth:
+                if variant.settings.site not in truth:
+                    # the same for every scorer
+                    truth[variant.settings.site] = self._truth(desk, evaluate, variant.settings.site)
                 effects, units = truth[variant.settings.site]
                 agreed = agreement_over_texts(scores, effects, units, seed=seed)
                 for name in ("spearman", "good@100"):

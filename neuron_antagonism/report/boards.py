@@ -70,12 +70,12 @@ def choices(task: str, rows: Sequence[Row]) -> Grid:
         task: the task's name.
         rows: its rows, of one scorer.
     """
-    several = len({row.get("seed") for row in rows})
+    several, shown = len({row.get("seed") for row in rows}), _shown(rows)
     sections = []
     for choice in each(rows, "choice"):
         own = where(rows, choice=choice)
         lines = [
-            [str(setting) or "as by default", *_setting(where(own, setting=setting), _shown(rows), several)]
+            [str(setting) or "as by default", *_setting(where(own, setting=setting), shown, several)]
             for setting in each(own, "setting")
         ]
         sections.append(Section(str(choice), lines))
@@ -88,13 +88,13 @@ def choices(task: str, rows: Sequence[Row]) -> Grid:
     reasons = dict.fromkeys(f"{row['choice']} {row['setting']}: {row['reason']}" for row in rows if row["reason"])
     notes = [
         f"{_ENH_DEG}; beyond: {beyond} of what it does beyond the standard's on the same questions. "
-        f"{_of_neurons(rows)}",
+        f"{_of_neurons(shown)}",
         *(["The model is not above chance on this task: no verdict."] if chance else []),
         *_short(rows),
         *reasons,
     ]
     mark = "°" if chance else ""
-    columns = ["Setting", "Enh", "beyond", "Deg", "beyond ", *(_OF_NEURONS[name] for name in _shown(rows))]
+    columns = ["Setting", "Enh", "beyond", "Deg", "beyond ", *(_OF_NEURONS[name] for name in shown)]
     return Grid(f"choices: {task}{mark}, {rows[0]['scorer']}", columns, sections, notes)
 
 
@@ -111,10 +111,10 @@ def choices_in_all(rows: Sequence[Row]) -> Grid | None:
     cells = len({(row["task"], row.get("seed")) for row in rows})
     if cells < 2:
         return None
+    shown = _shown(rows)
     sections = []
     for choice in each(rows, "choice"):
         own = where(rows, choice=choice)
-        shown = _shown(rows)
         lines = [_in_all(str(setting), where(own, setting=setting), shown, cells) for setting in each(own, "setting")]
         sections += [Section(str(choice), lines)] if choice != "standard" else []
     seeds = len({row.get("seed") for row in rows})
@@ -123,10 +123,11 @@ def choices_in_all(rows: Sequence[Row]) -> Grid | None:
     notes = [
         f"{_ENH_DEG}; here the mean over {cells} tasks and seeds of what it does beyond the standard's on the same "
         f"questions. n/k: on n of {cells} its 95 % interval over texts lies above 0, on k below; with 'of', there are "
-        f"fewer. One interval in twenty lies beside 0 by chance, and seeds of a task are no tasks. {_of_neurons(rows)}",
+        "fewer. One interval in twenty lies beside 0 by chance, and seeds of a task are no tasks. "
+        f"{_of_neurons(shown)}",
         *_short(rows),
     ]
-    columns = ["Setting", "Enh", "n/k", "Deg", "n/k ", *(_OF_NEURONS[name] for name in _shown(rows))]
+    columns = ["Setting", "Enh", "n/k", "Deg", "n/k ", *(_OF_NEURONS[name] for name in shown)]
     return Grid(f"choices: {about}, {rows[0]['scorer']}", columns, sections, notes)
 
 
@@ -146,8 +147,8 @@ def _shown(rows: Sequence[Row]) -> list[str]:
     return [name for name in _OF_NEURONS if any(row["figure"] == name for row in rows)]
 
 
-def _of_neurons(rows: Sequence[Row]) -> str:
-    return "; ".join(_SAID[name] for name in _shown(rows)) + "."
+def _of_neurons(shown: Sequence[str]) -> str:
+    return "; ".join(_SAID[name] for name in shown) + "."
 
 
 def _short(rows: Sequence[Row]) -> list[str]:

@@ -72,13 +72,17 @@ def _own(part: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple[str, Gr
             yield f"{part['name']}-{task}", board(part["name"], task, own)
             continue
         for scorer in each(own, "scorer"):
-            label = f"{part['name']}-{task}" + (f"-{scorer}" if len(part["scorers"]) > 1 else "")
             of_scorer = where(own, scorer=scorer)
-            yield label, together(part, task, of_scorer) if part["part"] == "antagonism" else choices(task, of_scorer)
+            grid = together(part, task, of_scorer) if part["part"] == "antagonism" else choices(task, of_scorer)
+            yield _label(part, scorer, task), grid
     for scorer in each(rows, "scorer") if part["part"] == "choices" else ():
-        grid = choices_in_all(where(rows, scorer=scorer))
-        if grid is not None:
-            yield part["name"] + (f"-{scorer}" if len(part["scorers"]) > 1 else ""), grid
+        in_all = choices_in_all(where(rows, scorer=scorer))
+        if in_all is not None:
+            yield _label(part, scorer), in_all
+
+
+def _label(part: Mapping[str, Any], scorer: str, *task: str) -> str:
+    return "-".join([part["name"], *task, *([scorer] if len(part["scorers"]) > 1 else [])])
 
 
 def write_tables(out: Path, suite: Mapping[str, Any], parts: Mapping[str, Sequence[Row]], models: Models) -> None:
